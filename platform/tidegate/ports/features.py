@@ -1,0 +1,58 @@
+"""Ports to a feature store: offline for training and proof, online for serving."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+
+from tidegate.domain.release import FeatureContract
+
+
+@dataclass(frozen=True)
+class OnlineRows:
+    """Stored features of n entities, in the order asked for.
+
+    `values` is float64 [n, number of stored features, in the contract's order of views and names], NaN where a value is
+    null. `event_times` is int64 [n], microseconds since the epoch (UTC) of the row's event timestamp; `found` is
+    bool [n].
+    """
+
+    values: np.ndarray
+    event_times: np.ndarray
+    found: np.ndarray
+
+
+class OnlineFeatureReader(Protocol):
+    """Reads stored features in one round trip; light enough for a serving process."""
+
+    def read(self, entities: Sequence[str]) -> OnlineRows: ...
+
+    def ping(self) -> None:
+        """Raise Unavailable when the store cannot be reached or lacks a view of the contract."""
+
+    def close(self) -> None: ...
+
+
+class FeatureStore(Protocol):
+    """The control plane's view of the store."""
+
+    def apply(self) -> tuple[str, ...]:
+        """Register the definitions; returns the names of the feature services."""
+
+    def contract(self, service: str) -> FeatureContract: ...
+
+    def historical(self, contract: FeatureContract, entity_rows: pl.DataFrame) -> pl.DataFrame:
+        """Point-in-time correct vectors.
+
+        `entity_rows` has the entity, `event_timestamp` (UTC) and the contract's request inputs; the answer has the same
+        rows in the same order, the same columns, and the vector's columns as float32. No entity row is ever lost: a row
+        without earlier feature rows has nulls.
+        """
+
+    def materialize(self, until: datetime) -> int:
+        """Bring the online store to the state known at `until`; returns the number of entities written."""
