@@ -1,0 +1,1 @@
+"""What answers predictions, and what reads its inference logs afterwards. `runtime` is kept light; see there."""

@@ -1,0 +1,1 @@
+"""What runs inside a serving process. Importing it pulls in no control-plane library (no Feast, MLflow, KFP, pandas)."""

@@ -1,0 +1,68 @@
+"""From stored features and request inputs to the model's input: one piece of code for training, parity and serving.
+
+That both paths assemble vectors here is what makes served and offline vectors comparable value by value.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from tidegate.domain.errors import InvalidInput
+from tidegate.domain.release import FeatureContract
+
+OnDemand = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+
+
+@lru_cache(maxsize=32)
+def load_on_demand(folder: Path, reference: str) -> OnDemand:
+    """The function `module.py:function` below `folder`. The module is loaded under a name of its own each folder, so
+    that two releases in one process never share code."""
+    file, _, name = reference.partition(":")
+    path = folder / file
+    spec = importlib.util.spec_from_file_location(f"tidegate_on_demand_{abs(hash(str(path)))}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise InvalidInput(f"on-demand transformation '{reference}': no file {path}")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise InvalidInput(f"on-demand transformation '{reference}': {path} defines no function '{name}'")
+    return function  # type: ignore[no-any-return]
+
+
+def stored_names(contract: FeatureContract) -> list[str]:
+    """`view__feature` for each stored feature, in the order of `OnlineRows.values`."""
+    return [f"{view}__{name}" for view, names in contract.stored.items() for name in names]
+
+
+def assemble(
+    contract: FeatureContract,
+    stored: np.ndarray,
+    event_times: np.ndarray,
+    request: Mapping[str, np.ndarray],
+    on_demand: OnDemand | None,
+) -> np.ndarray:
+    """The model's input, float32 [n, F] in the contract's order.
+
+    `stored` is float64 [n, stored features], `event_times` int64 [n] in microseconds since the epoch (UTC), `request`
+    one array [n] for each of the contract's request inputs. The on-demand function gets all of these by name
+    (`view__feature`, the request inputs, `event_timestamp`) and returns an array [n] for each derived feature.
+    """
+    columns = {name: stored[:, i] for i, name in enumerate(stored_names(contract))}
+    if contract.on_demand:
+        if on_demand is None:
+            raise InvalidInput(f"feature service '{contract.service}' needs its on-demand transformation {contract.on_demand}")
+        inputs = dict(columns)
+        inputs.update({name: np.asarray(request[name]) for name in contract.request})
+        inputs["event_timestamp"] = event_times
+        derived = on_demand(inputs)
+        columns.update({name: np.asarray(derived[name]) for name in contract.derived})
+    vectors = np.empty((len(stored), len(contract.vector)), dtype=np.float32)
+    for i, name in enumerate(contract.vector):
+        vectors[:, i] = columns[name]
+    return vectors
