@@ -1,0 +1,142 @@
+"""Whatever is done to the ledger's file, verification finds it and names the entry."""
+
+from __future__ import annotations
+
+import json
+import stat
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tidegate.adapters.ledger_file import FileLedger
+from tidegate.domain.errors import IntegrityError
+from tidegate.ledger.chain import Head, entry_hash, from_line, next_entry, to_line
+from tidegate.ports.ledger import Entry
+
+COUNT = 6
+
+
+def filled(folder: Path, count: int = COUNT) -> FileLedger:
+    ledger = FileLedger(folder / "ledger", folder / "keys", clock=lambda: 1000.0)
+    for i in range(count):
+        ledger.append("verdict", f"demand@{i}", {"value": i})
+    return ledger
+
+
+def lines_of(folder: Path) -> list[bytes]:
+    return (folder / "ledger" / "ledger.jsonl").read_bytes().splitlines(keepends=True)
+
+
+def write(folder: Path, lines: list[bytes]) -> None:
+    (folder / "ledger" / "ledger.jsonl").write_bytes(b"".join(lines))
+
+
+def resealed(lines: list[bytes], start: int) -> list[bytes]:
+    """What an attacker without the key does: all hashes from line `start` (from 0) computed anew."""
+    result = lines[:start]
+    for number, line in enumerate(lines[start:], start=start + 1):
+        old = json.loads(line)
+        previous = from_line(result[-1], number - 1).hash if result else "0" * 64
+        entry = Entry(**{**old, "sequence": number, "previous": previous, "hash": ""})
+        result.append(to_line(Entry(**{**old, "sequence": number, "previous": previous, "hash": entry_hash(entry)})))
+    return result
+
+
+def edit(lines: list[bytes]) -> list[bytes]:
+    return [*lines[:2], lines[2].replace(b'"value":2', b'"value":7'), *lines[3:]]
+
+
+CASES: dict[str, tuple[Callable[[list[bytes]], list[bytes]], str]] = {
+    "edited": (edit, "entry 3 was edited"),
+    "deleted": (lambda a: a[:2] + a[3:], "entry 3 was deleted"),
+    "first deleted": (lambda a: a[1:], "entry 1 was deleted"),
+    "reordered": (lambda a: [a[0], a[2], a[1], *a[3:]], "entry 2 is not in its place"),
+    "inserted": (lambda a: [*a[:3], a[1], *a[3:]], "entry 4 is not in its place"),
+    "tail truncated": (lambda a: a[:-2], "entries 5 to 6 are missing"),
+    "last line torn": (lambda a: [*a[:-1], a[-1][:-9]], "entries 6 to 6 are missing"),
+    "emptied": (lambda a: [], "entries 1 to 6 are missing"),
+    "not JSON": (lambda a: [*a[:1], b"??\n", *a[2:]], "entry 2 was edited"),
+    "edited and resealed": (lambda a: resealed(edit(a), 2), "entry 6 has hash"),
+    "shortened and resealed": (lambda a: resealed(a[:2] + a[3:], 2), "entries 6 to 6 are missing"),
+    "bytes appended": (lambda a: [*a, b"junk"], "4 bytes follow entry 6"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_tampering_is_found_and_named(case: str, tmp_path: Path) -> None:
+    change, problem = CASES[case]
+    ledger = filled(tmp_path)
+    write(tmp_path, change(lines_of(tmp_path)))
+    verification = ledger.verify()
+    assert not verification.ok
+    assert problem in verification.problem
+
+
+def test_a_well_formed_entry_appended_by_someone_else_is_found(tmp_path: Path) -> None:
+    ledger = filled(tmp_path)
+    lines = lines_of(tmp_path)
+    last = from_line(lines[-1], COUNT)
+    forged = next_entry(Head(last.sequence, last.hash), 1000.0, "mallory", "promotion", "demand@9", {})
+    write(tmp_path, [*lines, to_line(forged)])
+    assert "entry 7 was inserted" in ledger.verify().problem
+    with pytest.raises(IntegrityError, match="unannounced"):
+        ledger.append("verdict", "demand@7", {})
+
+
+def test_an_append_never_seals_a_ledger_that_was_cut(tmp_path: Path) -> None:
+    ledger = filled(tmp_path)
+    write(tmp_path, lines_of(tmp_path)[:-1])
+    with pytest.raises(IntegrityError, match="entries are missing"):
+        ledger.append("verdict", "demand@7", {})
+
+
+@pytest.mark.parametrize("name", ["head.json", "ledger.pub", "ledger.key"])
+def test_a_missing_key_or_head_is_found(name: str, tmp_path: Path) -> None:
+    ledger = filled(tmp_path)
+    (tmp_path / "keys" / name).unlink()
+    assert ledger.verify().ok is (name == "ledger.key")  # verification needs the public key alone
+    write(tmp_path, [])
+    assert not ledger.verify().ok
+    with pytest.raises(IntegrityError):
+        ledger.append("verdict", "demand@7", {})
+
+
+def test_a_head_that_was_changed_is_not_trusted(tmp_path: Path) -> None:
+    ledger = filled(tmp_path)
+    path = tmp_path / "keys" / "head.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "sequence": 5}))
+    assert "signature does not match" in ledger.verify().problem
+
+
+def test_the_private_key_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    filled(tmp_path, 1)
+    assert stat.S_IMODE((tmp_path / "keys" / "ledger.key").stat().st_mode) == 0o600
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_no_change_of_the_file_goes_unseen(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ledger = filled(folder, 4)
+        original = b"".join(lines_of(folder))
+        kind = data.draw(st.sampled_from(["flip", "cut", "insert", "delete", "permute"]))
+        at = data.draw(st.integers(0, len(original) - 1))
+        if kind == "flip":
+            changed = original[:at] + bytes([original[at] ^ data.draw(st.integers(1, 255))]) + original[at + 1 :]
+        elif kind == "cut":
+            changed = original[:at]
+        elif kind == "insert":
+            changed = original[:at] + data.draw(st.binary(min_size=1, max_size=20)) + original[at:]
+        elif kind == "delete":
+            changed = original[:at] + original[at + data.draw(st.integers(1, 40)) :]
+        else:
+            changed = b"".join(data.draw(st.permutations(original.splitlines(keepends=True))))
+        (folder / "ledger" / "ledger.jsonl").write_bytes(changed)
+        verification = ledger.verify()
+        assert verification.ok is (changed == original)
+        assert bool(verification.problem) is not verification.ok
