@@ -1,0 +1,155 @@
+"""Replayed load: a planning job that asks for forecasts at a steady rate, over keep-alive connections, and logs each answer.
+
+It is an open loop: requests are sent on a fixed schedule whatever the server does, so a slow server cannot hide by slowing the
+client. One line of JSON a request goes to the log, written when the request ends:
+
+    id, at (seconds since the epoch, when sent), ms, status, slot and release (headers), body_release, skus, horizon, phase,
+    outcome: `answered` (the service answered, with whatever status), `lost` (no answer, or one that is the proxy's own error)
+             and mixed: the release in the body is not the one in the header
+
+A 5xx with a release header is an answer of that release, a bad one; a 5xx without came from the proxy, and the request is
+lost. The catalogue (a JSON list of SKUs) and the phase (a word) are read again when their files change, so the scenario can
+move on without a gap in the load. Ends on SIGTERM or after `--seconds`; every request under way is waited for and logged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import random
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+MAX_SKUS = 3
+MAX_HORIZON = 7
+
+
+@dataclass
+class Settings:
+    url: str
+    catalogue: Path
+    phase: Path
+    log: Path
+    rate: float = 50.0
+    connections: int = 16
+    seconds: float = 1800.0
+    timeout: float = 10.0
+    seed: int = 7
+
+
+@dataclass
+class WatchedFile:
+    """A small file whose contents are parsed again when it changes."""
+
+    path: Path
+    stamp: int = -1
+    value: Any = field(default=None)
+
+    def read(self) -> Any:
+        with contextlib.suppress(OSError, ValueError):
+            stamp = self.path.stat().st_mtime_ns
+            if stamp != self.stamp:
+                self.value = json.loads(self.path.read_text())
+                self.stamp = stamp
+        return self.value
+
+
+def classify(status: int, release: str | None, body_release: str | None) -> tuple[str, bool]:
+    """Outcome of one HTTP answer, and whether it is a mixture of two releases."""
+    if release is None:
+        return "lost", False
+    return "answered", status == 200 and body_release != release
+
+
+async def send(session: Any, settings: Settings, request_id: str, skus: list[str], horizon: int) -> dict[str, Any]:
+    record: dict[str, Any] = {"id": request_id, "at": time.time(), "skus": skus, "horizon": horizon}
+    started = time.perf_counter()
+    try:
+        async with session.post(
+            settings.url, json={"skus": skus, "horizon": horizon}, headers={"x-request-id": request_id}
+        ) as response:
+            body = await response.read()
+            release = response.headers.get("x-tidegate-release")
+            body_release = None
+            if response.status == 200:
+                with contextlib.suppress(ValueError, AttributeError):
+                    body_release = json.loads(body).get("release")
+            outcome, mixed = classify(response.status, release, body_release)
+            record |= {
+                "status": response.status,
+                "slot": response.headers.get("x-tidegate-slot"),
+                "release": release,
+                "body_release": body_release,
+                "outcome": outcome,
+                "mixed": mixed,
+            }
+    except Exception as error:  # whatever stopped it, the request got no answer, and that is what is counted
+        record |= {"status": 0, "slot": None, "release": None, "outcome": "lost", "mixed": False, "error": repr(error)[:200]}
+    record["ms"] = round((time.perf_counter() - started) * 1000, 3)
+    return record
+
+
+async def run(settings: Settings, log: IO[str]) -> int:
+    """Send until told to stop; returns the number of requests sent."""
+    import aiohttp
+
+    catalogue, phase = WatchedFile(settings.catalogue), WatchedFile(settings.phase)
+    chooser = random.Random(settings.seed)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stopping.set)
+    pending: set[asyncio.Task[None]] = set()
+    connector = aiohttp.TCPConnector(limit=settings.connections, keepalive_timeout=60)
+    timeout = aiohttp.ClientTimeout(total=settings.timeout)
+    sent = 0
+    deadline = time.monotonic() + settings.seconds
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+
+        async def one(request_id: str, skus: list[str], horizon: int, phase_now: str) -> None:
+            record = await send(session, settings, request_id, skus, horizon)
+            log.write(json.dumps(record | {"phase": phase_now}, separators=(",", ":")) + "\n")
+
+        next_at = time.monotonic()
+        order: list[str] = []
+        while not stopping.is_set() and time.monotonic() < deadline:
+            known: list[str] = catalogue.read() or []
+            if known:
+                if len(order) < MAX_SKUS:  # each SKU once before any comes again, as a planning run does
+                    order = chooser.sample(known, len(known))
+                count = chooser.randint(1, MAX_SKUS)
+                skus, order = order[:count], order[count:]
+                horizon = chooser.randint(1, MAX_HORIZON)
+                sent += 1
+                task = asyncio.create_task(one(f"demo-{sent:06d}", skus, horizon, str(phase.read() or "")))
+                pending.add(task)
+                task.add_done_callback(pending.discard)
+            next_at += 1 / settings.rate
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), max(0.0, next_at - time.monotonic()))
+        if pending:
+            await asyncio.wait(pending, timeout=settings.timeout + 5)
+    return sent
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tidegate.demo.load", description=__doc__.split("\n")[0])
+    parser.add_argument("--url", required=True)
+    for name in ("catalogue", "phase", "log"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--rate", type=float, default=50.0)
+    parser.add_argument("--seconds", type=float, default=1800.0)
+    values = parser.parse_args(arguments)
+    with values.log.open("a", buffering=1) as log:
+        asyncio.run(run(Settings(**vars(values)), log))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
