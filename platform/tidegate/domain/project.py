@@ -1,0 +1,159 @@
+"""A project: its models, the definitions that make each, and where they run.
+
+These dataclasses are the one definition of the project file: `tidegate.adapters.project_file` reads `tidegate.yaml` by
+walking their fields, and generates the JSON schema for editors from the same. `key(...)` gives a field its name in the file,
+its sentence of documentation and its limits; fields without it are filled in by the loader. All paths are absolute.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from tidegate.domain.errors import NotFound
+
+API_VERSION = "tidegate/v1"
+NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,39}$"
+
+
+def key(
+    name: str,
+    doc: str,
+    *,
+    default: Any = MISSING,
+    minimum: int | None = None,
+    maximum: int | None = None,
+    pattern: str | None = None,
+    const: str | None = None,
+    exists: str | None = None,
+) -> Any:
+    """A field that is a key of the project file; `exists` is 'file' or 'folder' for paths that must be there."""
+    limits = {"minimum": minimum, "maximum": maximum, "pattern": pattern, "const": const, "exists": exists}
+    return field(default=default, metadata={"key": name, "doc": doc, **{k: v for k, v in limits.items() if v is not None}})
+
+
+class Approval(StrEnum):
+    NONE = "none"
+    REQUIRED = "required"
+
+
+@dataclass(frozen=True)
+class FeaturesConfig:
+    """Where a model's features come from."""
+
+    repo: Path = key("repo", "The Feast repository.", exists="folder")
+    service: str = key("service", "The Feast feature service that the model reads.", pattern=NAME_PATTERN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """One model and the definitions that make it."""
+
+    name: str
+    description: str = key("description", "What the model predicts, in one sentence.", default="")
+    ingest: Path = key("ingest", "Python file whose function `ingest` turns the raw sources into clean tables.", exists="file")
+    sources: tuple[Path, ...] = key("sources", "The raw data files, oldest first.", exists="file")
+    features: FeaturesConfig = key("features", "Where the model's features come from.")
+    pipeline: Path = key("pipeline", "Python file with the KFP pipeline that trains the model.", exists="file")
+    serving: Path = key("serving", "Folder of the model's BentoML service.", exists="folder")
+    monitor: Path = key("monitor", "YAML file with the model's gates, SLOs and drift monitor.", exists="file")
+    approval: Approval = key("approval", "Whether a person must approve each promotion.", default=Approval.NONE)
+
+
+@dataclass(frozen=True)
+class LocalTarget:
+    """This machine: slots are processes, Envoy routes."""
+
+    gateway_port: int = key("gatewayPort", "Envoy: what clients call.", default=8800, minimum=1, maximum=65535)
+    admin_port: int = key("adminPort", "Envoy's admin interface, loopback only.", default=8801, minimum=1, maximum=65535)
+    slot_ports: int = key("slotPorts", "The first of the ports that slots use.", default=8810, minimum=1, maximum=65435)
+    replicas: int = key("replicas", "Processes of each slot.", default=2, minimum=1, maximum=16)
+    online_store: str = key(
+        "onlineStore",
+        "`sqlite`, or the URL of a Redis server: redis://HOST:PORT/DB.",
+        default="sqlite",
+        pattern=r"^(sqlite|rediss?://[^\s/]+(/\d+)?)$",
+    )
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Where the project runs."""
+
+    local: LocalTarget = key("local", "This machine: slots are processes, Envoy routes.", default=LocalTarget())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """The project file, resolved. `root` is the folder of `file`; `state` holds everything that the platform generates."""
+
+    file: Path
+    root: Path
+    api_version: str = key("apiVersion", "Version of this format.", const=API_VERSION)
+    name: str = key("project", "The project's name.", pattern=NAME_PATTERN)
+    state: Path = key("stateDir", "Where everything generated lies; TIDEGATE_STATE overrides it.", default=Path("build/state"))
+    models: Mapping[str, ModelConfig] = key("models", "The project's models, by name.")
+    targets: Targets = key("targets", "Where the project runs.", default=Targets())
+
+    def model(self, name: str) -> ModelConfig:
+        """Raises NotFound, with the nearest name."""
+        if name not in self.models:
+            raise NotFound(f"project '{self.name}' has no model '{name}'; {did_you_mean(name, self.models)}")
+        return self.models[name]
+
+    @property
+    def local(self) -> LocalTarget:
+        return self.targets.local
+
+    # The layout of the state folder, see docs/architecture.md.
+    def data_dir(self, model: str) -> Path:
+        return self.state / "data" / model
+
+    @property
+    def features_dir(self) -> Path:
+        return self.state / "features"
+
+    @property
+    def mlflow_dir(self) -> Path:
+        return self.state / "mlflow"
+
+    @property
+    def pipelines_dir(self) -> Path:
+        return self.state / "pipelines"
+
+    @property
+    def releases_dir(self) -> Path:
+        return self.state / "releases"
+
+    @property
+    def rollouts_dir(self) -> Path:
+        return self.state / "rollouts"
+
+    @property
+    def target_dir(self) -> Path:
+        return self.state / "target"
+
+    @property
+    def logs_dir(self) -> Path:
+        return self.state / "logs"
+
+    @property
+    def ledger_dir(self) -> Path:
+        return self.state / "ledger"
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str | None:
+    """The allowed name most like `name`, if one is alike at all."""
+    return next(iter(difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.55)), None)
+
+
+def did_you_mean(name: str, allowed: Iterable[str]) -> str:
+    """`did you mean 'demand'? (allowed: demand, returns)`."""
+    names = sorted(allowed)
+    close = nearest(name, names)
+    listing = f"allowed: {', '.join(names) or 'none'}"
+    return f"did you mean '{close}'? ({listing})" if close else listing
