@@ -1,0 +1,134 @@
+"""The inference itself, free of any transport: entities and request inputs to a prediction, or raw tensors to tensors.
+
+One prediction is one read of the online store, one assembly of vectors and one call of the model. Everything runs on the
+caller's thread; a `Predictor` is used from one thread, because an online reader may be bound to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tidegate.domain.errors import InvalidInput, NotFound, TidegateError
+from tidegate.serving.runtime.release_loader import LoadedRelease
+from tidegate.serving.runtime.tensors import FEATURES, TensorSpec
+from tidegate.serving.runtime.vectors import assemble
+
+if TYPE_CHECKING:  # the port's module imports polars, which a serving process does without
+    from tidegate.ports.features import OnlineFeatureReader
+
+NAMED_AT_MOST = 5
+
+
+class UnknownEntity(NotFound):
+    """Entities that the online store does not hold; the message names them."""
+
+
+class ModelFault(TidegateError):
+    """The model answered with something that must not be served: NaN or infinity. A fault of the release."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was computed and from what, n rows.
+
+    `features` is float32 [n, F] as the model saw it, `event_times` int64 [n] in microseconds since the epoch, `inputs`
+    an array [n] for each request input, `outputs` the model's tensors by name. A prediction from raw tensors has no
+    entities, inputs and event times.
+    """
+
+    entities: tuple[str, ...]
+    inputs: Mapping[str, np.ndarray]
+    event_times: np.ndarray
+    features: np.ndarray
+    outputs: Mapping[str, np.ndarray]
+
+
+class Predictor:
+    """A loaded release and the online store it reads."""
+
+    def __init__(self, release: LoadedRelease, reader: OnlineFeatureReader) -> None:
+        self.release = release
+        self._reader = reader
+
+    def predict(self, entities: Sequence[str], request: Mapping[str, Any]) -> Prediction:
+        """One row for each of `entities`, which may repeat; `request` has a number or an array [n] for each input.
+
+        Raises UnknownEntity, InvalidInput (an input missing, unknown, of a wrong length or not finite), Unavailable
+        (the online store), ModelFault.
+        """
+        if not entities:
+            raise InvalidInput("a prediction needs at least one entity, got none")
+        inputs = self._inputs(len(entities), request)
+        distinct = list(dict.fromkeys(entities))
+        rows = self._reader.read(distinct)
+        if not rows.found.all():
+            self._refuse_unknown([name for name, found in zip(distinct, rows.found, strict=True) if not found])
+        stored, event_times = rows.values, rows.event_times
+        if len(distinct) != len(entities):
+            position = {name: i for i, name in enumerate(distinct)}
+            index = np.fromiter((position[name] for name in entities), dtype=np.intp, count=len(entities))
+            stored, event_times = stored[index], event_times[index]
+        features = assemble(self.release.contract, stored, event_times, inputs, self.release.on_demand)
+        return Prediction(tuple(entities), inputs, event_times, features, self._run({FEATURES: features}))
+
+    def infer(self, tensors: Mapping[str, np.ndarray]) -> Prediction:
+        """Raw tensors through the model; raises InvalidInput when one is missing, unknown, or of a wrong type or shape."""
+        specs = {spec.name: spec for spec in self.release.model.inputs}
+        unknown = sorted(set(tensors) - set(specs))
+        if unknown:
+            raise InvalidInput(f"unknown input '{unknown[0]}', the model has: {', '.join(specs)}")
+        for name, spec in specs.items():
+            if name not in tensors:
+                raise InvalidInput(f"input '{name}' is missing")
+            _check_tensor(spec, tensors[name])
+        outputs = self._run(tensors)
+        return Prediction((), {}, np.empty(0, dtype=np.int64), tensors[FEATURES], outputs)
+
+    def check_ready(self) -> None:
+        """Raise Unavailable when the online store cannot be reached."""
+        self._reader.ping()
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def _inputs(self, n: int, request: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        wanted = self.release.contract.request
+        unknown = sorted(set(request) - set(wanted))
+        if unknown:
+            raise InvalidInput(f"unknown request input '{unknown[0]}', allowed: {', '.join(wanted) or 'none'}")
+        inputs = {}
+        for name in wanted:
+            if name not in request:
+                raise InvalidInput(f"request input '{name}' is missing")
+            array = np.asarray(request[name])
+            if array.dtype.kind not in "iuf" or array.ndim > 1 or not np.isfinite(array).all():
+                raise InvalidInput(f"request input '{name}' must be finite numbers, one or one a row")
+            if array.ndim == 1 and len(array) != n:
+                raise InvalidInput(f"request input '{name}' has {len(array)} values, required 1 or {n}")
+            inputs[name] = np.broadcast_to(array, (n,)) if array.ndim == 0 else array
+        return inputs
+
+    def _run(self, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        outputs = self.release.model.run(tensors)
+        for name, values in outputs.items():
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                raise ModelFault(f"release {self.release.id}: the model's output '{name}' has values that are not finite")
+        return outputs
+
+    def _refuse_unknown(self, names: list[str]) -> None:
+        shown = ", ".join(f"'{name}'" for name in names[:NAMED_AT_MOST])
+        more = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
+        raise UnknownEntity(f"unknown {self.release.contract.entity} {shown}{more}: the online store has no features of it")
+
+
+def _check_tensor(spec: TensorSpec, tensor: np.ndarray) -> None:
+    if not spec.accepts(tensor.shape):
+        raise InvalidInput(f"input '{spec.name}' has shape {list(tensor.shape)}, required {list(spec.shape)}")
+    if tensor.size == 0:
+        raise InvalidInput(f"input '{spec.name}' is empty")
+    if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+        raise InvalidInput(f"input '{spec.name}' holds NaN or infinity; only finite numbers are allowed")

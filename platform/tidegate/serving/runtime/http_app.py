@@ -1,0 +1,212 @@
+"""The slot's ASGI application: hot routes first, everything else to the BentoML service behind it.
+
+It reads a body within its limit, answers, counts, and offers the request to the inference log. Each answer carries
+`x-tidegate-release` and `x-request-id` (the client's, or a new one). While draining it answers with `connection: close`,
+so that clients with kept-alive connections move on by themselves. The online read and the model run on the event loop:
+both are short, and a thread would cost more than it saves (limit: a very large batch delays its neighbours).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from tidegate.domain.errors import NotFound, TidegateError
+from tidegate.serving.runtime.http_routes import JSON, Answer, Exchange, Route, Routes, failure, media_type, refusal
+from tidegate.serving.runtime.inference_log import InferenceLog, Served
+from tidegate.serving.runtime.metrics import ServingMetrics
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+logger = logging.getLogger("tidegate.serving")
+
+PICKLE = "application/vnd.bentoml+pickle"
+BODY_LIMIT = 1024 * 1024
+DISCARD_LIMIT = 16 * BODY_LIMIT  # of a body too large, so much is read before the connection is given up
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+class BodyTooLarge(Exception):
+    """The body exceeds the limit; `read_whole` says whether the connection can be kept."""
+
+    def __init__(self, read_whole: bool) -> None:
+        super().__init__()
+        self.read_whole = read_whole
+
+
+class ServingApp:
+    """ASGI application of one process. `fallback` is BentoML's application and gets the lifespan."""
+
+    def __init__(
+        self, routes: Routes, metrics: ServingMetrics, log: InferenceLog, fallback: AsgiApp, body_limit: int = BODY_LIMIT
+    ) -> None:
+        self._routes, self._metrics, self._log, self._fallback = routes, metrics, log, fallback
+        self._body_limit = body_limit
+        self._release = routes.release_id.encode()
+        self._draining = False
+
+    def drain(self) -> None:
+        """From now on not ready, and each answer closes its connection."""
+        self._draining = self._routes.draining = True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._fallback(scope, receive, send)
+            return
+        started = time.perf_counter()
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        given = headers.get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        shadow = is_shadow(headers.get("host", ""))
+        self._metrics.started()
+        name, status = "other", 500
+        try:
+            route, refused = self._find(scope, headers)
+            if route is None and refused is None:
+                name = "service"
+                status = await self._pass_on(scope, headers, receive, send, request_id)
+                return
+            name = route.name if route else "other"
+            answer = refused or await self._answer(route, scope, headers, receive)  # type: ignore[arg-type]
+            status = answer.status
+            if route is not None and route.logged:
+                served = Served(
+                    request_id,
+                    time.time(),
+                    shadow,
+                    status,
+                    (time.perf_counter() - started) * 1e3,
+                    answer.prediction,
+                    answer.error,
+                )
+                self._log.offer(served)
+            await self._send(send, answer, request_id, scope["method"] == "HEAD")
+        finally:
+            self._metrics.finished(name, status, shadow, time.perf_counter() - started)
+
+    def _find(self, scope: Scope, headers: dict[str, str]) -> tuple[Route | None, Answer | None]:
+        """The route, and the refusal when the request cannot be handled by it; neither means: pass it on."""
+        try:
+            route = self._routes.find(scope["path"])
+        except NotFound as error:
+            return None, refusal(error)
+        kind = media_type(headers)
+        if kind == PICKLE:
+            return route, failure(415, f"content type {PICKLE} is not allowed, required {JSON}")
+        if route is None:
+            return None, None
+        if scope["method"] != route.method and not (route.method == "GET" and scope["method"] == "HEAD"):
+            return route, failure(405, f"method {scope['method']} is not allowed on {scope['path']}", allow=route.method)
+        if route.method == "POST":
+            if kind and kind not in route.media_types:
+                return route, failure(
+                    415, f"content type {kind[:100]} is not allowed, required {' or '.join(route.media_types)}"
+                )
+            if headers.get("content-encoding", "identity") != "identity":
+                return route, failure(415, "compressed bodies are not supported, send it with content-encoding identity")
+        return route, None
+
+    async def _answer(self, route: Route, scope: Scope, headers: dict[str, str], receive: Receive) -> Answer:
+        try:
+            body = await self._read(headers, receive) if route.method == "POST" else b""
+            return route.handle(Exchange(scope["method"], scope["path"], headers, body))
+        except TidegateError as error:
+            answer = refusal(error)
+            if answer.status >= 500:
+                logger.error("%s %s: %s", scope["method"], scope["path"], error)
+            return answer
+        except BodyTooLarge as error:
+            extra = {} if error.read_whole else {"connection": "close"}
+            return failure(413, f"the body is larger than {self._body_limit} bytes, which is the limit", **extra)
+        except Exception:
+            logger.exception("%s %s failed", scope["method"], scope["path"])
+            return failure(500, "internal error; the server's log has the details")
+
+    async def _read(self, headers: dict[str, str], receive: Receive) -> bytes:
+        """The whole body; of one that is too large at most DISCARD_LIMIT is read, so that the client sees the answer."""
+        length = headers.get("content-length", "")
+        if length.isdigit() and int(length) > DISCARD_LIMIT:
+            raise BodyTooLarge(read_whole=False)
+        chunks: list[bytes] = []
+        size, more = 0, True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise BodyTooLarge(read_whole=False) if size > self._body_limit else ConnectionResetError("client left")
+            chunk = message.get("body", b"")
+            more = message.get("more_body", False)
+            size += len(chunk)
+            if size <= self._body_limit:
+                chunks.append(chunk)
+            elif size > DISCARD_LIMIT:
+                raise BodyTooLarge(read_whole=False)
+        if size > self._body_limit:
+            raise BodyTooLarge(read_whole=True)
+        return b"".join(chunks)
+
+    async def _send(self, send: Send, answer: Answer, request_id: str, head: bool = False) -> None:
+        headers = [
+            (b"content-type", answer.content_type.encode()),
+            (b"content-length", str(len(answer.body)).encode()),
+            *self._own_headers(request_id),
+        ]
+        headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in answer.headers.items()]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if head else answer.body})
+
+    def _own_headers(self, request_id: str) -> list[tuple[bytes, bytes]]:
+        own = [(b"x-tidegate-release", self._release), (b"x-request-id", request_id.encode("latin-1"))]
+        return [*own, (b"connection", b"close")] if self._draining else own
+
+    async def _pass_on(self, scope: Scope, headers: dict[str, str], receive: Receive, send: Send, request_id: str) -> int:
+        """To BentoML, with our limit on the body, our headers, and `{"error": ...}` for its plain-text errors."""
+        try:
+            body = await self._read(headers, receive)
+            if body and scope["method"] == "POST" and media_type(headers) in ("", JSON):
+                json.loads(body)  # BentoML answers 500 to malformed JSON
+        except BodyTooLarge:
+            await self._send(send, failure(413, f"the body is larger than {self._body_limit} bytes"), request_id)
+            return 413
+        except (ValueError, RecursionError) as error:
+            await self._send(send, failure(400, f"the body is not JSON: {error}"), request_id)
+            return 400
+        status, replaced = 500, False
+        whole = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def replay() -> Message:
+            return whole.pop() if whole else await receive()
+
+        async def forward(message: Message) -> None:
+            nonlocal status, replaced
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                kind = dict(message["headers"]).get(b"content-type", b"")
+                replaced = status in (404, 405) and not kind.startswith(b"application/json")
+                if replaced:
+                    text = (
+                        f"unknown path {scope['path'][:200]}" if status == 404 else f"method {scope['method']} is not allowed"
+                    )
+                    await self._send(send, failure(status, text), request_id)
+                    return
+                message["headers"] = [*message["headers"], *self._own_headers(request_id)]
+            if not replaced:
+                await send(message)
+
+        await self._fallback(scope, replay, forward)
+        return status
+
+
+def is_shadow(host: str) -> bool:
+    """Whether a request was mirrored: Envoy appends `-shadow` to the host of what it mirrors, before or after the port."""
+    name, _, port = host.rpartition(":")
+    return host.endswith("-shadow") or (port.isdigit() and name.endswith("-shadow"))

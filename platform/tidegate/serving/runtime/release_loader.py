@@ -1,0 +1,82 @@
+"""Loading a release into a serving process: every byte is verified against the manifest before it is used.
+
+Code (`serving/*.py`) is compiled from the bytes that were verified, never from a file read again, and runs under a module
+name that holds the release's digest, so two releases in one process share nothing. Files that the manifest does not list
+are never looked at.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from tidegate.domain.errors import InvalidInput
+from tidegate.domain.release import FeatureContract, ReleaseManifest
+from tidegate.domain.release_folder import MODEL, SERVING, read_contract, read_manifest, verified_bytes
+from tidegate.serving.runtime.tensors import FEATURES, OpenModel, TensorModel
+from tidegate.serving.runtime.vectors import OnDemand, load_on_demand
+
+FEATURES_FOLDER = "features"
+
+
+@dataclass(frozen=True)
+class LoadedRelease:
+    """A release ready to serve. `on_demand` is None when the contract has no on-demand transformation."""
+
+    folder: Path
+    manifest: ReleaseManifest
+    contract: FeatureContract
+    model: TensorModel
+    on_demand: OnDemand | None
+
+    @property
+    def id(self) -> str:
+        return self.manifest.id
+
+
+def load_release(folder: Path, open_model: OpenModel) -> LoadedRelease:
+    """Verify and load the release in `folder`.
+
+    Raises NotFound without a manifest, IntegrityError when a digest differs or the model cannot be opened, InvalidInput
+    when the model's input is not the contract's vector.
+    """
+    folder = folder.resolve()
+    manifest = read_manifest(folder)
+    contract = read_contract(folder, manifest)
+    model = open_model(verified_bytes(folder, manifest, MODEL), manifest.id)
+    _check_input(manifest, contract, model)
+    for name in manifest.files:
+        if name.startswith(f"{FEATURES_FOLDER}/"):
+            verified_bytes(folder, manifest, name)
+    on_demand = load_on_demand(folder / FEATURES_FOLDER, contract.on_demand) if contract.on_demand else None
+    return LoadedRelease(folder, manifest, contract, model, on_demand)
+
+
+def serving_module(folder: Path, manifest: ReleaseManifest, name: str) -> ModuleType | None:
+    """The module `serving/<name>.py` of the release, or None when the manifest does not list it."""
+    file = f"{SERVING}/{name}.py"
+    if file not in manifest.files:
+        return None
+    source = verified_bytes(folder, manifest, file)
+    module = ModuleType(f"tidegate_release_{manifest.digest}_{name}")
+    module.__file__ = str(folder / file)
+    sys.modules[module.__name__] = module  # annotations are resolved through it
+    try:
+        exec(compile(source, module.__file__, "exec"), module.__dict__)  # noqa: S102 - verified code of the release
+    except Exception as error:
+        del sys.modules[module.__name__]
+        raise InvalidInput(f"release {manifest.id}: {file} cannot be loaded: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _check_input(manifest: ReleaseManifest, contract: FeatureContract, model: TensorModel) -> None:
+    expected = len(contract.vector)
+    spec = model.inputs[0] if len(model.inputs) == 1 else None
+    if spec is None or spec.name != FEATURES or spec.datatype != "FP32" or not spec.accepts((1, expected)):
+        found = ", ".join(f"{s.name} {s.datatype} {list(s.shape)}" for s in model.inputs)
+        raise InvalidInput(
+            f"release {manifest.id}: the model's input is [{found}], required one input '{FEATURES}' FP32 [-1, {expected}] "
+            "as the feature contract says; export the model again"
+        )

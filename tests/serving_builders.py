@@ -1,0 +1,108 @@
+"""A small release on disk and an online store in memory, for tests of what serves them.
+
+The model is y[:, k] = (k + 1) * (units_lag_7 + 10 * horizon) + 0.5 * is_weekend, so a test can say what must come out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tidegate.domain.digests import canonical_json, folder_files
+from tidegate.domain.errors import Unavailable
+from tidegate.domain.release import FeatureContract, Lineage, ReleaseManifest
+from tidegate.ports.features import OnlineRows
+
+DAY = 86_400_000_000
+T0 = 15_000 * DAY  # 2011-01-26, 00:00 UTC
+ON_DEMAND = """
+import numpy as np
+
+def calendar(columns):
+    day = columns["event_timestamp"] // 86_400_000_000 + columns["horizon"] - 1
+    return {"is_weekend": ((day + 3) % 7 >= 5).astype(np.float64), "horizon": columns["horizon"]}
+"""
+CONTRACT = FeatureContract(
+    service="demand",
+    entity="sku",
+    stored={"sku_sales": ("units_lag_7", "price")},
+    vector=("sku_sales__units_lag_7", "sku_sales__price", "horizon", "is_weekend"),
+    request=("horizon",),
+    on_demand="calendar_features.py:calendar",
+    derived=("is_weekend", "horizon"),
+)
+
+
+def onnx_model(features: int = 4, scale: float = 1.0) -> bytes:
+    """quantiles = features @ W, float32 [n, 3]."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = np.zeros((features, 3), dtype=np.float32)
+    for k in range(3):
+        weights[0, k], weights[2, k], weights[3, k] = scale * (k + 1), 10 * scale * (k + 1), 0.5
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["features", "weights"], ["quantiles"])],
+        "linear",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, features])],
+        [helper.make_tensor_value_info("quantiles", TensorProto.FLOAT, [None, 3])],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    model.ir_version = 8
+    return bytes(model.SerializeToString())
+
+
+def build_release(
+    releases: Path,
+    serving: Mapping[str, str] | None = None,
+    *,
+    model: str = "demand",
+    onnx: bytes | None = None,
+    version: str = "1",
+) -> Path:
+    """Write `releases/<digest>/` with the given serving files and return it."""
+    staging = releases / "staging"
+    files = {
+        "model/model.onnx": onnx or onnx_model(),
+        "features/features.json": canonical_json(CONTRACT.to_json()),
+        "features/calendar_features.py": ON_DEMAND.encode(),
+        "monitor.json": b"{}",
+        **{f"serving/{name}": text.encode() for name, text in (serving or {}).items()},
+    }
+    for name, content in files.items():
+        path = staging / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    lineage = Lineage("0" * 64, "1" * 64, "2" * 64, "3" * 64, "run", "2011-01-26T00:00:00+00:00")
+    manifest = ReleaseManifest(model, version, CONTRACT.service, CONTRACT.schema_digest, lineage, folder_files(staging))
+    (staging / "manifest.json").write_bytes(manifest.to_bytes())
+    folder = releases / manifest.digest
+    staging.rename(folder)
+    assert json.loads((folder / "manifest.json").read_text())["model"] == model
+    return folder
+
+
+class FakeReader:
+    """SKU `S<i>` has units_lag_7 = i and price = i / 4; `reads` counts round trips, `down` makes the store unreachable."""
+
+    def __init__(self, skus: int = 200, event_time: int = T0) -> None:
+        self.skus, self.event_time = skus, event_time
+        self.reads, self.down, self.closed = 0, False, False
+
+    def read(self, entities: Sequence[str]) -> OnlineRows:
+        self.reads += 1
+        self.ping()
+        numbers = [int(name[1:]) if name[1:].isdigit() and int(name[1:]) < self.skus else -1 for name in entities]
+        values = np.array([[n, n / 4] for n in numbers], dtype=np.float64)
+        found = np.array([n >= 0 for n in numbers])
+        return OnlineRows(values, np.full(len(numbers), self.event_time, dtype=np.int64), found)
+
+    def ping(self) -> None:
+        if self.down:
+            raise Unavailable("online store fake: cannot be reached")
+
+    def close(self) -> None:
+        self.closed = True
