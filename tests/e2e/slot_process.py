@@ -8,9 +8,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from serving_builders import FakeReader  # noqa: E402
-
-from tidegate.bootstrap.serving import main  # noqa: E402
+from serving_builders import FakeReader
+from tidegate.bootstrap.serving import main
 
 if __name__ == "__main__":
     code = main(open_reader=lambda location, contract: FakeReader())

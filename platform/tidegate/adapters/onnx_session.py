@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -58,15 +59,14 @@ def open_onnx(content: bytes, release: str) -> OnnxModel:
     return OnnxModel(content, release)
 
 
-def _spec(node: object, release: str) -> TensorSpec:
-    kind = str(getattr(node, "type", ""))
-    if kind not in _NUMPY:
+def _spec(node: Any, release: str) -> TensorSpec:
+    if node.type not in _NUMPY:
         raise IntegrityError(
-            f"release {release}: tensor '{getattr(node, 'name', '?')}' of the model is of type {kind or 'unknown'}, required a tensor "
-            "of numbers; export the model without maps (zipmap=False)"
+            f"release {release}: tensor '{node.name}' of the model is of type {node.type}, required a tensor of numbers; "
+            "export the model without maps (zipmap=False)"
         )
-    shape = tuple(size if isinstance(size, int) else -1 for size in getattr(node, "shape", None) or ())
-    return TensorSpec(str(getattr(node, "name", "")), DATATYPES[np.dtype(_NUMPY[kind])], shape)
+    shape = tuple(size if isinstance(size, int) else -1 for size in node.shape)
+    return TensorSpec(node.name, DATATYPES[np.dtype(_NUMPY[node.type])], shape)
 
 
 def _first_line(error: Exception) -> str:

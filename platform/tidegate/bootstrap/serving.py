@@ -148,7 +148,8 @@ def _wrapped(release: LoadedRelease, app: AsgiApp) -> AsgiApp:
 def _open_online(location: str, contract: FeatureContract) -> OnlineFeatureReader:
     from tidegate.adapters.packed_online import open_online_reader
 
-    return open_online_reader(location, contract)
+    reader: OnlineFeatureReader = open_online_reader(location, contract)
+    return reader
 
 
 def _parse(argv: Sequence[str] | None) -> SlotSettings:

@@ -18,7 +18,7 @@ class GenericRequest(Message):
     """One row for each entity; an input is one number for all rows or a list with one a row."""
 
     entities: Annotated[list[Entity], Field(min_length=1, max_length=1000)]
-    inputs: dict[str, Number | list[Number]] = {}
+    inputs: dict[str, Number | list[Number]] = Field(default_factory=dict)
 
 
 class GenericResponse(Message):

@@ -20,6 +20,7 @@ from tidegate.serving.runtime import v2_codec
 from tidegate.serving.runtime.dataplane import Prediction, Predictor
 from tidegate.serving.runtime.endpoint import Call, Endpoint, MalformedRequest
 from tidegate.serving.runtime.metrics import CONTENT_TYPE, ServingMetrics
+from tidegate.serving.runtime.tensors import DATATYPES, TensorSpec
 
 JSON = "application/json"
 BINARY = "application/octet-stream"
@@ -140,8 +141,8 @@ class Routes:
         request, tensors = v2_codec.decode_request(exchange.body, exchange.headers.get(HEADER_LENGTH))
         for spec in self._release.model.inputs:
             tensor = tensors.get(spec.name)
-            if tensor is not None and v2_codec.DATATYPES[tensor.dtype] != spec.datatype:
-                found = v2_codec.DATATYPES[tensor.dtype]
+            if tensor is not None and DATATYPES[tensor.dtype] != spec.datatype:
+                found = DATATYPES[tensor.dtype]
                 raise MalformedRequest(f"input '{spec.name}' has datatype {found}, required {spec.datatype}")
         try:
             prediction = self._predictor.infer(tensors)
@@ -191,7 +192,7 @@ class Routes:
         """Triton's model configuration as far as load generators read it: the batch dimension is part of the shapes."""
         manifest, model = self._release.manifest, self._release.model
 
-        def config(spec: v2_codec.TensorSpec) -> dict[str, Any]:
+        def config(spec: TensorSpec) -> dict[str, Any]:
             return {"name": spec.name, "data_type": f"TYPE_{spec.datatype}", "dims": list(spec.shape)}
 
         return _json(
