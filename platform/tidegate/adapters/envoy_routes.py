@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.adapters import envoy_config
-from tidegate.domain.durable_files import replace_durably
 from tidegate.adapters.envoy_stats import in_flight
 from tidegate.domain.digests import digest_of
+from tidegate.domain.durable_files import replace_durably
 from tidegate.domain.errors import Unavailable
 from tidegate.domain.local import LOOPBACK, LocalConfig
 from tidegate.domain.slots import Slot
@@ -66,7 +66,7 @@ class AdminClient:
                 return content.decode()
         except (OSError, urllib.error.URLError, ValueError) as error:
             raise Unavailable(
-                f"asking Envoy for {path.partition('?')[0]} at {self.base}: {error}; is the gateway running ('tidegate status')?"
+                f"asking Envoy for {path.partition('?')[0]} at {self.base}: {error}; does the gateway run ('tidegate status')?"
             ) from error
 
 
@@ -166,7 +166,9 @@ class EnvoyRouter:
         self.admin.post("/drain_listeners")
 
     def downstream_active(self) -> int:
-        stats = json.loads(self.admin.get("/stats?format=json&filter=" + urllib.parse.quote(r"^http\.gateway\.downstream_rq_active$")))
+        stats = json.loads(
+            self.admin.get("/stats?format=json&filter=" + urllib.parse.quote(r"^http\.gateway\.downstream_rq_active$"))
+        )
         return sum(int(s.get("value", 0)) for s in stats.get("stats", ()))
 
 

@@ -28,7 +28,9 @@ class Admin(Protocol):
 
 def slot_traffic(admin: Admin, model: str, shadow: bool = False) -> Mapping[Slot, SlotTraffic]:
     """Traffic of both slots of `model`, mirrored requests with `shadow`; raises Unavailable when Envoy does not answer."""
-    pattern = rf"^cluster\.{re.escape(model)}-(blue|green){'-shadow' if shadow else ''}\.(upstream_rq_(completed|active|5xx|time)$)"
+    pattern = (
+        rf"^cluster\.{re.escape(model)}-(blue|green){'-shadow' if shadow else ''}\.(upstream_rq_(completed|active|5xx|time)$)"
+    )
     page = admin.get("/stats/prometheus?filter=" + urllib.parse.quote(pattern))
     return {slot: parse_traffic(page, cluster_name(model, slot, shadow)) for slot in Slot}
 
@@ -60,5 +62,7 @@ def parse_traffic(page: str, cluster: str) -> SlotTraffic:
 def in_flight(admin: Admin, clusters: Sequence[str]) -> int:
     """Requests in flight to any of `clusters`."""
     names = "|".join(re.escape(name) for name in clusters)
-    page = json.loads(admin.get("/stats?format=json&filter=" + urllib.parse.quote(rf"^cluster\.({names})\.upstream_rq_active$")))
+    page = json.loads(
+        admin.get("/stats?format=json&filter=" + urllib.parse.quote(rf"^cluster\.({names})\.upstream_rq_active$"))
+    )
     return sum(int(stat.get("value", 0)) for stat in page.get("stats", ()))

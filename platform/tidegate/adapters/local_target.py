@@ -66,6 +66,8 @@ class LocalTarget:
     def _observed(self, model: str) -> dict[str, Any]:
         observed = read_observed(self.state)
         if observed is None:
-            raise Unavailable(f"looking at the slots of model {model}: no supervisor is running; start it with 'tidegate serve'")
+            raise Unavailable(
+                f"looking at the slots of model {model}: no supervisor is running; start it with 'tidegate serve'"
+            )
         models: dict[str, dict[str, Any]] = observed.get("models", {})
         return models.get(model, {})

@@ -31,7 +31,9 @@ def replace_durably(path: Path, content: bytes) -> None:
     except OSError as error:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        raise Unavailable(f"writing {path}: {error}; the old content is kept, make room or fix permissions and retry") from error
+        raise Unavailable(
+            f"writing {path}: {error}; the old content is kept, make room or fix permissions and retry"
+        ) from error
 
 
 def _sync_folder(folder: Path) -> None:

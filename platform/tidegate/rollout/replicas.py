@@ -54,7 +54,8 @@ class Backoff:
         if last is None or now - last > 30.0:
             self.starts[name] = 0
             return True
-        return now - last >= min(10.0, 0.2 * 2 ** max(0, self.starts[name] - 2))
+        wait: float = min(10.0, 0.2 * 2 ** max(0, self.starts[name] - 2))
+        return now - last >= wait
 
     def started(self, name: str, now: float) -> None:
         self.starts[name] = self.starts.get(name, 0) + 1
@@ -187,6 +188,7 @@ class Replicas:
     def _free_port(self) -> int:
         first, count = self.config.slot_ports, self.config.slot_port_count
         taken = {record.labels.get("port") for record in self.processes.records()}
+        taken |= {self.config.gateway_port, self.config.admin_port}
         for port in range(first, first + count):
             if port not in taken and self.processes.port_free(port):
                 return port

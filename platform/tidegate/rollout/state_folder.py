@@ -70,7 +70,9 @@ def read_desired(state: StateFolder, model: str) -> Desired:
     try:
         return Desired.from_json(json.loads(path.read_bytes()))
     except (ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(f"reading what is wanted for model {model}: {path} is damaged ({error}); restore or remove it") from error
+        raise IntegrityError(
+            f"reading what is wanted for model {model}: {path} is damaged ({error}); restore or remove it"
+        ) from error
 
 
 def all_desired(state: StateFolder) -> list[Desired]:
@@ -86,7 +88,9 @@ def check_transition(old: Desired, new: Desired) -> None:
     if new.mirror and (new.active is None or new.release_of(new.active.other) is None):
         raise InvalidInput(f"model {new.model}: mirroring needs an active slot and a release in the other one")
     if old.active is not None and new.active is old.active and new.active_release != old.active_release:
-        raise Conflict(f"model {new.model}: the release of the active slot {old.active} cannot be changed in place; use the other slot")
+        raise Conflict(
+            f"model {new.model}: the release of the active slot {old.active} cannot be changed in place; use the other slot"
+        )
 
 
 def write_desired(state: StateFolder, desired: Desired, expected_generation: int) -> Desired:

@@ -11,9 +11,11 @@ a second.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from tidegate.domain.durable_files import replace_durably
 from tidegate.domain.errors import TidegateError, Unavailable
@@ -24,6 +26,7 @@ from tidegate.rollout.replicas import Backoff, Replicas, SlotCommand
 from tidegate.rollout.state_folder import StateFolder, all_desired
 
 ENVOY = "envoy"
+T = TypeVar("T")
 HEARTBEAT = 0.5  # seconds between observations that say the same
 
 
@@ -77,7 +80,7 @@ class Supervisor:
         self._attempt("controllers", self._keep_controllers)
         self._attempt("observed", lambda: self._observe(desired or []))
 
-    def _attempt[T](self, name: str, act: Callable[[], T]) -> T | None:
+    def _attempt(self, name: str, act: Callable[[], T]) -> T | None:
         """One part failing (a full disk, a damaged file) must not keep the others from being looked after."""
         try:
             result = act()
@@ -88,17 +91,13 @@ class Supervisor:
         return result
 
     def _routes(self, want: Desired) -> ModelRoutes:
-        endpoints = {slot: self.replicas.endpoints(want.model, slot, self._release_on(want, slot)) for slot in Slot}
+        endpoints = {slot: self.replicas.endpoints(want.model, slot, want.release_of(slot)) for slot in Slot}
         before = next((r.active for r in self.router.applied() if r.model == want.model), None)
         active = want.active
         if active is not None and not endpoints[active] and before is not None and endpoints[before]:
             active = before  # not ready yet: whoever serves goes on serving
         mirror = want.mirror and active is want.active and active is not None and bool(endpoints[active.other])
         return ModelRoutes(want.model, active, mirror, endpoints)
-
-    @staticmethod
-    def _release_on(want: Desired, slot: Slot) -> str | None:
-        return want.release_of(slot)
 
     def _keep_gateway(self) -> None:
         record = next((r for r in self.processes.records() if r.name == ENVOY), None)
@@ -127,7 +126,12 @@ class Supervisor:
     def _observe(self, desired: Sequence[Desired]) -> None:
         gateway = next((r for r in self.processes.records() if r.name == ENVOY and self.processes.alive(r)), None)
         content: Mapping[str, object] = {
-            "gateway": {"pid": gateway.pid if gateway else None, "port": self.config.gateway_port},
+            "supervisor": os.getpid(),
+            "gateway": {
+                "pid": gateway.pid if gateway else None,
+                "port": self.config.gateway_port,
+                "ready": gateway is not None and self.router.ready(),
+            },
             "models": {want.model: self.replicas.observed(want) for want in desired},
             "problems": {**self.problems, **self.replicas.problems},
         }

@@ -39,8 +39,12 @@ def test_envoy_validates_the_rendered_configuration(tmp_path: Path, kind: str) -
     if kind == "dynamic":
         for cluster in envoy_config.clusters(ROUTES, tmp_path):
             path = envoy_config.endpoints_file(tmp_path, cluster["name"])
-            path.write_text(json.dumps({"version_info": "1", "resources": [envoy_config.load_assignment(cluster["name"], [1])]}))
-        (tmp_path / "cds.json").write_text(json.dumps({"version_info": "1", "resources": envoy_config.clusters(ROUTES, tmp_path)}))
+            path.write_text(
+                json.dumps({"version_info": "1", "resources": [envoy_config.load_assignment(cluster["name"], [1])]})
+            )
+        (tmp_path / "cds.json").write_text(
+            json.dumps({"version_info": "1", "resources": envoy_config.clusters(ROUTES, tmp_path)})
+        )
         routes = envoy_config.route_configuration(LocalConfig(), ROUTES)
         (tmp_path / "rds.json").write_text(json.dumps({"version_info": "1", "resources": [routes]}))
     rendered = (

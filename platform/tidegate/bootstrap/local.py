@@ -1,0 +1,241 @@
+"""Processes of the local target: the supervisor, and the controller of each rollout.
+
+    python -m tidegate.bootstrap.local supervise --state STATE --config tidegate.yaml
+    python -m tidegate.bootstrap.local control --state STATE --config tidegate.yaml --model MODEL --rollout ID
+
+`ensure_supervisor` and `stop_supervisor` are what commands call. One supervisor runs for a state folder (a lock that the
+system releases when the process ends, however it ends). SIGTERM drains and stops everything; SIGKILL leaves slots and
+gateway serving, and the next supervisor adopts them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+from tidegate.domain.errors import Conflict, InvalidInput, TidegateError, Unavailable
+from tidegate.domain.local import LocalConfig
+from tidegate.domain.project import Project
+from tidegate.rollout.replicas import Replica, SlotCommand
+from tidegate.rollout.state_folder import StateFolder, read_observed
+
+INTERVAL = 0.1  # seconds between looks of the supervisor
+SLOT_COMMAND = "tidegate.bootstrap.local:serving_command"
+GATES = "tidegate.bootstrap.gates:build_gates"
+
+
+def resolve(reference: str) -> Any:
+    """The object `module:name`; raises InvalidInput."""
+    module, _, name = reference.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise InvalidInput(f"'{reference}' cannot be imported ({error}); required is 'module:function'") from error
+
+
+def open_project(config: Path, state: Path | None) -> Project:
+    """The project of file `config`, its state folder replaced by `state` if given."""
+    from dataclasses import replace
+
+    from tidegate.adapters.project_file import load_project
+
+    project = load_project(config)
+    return replace(project, state=state.resolve()) if state else project
+
+
+def serving_command(project: Project, replica: Replica) -> list[str]:
+    """What serves a release; every answer must carry `x-tidegate-release`, and SIGTERM must drain."""
+    state = StateFolder(project.state)
+    return [
+        *[sys.executable, "-m", "tidegate.bootstrap.serving", "--release-folder", str(state.release(replica.release))],
+        *["--model", replica.model, "--slot", str(replica.slot), "--replica", str(replica.number)],
+        *["--port", str(replica.port), "--online", LocalConfig.of(project).online(project.state), "--log-dir", str(state.logs)],
+    ]
+
+
+def supervise(project: Project, slot_command: str = SLOT_COMMAND, gates: str = GATES) -> None:
+    """Run the supervisor until SIGTERM or SIGINT; raises Conflict when another one runs for this state folder."""
+    from tidegate.adapters.envoy_routes import EnvoyRouter
+    from tidegate.adapters.local_processes import LocalProcesses, ReadinessProbe
+    from tidegate.rollout.supervisor import Supervisor
+
+    state, config = StateFolder(project.state), LocalConfig.of(project)
+    stopping: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        stopping.append(number)
+
+    with supervisor_lock(state):
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        command: Callable[[Project, Replica], Sequence[str]] = resolve(slot_command)
+        build: SlotCommand = lambda replica: command(project, replica)  # noqa: E731 - a closure over the project
+        supervisor = Supervisor(
+            state,
+            config,
+            LocalProcesses(state.pids),
+            EnvoyRouter(state.envoy, state.logs, config),
+            ReadinessProbe(),
+            build,
+            lambda: controllers(project, gates),
+        )
+        supervisor.check_ports()
+        while not stopping:
+            supervisor.step()
+            time.sleep(INTERVAL)
+        supervisor.stop()
+
+
+@contextmanager
+def supervisor_lock(state: StateFolder) -> Any:
+    """Held by the one supervisor; the file names its pid."""
+    handle = _try_lock(state)
+    if handle is None:
+        raise Conflict(f"starting a supervisor for {state.root}: one is running already (pid {supervisor_pid(state)})")
+    with handle:
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield
+
+
+def _try_lock(state: StateFolder) -> IO[str] | None:
+    state.target.mkdir(parents=True, exist_ok=True)
+    handle = state.supervisor_lock.open("a+")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        handle.close()
+        return None
+    return handle
+
+
+def supervisor_pid(state: StateFolder) -> int | None:
+    """The running supervisor's pid, or None: the lock says whether it runs, the file only who it is."""
+    handle = _try_lock(state)
+    if handle is not None:
+        handle.close()
+        return None
+    text = state.supervisor_lock.read_text().strip()
+    return int(text) if text.isdecimal() else None
+
+
+def ensure_supervisor(project: Project, slot_command: str = SLOT_COMMAND, gates: str = GATES, timeout: float = 20.0) -> int:
+    """Start the supervisor detached unless it runs; returns its pid once it has looked and the gateway is up.
+
+    Raises Unavailable with the supervisor's own words when it cannot start (a taken port, say).
+    """
+    state = StateFolder(project.state)
+    child = None
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        pid = supervisor_pid(state)
+        observed = read_observed(state)
+        if pid and observed and observed.get("supervisor") == pid and observed["gateway"]["ready"]:
+            return pid
+        if child is None and pid is None:
+            child = _spawn_supervisor(project, state, slot_command, gates)
+        elif child is not None and child.poll() is not None and supervisor_pid(state) is None:
+            raise Unavailable(_last_words(state))
+        time.sleep(0.05)
+    observed = read_observed(state) or {}
+    problems = "; ".join(observed.get("problems", {}).values()) or f"see {state.supervisor_log}"
+    raise Unavailable(f"starting the supervisor of {state.root}: the gateway was not up after {timeout:g} s: {problems}")
+
+
+def _spawn_supervisor(project: Project, state: StateFolder, slot_command: str, gates: str) -> subprocess.Popen[bytes]:
+    state.logs.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "tidegate.bootstrap.local", "supervise", "--state", str(project.state)]
+    command += ["--config", str(project.file), "--slot-command", slot_command, "--gates", gates]
+    with state.supervisor_log.open("wb") as output:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+
+
+def _last_words(state: StateFolder) -> str:
+    lines = [line for line in state.supervisor_log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else f"the supervisor of {state.root} ended without a word; see {state.supervisor_log}"
+
+
+def stop_supervisor(project: Project, timeout: float = 60.0) -> bool:
+    """Drain and stop everything of this state folder, whether or not its supervisor still runs; False if nothing ran.
+
+    What is wanted stays recorded, so the next start brings back the same releases in the same slots.
+    """
+    state = StateFolder(project.state)
+    pid = supervisor_pid(state)
+    if pid is None:
+        return _stop_orphans(project, state)
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if supervisor_pid(state) is None and not _runs(pid):
+            return True
+        time.sleep(0.05)
+    raise Unavailable(
+        f"stopping the supervisor of {state.root}: pid {pid} still runs after {timeout:g} s; see {state.supervisor_log}"
+    )
+
+
+def _runs(pid: int) -> bool:
+    import psutil
+
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
+
+
+def _stop_orphans(project: Project, state: StateFolder) -> bool:
+    """A killed supervisor leaves its processes: adopt them only to stop them."""
+    from tidegate.adapters.envoy_routes import EnvoyRouter
+    from tidegate.adapters.local_processes import LocalProcesses, ReadinessProbe
+    from tidegate.rollout.supervisor import Supervisor
+
+    with supervisor_lock(state):
+        config, processes = LocalConfig.of(project), LocalProcesses(state.pids)
+        found = any(processes.alive(record) for record in processes.records())
+        router = EnvoyRouter(state.envoy, state.logs, config)
+        Supervisor(state, config, processes, router, ReadinessProbe(), lambda _: ()).stop()
+        return found
+
+
+def controllers(project: Project, gates: str) -> Sequence[Any]:
+    return ()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tidegate.bootstrap.local")
+    commands = parser.add_subparsers(dest="command", required=True)
+    supervising = commands.add_parser("supervise")
+    controlling = commands.add_parser("control")
+    for command in (supervising, controlling):
+        command.add_argument("--state", type=Path, required=True)
+        command.add_argument("--config", type=Path, required=True)
+        command.add_argument("--gates", default=GATES)
+    supervising.add_argument("--slot-command", default=SLOT_COMMAND)
+    controlling.add_argument("--model", required=True)
+    controlling.add_argument("--rollout", required=True)
+    options = parser.parse_args(arguments)
+    try:
+        project = open_project(options.config, options.state)
+        if options.command == "supervise":
+            supervise(project, options.slot_command, options.gates)
+    except TidegateError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
