@@ -1,0 +1,189 @@
+"""The gates a version has to pass before it may become a release: judged on its own rolling-origin evaluation.
+
+Errors are compared as ratios of summed absolute errors of the median (the ratio of two WAPEs on the same rows), with a
+bootstrap over entities, because the errors of one entity belong together. A gate passes when the upper bound of the ratio
+is within its margin: not being sure is INCONCLUSIVE, not a PASS. Rows with NaN make the gate an ERROR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+
+from tidegate.domain.errors import InvalidInput
+from tidegate.domain.verdict import Evidence, Finding, GateResult, Verdict, evaluate_closed
+from tidegate.registry.training_output import TrainingOutput
+
+DRAWS = 2000
+CONFIDENCE = 0.95  # of the one-sided upper bound
+
+
+class HasMargin(Protocol):
+    @property
+    def margin(self) -> float: ...
+
+
+class SegmentRules(Protocol):
+    @property
+    def max_worse(self) -> float: ...
+    @property
+    def min_rows(self) -> int: ...
+
+
+class PromotionRules(Protocol):
+    """The `promotion` section of a monitor file."""
+
+    @property
+    def min_rows(self) -> int: ...
+    @property
+    def beats_baseline(self) -> HasMargin: ...
+    @property
+    def no_worse_than_champion(self) -> HasMargin: ...
+    @property
+    def segments(self) -> SegmentRules: ...
+
+
+@dataclass(frozen=True)
+class Approval:
+    person: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Summed absolute error of the model over that of another forecast on the same rows."""
+
+    value: float
+    upper: float
+    rows: int
+    entities: int
+
+
+def error_ratio(rows: pl.DataFrame, entity: str, other: str, seed: int = 0) -> Ratio:
+    """Ratio of the model's error to that of forecast `other`, with its one-sided bootstrap bound over entities."""
+    frame = rows.select(
+        pl.col(entity),
+        (pl.col("model_q50") - pl.col("actual")).abs().alias("model"),
+        (pl.col(f"{other}_q50") - pl.col("actual")).abs().alias("other"),
+    )
+    for name in ("model", "other"):
+        column = frame[name].cast(pl.Float64)
+        if column.null_count() or not bool(column.is_finite().all()):
+            raise InvalidInput(f"the evaluation has rows without a finite error of '{name if name == 'model' else other}'")
+    sums = frame.group_by(entity, maintain_order=True).agg(pl.col("model", "other").sum())
+    model, theirs = sums["model"].to_numpy(), sums["other"].to_numpy()
+    if not len(model) or theirs.sum() <= 0:
+        raise InvalidInput(f"forecast '{other}' has no error at all to compare with; check the evaluation's rows")
+    weights = np.random.default_rng(seed).multinomial(len(model), np.full(len(model), 1 / len(model)), size=DRAWS)
+    totals = np.maximum(weights @ theirs, np.finfo(float).tiny)
+    upper = float(np.quantile((weights @ model) / totals, CONFIDENCE))
+    return Ratio(float(model.sum() / theirs.sum()), upper, len(frame), len(model))
+
+
+def _compared(output: TrainingOutput, other: str, limit: float, min_rows: int) -> tuple[Verdict, Evidence]:
+    rows = output.evaluation
+    if len(rows) < min_rows:
+        return Verdict.INCONCLUSIVE, Evidence(f"{len(rows)} evaluated rows, required {min_rows}", sample_size=len(rows))
+    ratio = error_ratio(rows, output.contract.entity, other)
+    numbers = {"ratio": ratio.value, "upper": ratio.upper, "entities": ratio.entities}
+    text = (
+        f"error {ratio.value:.3f} of {other}'s (at most {ratio.upper:.3f} with {CONFIDENCE:.0%} confidence, "
+        f"allowed {limit:.3f}) over {ratio.rows:,} rows of {ratio.entities:,} entities"
+    )
+    verdict = Verdict.PASS if ratio.upper <= limit else Verdict.FAIL if ratio.value > limit else Verdict.INCONCLUSIVE
+    finding = Finding(f"WAPE ratio to {other}", ratio.upper, f"<= {limit:.3f}", verdict.opens)
+    return verdict, Evidence(text, ratio.rows, numbers, {"limit": limit}, (finding,))
+
+
+def best_baseline(output: TrainingOutput) -> str:
+    """The baseline with the lowest WAPE; raises InvalidInput when there is none with a finite one."""
+    errors: dict[str, float | None] = {name: output.summary["forecasts"][name]["wape"] for name in output.summary["baselines"]}
+    finite: dict[str, float] = {name: wape for name, wape in errors.items() if wape is not None and np.isfinite(wape)}
+    if not finite:
+        raise InvalidInput(f"training output {output.folder}: no baseline was evaluated; a model without one cannot be judged")
+    return min(finite, key=lambda name: finite[name])
+
+
+def beats_baseline(output: TrainingOutput, rules: PromotionRules) -> tuple[Verdict, Evidence]:
+    return _compared(output, best_baseline(output), 1 - rules.beats_baseline.margin, rules.min_rows)
+
+
+def no_worse_than_champion(
+    output: TrainingOutput, champion: str | None, rules: PromotionRules
+) -> tuple[Verdict, Evidence]:
+    """`champion` is the version that the registry names now; the evaluation must have been made against that one."""
+    if champion is None:
+        return Verdict.PASS, Evidence("there is no champion yet", sample_size=len(output.evaluation))
+    evaluated = output.summary.get("champion")
+    if evaluated != champion:
+        return Verdict.INCONCLUSIVE, Evidence(
+            f"evaluated against champion version {evaluated or 'none'}, but the champion is version {champion}; train again"
+        )
+    return _compared(output, "champion", 1 + rules.no_worse_than_champion.margin, rules.min_rows)
+
+
+def segments(output: TrainingOutput, champion: str | None, rules: PromotionRules) -> tuple[Verdict, Evidence]:
+    """No country group, price band or class of movers much worse than the champion's (or, before one, the best baseline's)."""
+    other = "champion" if champion is not None and output.summary.get("champion") == champion else best_baseline(output)
+    limit = 1 + rules.segments.max_worse
+    findings: list[Finding] = []
+    skipped = judged = 0
+    columns = [name for name in output.evaluation.columns if name.startswith("segment_")]
+    for column in columns:
+        for (value,), rows in output.evaluation.group_by([column], maintain_order=True):
+            if len(rows) < rules.segments.min_rows:
+                skipped += 1
+                continue
+            ratio = error_ratio(rows, output.contract.entity, other)
+            judged += len(rows)
+            name = f"{column.removeprefix('segment_')}={value}"
+            findings.append(Finding(name, ratio.value, f"<= {limit:.3f}", ratio.value <= limit, f"{ratio.rows:,} rows"))
+    if not findings:
+        return Verdict.INCONCLUSIVE, Evidence(f"no segment has {rules.segments.min_rows} rows ({skipped} are smaller)")
+    findings.sort(key=lambda f: f.subject)
+    worst = max(findings, key=lambda f: f.observed or 0.0)
+    text = (
+        f"worst of {len(findings)} segments against {other}: {worst.subject} at {worst.observed:.3f} of its error, "
+        f"allowed {limit:.3f}; {skipped} too small to judge"
+    )
+    verdict = Verdict.PASS if all(f.ok for f in findings) else Verdict.FAIL
+    return verdict, Evidence(text, judged, {"worst": worst.observed}, {"limit": limit}, tuple(findings))
+
+
+def artifact_digest(output: TrainingOutput, registered: str) -> tuple[Verdict, Evidence]:
+    observed = output.artifact_digest
+    ok = observed == registered
+    text = f"model.onnx has SHA-256 {observed[:12]}, registered {registered[:12] or 'nothing'}"
+    return (Verdict.PASS if ok else Verdict.FAIL), Evidence(text, sample_size=1)
+
+
+def approval(required: bool, given: Approval | None) -> tuple[Verdict, Evidence]:
+    if given is not None and given.person.strip() and given.reason.strip():
+        return Verdict.PASS, Evidence(f"approved by {given.person}: {given.reason}", sample_size=1)
+    if required:
+        return Verdict.INCONCLUSIVE, Evidence("waits for a person: --approve-by NAME --reason TEXT")
+    return Verdict.PASS, Evidence("no approval is required", sample_size=1)
+
+
+def offline_gates(
+    output: TrainingOutput,
+    subject: str,
+    registered_digest: str,
+    champion: str | None,
+    rules: PromotionRules,
+    approval_required: bool = False,
+    approved: Approval | None = None,
+) -> list[GateResult]:
+    """All offline gates of `subject` (`MODEL/VERSION`), in a fixed order; none is skipped because another failed."""
+    checks: Mapping[str, Callable[[], tuple[Verdict, Evidence]]] = {
+        "artifact_digest": lambda: artifact_digest(output, registered_digest),
+        "beats_baseline": lambda: beats_baseline(output, rules),
+        "no_worse_than_champion": lambda: no_worse_than_champion(output, champion, rules),
+        "segments": lambda: segments(output, champion, rules),
+        "approval": lambda: approval(approval_required, approved),
+    }
+    return [evaluate_closed(name, subject, check) for name, check in checks.items()]
