@@ -112,9 +112,7 @@ def beats_baseline(output: TrainingOutput, rules: PromotionRules) -> tuple[Verdi
     return _compared(output, best_baseline(output), 1 - rules.beats_baseline.margin, rules.min_rows)
 
 
-def no_worse_than_champion(
-    output: TrainingOutput, champion: str | None, rules: PromotionRules
-) -> tuple[Verdict, Evidence]:
+def no_worse_than_champion(output: TrainingOutput, champion: str | None, rules: PromotionRules) -> tuple[Verdict, Evidence]:
     """`champion` is the version that the registry names now; the evaluation must have been made against that one."""
     if champion is None:
         return Verdict.PASS, Evidence("there is no champion yet", sample_size=len(output.evaluation))
