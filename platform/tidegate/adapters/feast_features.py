@@ -1,0 +1,226 @@
+"""The feature store on Feast: definitions from a Feast repository, DuckDB offline, packed rows online.
+
+`bootstrap` builds it as `FeastFeatureStore(repo=project / "features", state=state_dir, online=target.online_store)`;
+`online` is `sqlite` or a redis URL, and a slot reads what this writes by
+`packed_online.open_online_reader(store.online_url, contract)`.
+
+No pickle is loaded. Feast keeps the function of an on-demand view in its registry as a pickle (dill) and loads it whenever
+it reads the view. So `apply` writes two registries: `registry.db`, complete, for Feast's own tools, and
+`registry_stored.db`, the same without on-demand views, which all reading here goes through. Contracts are read from the
+protobuf message of the first, and on-demand functions run from their source file, by the code that serves them
+(tidegate.serving.runtime.vectors).
+
+Limits: one entity with one join key, a String; features are numbers. Feature timestamps are UTC.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tidegate.adapters.packed_online import SQLITE, online_url
+from tidegate.adapters.packed_rows import ViewRows
+from tidegate.domain.errors import InvalidInput, NotFound, Unavailable
+from tidegate.domain.release import FeatureContract
+from tidegate.serving.runtime.vectors import assemble, load_on_demand, stored_names
+
+TIME = "event_timestamp"
+ON_DEMAND_TAG = "on_demand"
+TIME_TYPE = pl.Datetime("us", "UTC")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class FeastFeatureStore:
+    """A `FeatureStore` (tidegate.ports.features)."""
+
+    def __init__(self, repo: Path, state: Path, online: str = SQLITE) -> None:
+        self._repo = repo.resolve()
+        self._state = state.resolve()
+        self._folder = self._state / "features"
+        self.online_url = online_url(self._state, online)
+        self._store: Any = None
+        self._registry: Any = None
+
+    def apply(self) -> tuple[str, ...]:
+        """Register the repository's definitions, replacing what was registered; returns the names of the feature services."""
+        from feast import FeatureStore, Project
+
+        from tidegate.adapters.feast_repository import loaded_objects
+
+        self._folder.mkdir(parents=True, exist_ok=True)
+        # A fresh registry: nothing is compared with an earlier one, so nothing of it is unpickled.
+        folder = Path(tempfile.mkdtemp(prefix=".registry-", dir=self._folder))
+        try:
+            config = self._config(folder / "registry.db")
+            with loaded_objects(self._repo, {"TIDEGATE_STATE": str(self._state)}) as objects:
+                FeatureStore(config=config).apply([Project(name=config.project), *objects])
+            complete = _read_registry(folder / "registry.db")
+            stored = _read_registry(folder / "registry.db")
+            del stored.on_demand_feature_views[:]
+            del stored.feature_services[:]  # some name on-demand views
+            (folder / "registry_stored.db").write_bytes(stored.SerializeToString())
+            for name in ("registry_stored.db", "registry.db"):
+                os.replace(folder / name, self._folder / name)
+        except OSError as error:
+            raise Unavailable(f"features apply: cannot write {self._folder} ({error}); check the disk") from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        self._registry, self._store = complete, None
+        return tuple(sorted(service.spec.name for service in complete.feature_services))
+
+    def contract(self, service: str) -> FeatureContract:
+        """What the feature service reads; raises NotFound, InvalidInput."""
+        registry = self._applied()
+        specs = {s.spec.name: s.spec for s in registry.feature_services}
+        if service not in specs:
+            known = ", ".join(sorted(specs)) or "none"
+            raise NotFound(f"feature service '{service}' is not registered (there is {known}); see {self._repo}")
+        views = {v.spec.name: v.spec for v in registry.feature_views}
+        computed = {v.spec.name: v.spec for v in registry.on_demand_feature_views}
+        stored: dict[str, set[str]] = {}
+        vector: list[str] = []
+        derived: list[str] = []
+        request: list[str] = []
+        for projection in specs[service].features:
+            view, names = projection.feature_view_name, [column.name for column in projection.feature_columns]
+            if view in views:
+                stored.setdefault(view, set()).update(names)
+                vector += [f"{view}__{name}" for name in names]
+                continue
+            derived += names
+            for source in computed[view].sources.values():
+                if source.WhichOneof("source") == "request_data_source":
+                    inputs = [field.name for field in source.request_data_source.request_data_options.schema]
+                    request += [name for name in inputs if name != TIME and name not in request]
+                else:
+                    read = source.feature_view_projection
+                    stored.setdefault(read.feature_view_name, set()).update(c.name for c in read.feature_columns)
+        tag = dict(specs[service].tags).get(ON_DEMAND_TAG)
+        if derived and not tag:
+            raise InvalidInput(
+                f"feature service '{service}' has on-demand features but no tag '{ON_DEMAND_TAG}'; "
+                f"add tags={{'{ON_DEMAND_TAG}': 'FILE.py:FUNCTION'}}, the source of the function that makes them"
+            )
+        in_order = {v: tuple(f.name for f in views[v].features if f.name in names) for v, names in stored.items()}
+        entities = {key for view in in_order for key in views[view].entities}
+        if len(entities) != 1:
+            raise InvalidInput(f"feature service '{service}' has the entities {sorted(entities)}; exactly one is supported")
+        return FeatureContract(
+            service, entities.pop(), in_order, (*vector, *derived), tuple(request), tag if derived else None, tuple(derived)
+        )
+
+    def historical(self, contract: FeatureContract, entity_rows: pl.DataFrame) -> pl.DataFrame:
+        self._check_rows(contract, entity_rows)
+        times = entity_rows[TIME].cast(TIME_TYPE)
+        keys = pl.DataFrame({contract.entity: entity_rows[contract.entity], TIME: times})
+        # Rows that differ in request inputs alone share stored features: each is joined once.
+        found = self._stored_at(contract, keys.unique(maintain_order=True))
+        names = stored_names(contract)
+        stored = keys.join(found, on=[contract.entity, TIME], how="left", maintain_order="left", nulls_equal=True)
+        matrix = stored.select(names).cast(pl.Float64).fill_null(np.nan).to_numpy()
+        function = load_on_demand(self._repo, contract.on_demand) if contract.on_demand else None
+        request = {name: entity_rows[name].to_numpy() for name in contract.request}
+        vectors = assemble(contract, matrix, times.to_physical().to_numpy(), request, function)
+        columns = [pl.Series(name, vectors[:, i]).fill_nan(None) for i, name in enumerate(contract.vector)]
+        return entity_rows.hstack(columns)
+
+    def materialize(self, until: datetime) -> int:
+        """All views in one transaction; the same `until` again changes nothing. Raises InvalidInput without earlier rows."""
+        store = self._feast()
+        end = until.replace(tzinfo=UTC) if until.tzinfo is None else until.astimezone(UTC)
+        provider = store._get_provider()
+        views: dict[str, ViewRows] = {}
+        for view in store.list_feature_views():
+            if view.online:
+                views[view.name] = self._latest(provider, store.config, view, end)
+        entities = {entity for rows in views.values() for entity in rows.entities}
+        if not entities:
+            raise InvalidInput(f"features materialize: no feature row at or before {end:%Y-%m-%d %H:%M}; choose a later moment")
+        provider.online_store.replace_views(store.config, views)
+        return len(entities)
+
+    def _latest(self, provider: Any, config: Any, view: Any, end: datetime) -> ViewRows:
+        self._check_table(view)
+        key = view.entity_columns[0].name
+        names = tuple(field.name for field in view.features)
+        job = provider.offline_store.pull_latest_from_table_or_query(
+            config, view.batch_source, [key], list(names), view.batch_source.timestamp_field, None, EPOCH, end
+        )
+        rows = _frame(job.to_arrow()).sort(key)
+        values = rows.select(names).cast(pl.Float64).fill_null(np.nan).to_numpy()
+        times = rows[view.batch_source.timestamp_field].cast(TIME_TYPE).to_physical().to_numpy()
+        return ViewRows(names, rows[key].to_list(), times, values)
+
+    def _stored_at(self, contract: FeatureContract, keys: pl.DataFrame) -> pl.DataFrame:
+        """Stored features, `view__feature`, of each distinct entity and time in `keys`, by Feast's point-in-time join."""
+        store = self._feast()
+        for view in contract.stored:
+            self._check_table(store.get_feature_view(view))
+        refs = [f"{view}:{name}" for view, names in contract.stored.items() for name in names]
+        job = store.get_historical_features(entity_df=keys.to_pandas(), features=refs, full_feature_names=True)
+        found = _frame(job.to_arrow()).with_columns(pl.col(TIME).cast(TIME_TYPE))
+        if len(found) != len(keys):
+            raise Unavailable(f"features: the offline store answered {len(found)} rows to {len(keys)}; it lost entity rows")
+        return found
+
+    def _check_rows(self, contract: FeatureContract, rows: pl.DataFrame) -> None:
+        missing = [name for name in (contract.entity, TIME, *contract.request) if name not in rows.columns]
+        if missing:
+            raise InvalidInput(f"features of '{contract.service}': entity rows lack {', '.join(missing)}")
+        if not isinstance(rows.schema[TIME], pl.Datetime) or rows[TIME].null_count() or rows[contract.entity].null_count():
+            raise InvalidInput(
+                f"features of '{contract.service}': each entity row needs '{contract.entity}' and a UTC '{TIME}'"
+            )
+        if rows.is_empty():
+            raise InvalidInput(f"features of '{contract.service}': there are no entity rows")
+
+    def _check_table(self, view: Any) -> None:
+        path = view.batch_source.path
+        if not Path(path).is_file():
+            raise NotFound(f"feature view '{view.name}': its table {path} does not exist; run 'tidegate features build' first")
+
+    def _applied(self) -> Any:
+        if self._registry is None:
+            path = self._folder / "registry.db"
+            if not path.is_file():
+                raise NotFound(f"no features are registered in {self._folder}; run 'tidegate features apply' first")
+            self._registry = _read_registry(path)
+        return self._registry
+
+    def _feast(self) -> Any:
+        if self._store is None:
+            from feast import FeatureStore
+
+            self._applied()
+            self._store = FeatureStore(config=self._config(self._folder / "registry_stored.db"))
+        return self._store
+
+    def _config(self, registry: Path) -> Any:
+        from tidegate.adapters.feast_repository import repo_config
+
+        return repo_config(self._repo, registry, self.online_url)
+
+
+def _read_registry(path: Path) -> Any:
+    from feast.protos.feast.core.Registry_pb2 import Registry
+    from google.protobuf.message import DecodeError
+
+    registry = Registry()
+    try:
+        registry.ParseFromString(path.read_bytes())
+    except DecodeError as error:
+        raise InvalidInput(f"feature registry {path} is damaged; run 'tidegate features apply' again") from error
+    return registry
+
+
+def _frame(table: Any) -> pl.DataFrame:
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)  # noqa: S101 - of a table, for the type checker
+    return frame
