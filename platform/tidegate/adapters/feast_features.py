@@ -18,6 +18,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -59,7 +62,7 @@ class FeastFeatureStore:
         folder = Path(tempfile.mkdtemp(prefix=".registry-", dir=self._folder))
         try:
             config = self._config(folder / "registry.db")
-            with loaded_objects(self._repo, {"TIDEGATE_STATE": str(self._state)}) as objects:
+            with _quiet(), loaded_objects(self._repo, {"TIDEGATE_STATE": str(self._state)}) as objects:
                 FeatureStore(config=config).apply([Project(name=config.project), *objects])
             complete = _read_registry(folder / "registry.db")
             stored = _read_registry(folder / "registry.db")
@@ -150,10 +153,11 @@ class FeastFeatureStore:
         self._check_table(view)
         key = view.entity_columns[0].name
         names = tuple(field.name for field in view.features)
-        job = provider.offline_store.pull_latest_from_table_or_query(
-            config, view.batch_source, [key], list(names), view.batch_source.timestamp_field, None, EPOCH, end
-        )
-        rows = _frame(job.to_arrow()).sort(key)
+        with _quiet():
+            job = provider.offline_store.pull_latest_from_table_or_query(
+                config, view.batch_source, [key], list(names), view.batch_source.timestamp_field, None, EPOCH, end
+            )
+            rows = _frame(job.to_arrow()).sort(key)
         values = rows.select(names).cast(pl.Float64).fill_null(np.nan).to_numpy()
         times = rows[view.batch_source.timestamp_field].cast(TIME_TYPE).to_physical().to_numpy()
         return ViewRows(names, rows[key].to_list(), times, values)
@@ -164,8 +168,9 @@ class FeastFeatureStore:
         for view in contract.stored:
             self._check_table(store.get_feature_view(view))
         refs = [f"{view}:{name}" for view, names in contract.stored.items() for name in names]
-        job = store.get_historical_features(entity_df=keys.to_pandas(), features=refs, full_feature_names=True)
-        found = _frame(job.to_arrow()).with_columns(pl.col(TIME).cast(TIME_TYPE))
+        with _quiet():
+            job = store.get_historical_features(entity_df=keys.to_pandas(), features=refs, full_feature_names=True)
+            found = _frame(job.to_arrow()).with_columns(pl.col(TIME).cast(TIME_TYPE))
         if len(found) != len(keys):
             raise Unavailable(f"features: the offline store answered {len(found)} rows to {len(keys)}; it lost entity rows")
         return found
@@ -206,6 +211,14 @@ class FeastFeatureStore:
         from tidegate.adapters.feast_repository import repo_config
 
         return repo_config(self._repo, registry, self.online_url)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Feast calls every on-demand view experimental and ibis uses a name that DuckDB deprecates: no news to our users."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _read_registry(path: Path) -> Any:

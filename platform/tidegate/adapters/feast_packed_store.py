@@ -150,6 +150,10 @@ def _number(view: str, name: str, value: Value | None) -> float:
 def _value(field: str, number: float) -> Value:
     if np.isnan(number):
         return Value()
-    if field in ("int64_val", "int32_val"):
-        return Value(**{field: int(number)})
-    return Value(bool_val=bool(number)) if field == "bool_val" else Value(**{field or "double_val": number})
+    if field == "int64_val":
+        return Value(int64_val=int(number))
+    if field == "int32_val":
+        return Value(int32_val=int(number))
+    if field == "bool_val":
+        return Value(bool_val=bool(number))
+    return Value(float_val=number) if field == "float_val" else Value(double_val=number)

@@ -1,8 +1,8 @@
 """Reading source files as they come: Parquet or CSV, checked against a definition's columns before a row is used.
 
-A file that is missing, empty, truncated or of another kind, a column that is missing and a column or cell of the wrong type are
-the user's mistakes: one InvalidInput that names file and column. Rows are numbered from 1 in the file's own order, and their
-original values are kept as text, so that whatever is refused later can be found again in the source.
+A file that is missing, empty, truncated or of another kind, a column that is missing and a column or cell of the wrong type
+are the user's mistakes: one InvalidInput that names file and column. Rows are numbered from 1 in the file's own order, and
+their original values are kept as text, so that whatever is refused later can be found again in the source.
 """
 
 from __future__ import annotations
