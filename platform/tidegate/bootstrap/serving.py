@@ -19,7 +19,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +68,6 @@ class SlotApp:
     serving: ServingApp
     log: InferenceLog
     predictor: Predictor
-    service: Any  # the BentoML service
 
 
 def build(settings: SlotSettings, open_reader: OpenReader | None = None) -> SlotApp:
@@ -78,18 +76,28 @@ def build(settings: SlotSettings, open_reader: OpenReader | None = None) -> Slot
     release = load_release(settings.release_folder, open_onnx)
     if release.manifest.model != settings.model:
         raise InvalidInput(f"release {release.id} is of model '{release.manifest.model}', required '{settings.model}'")
-    reader = (open_reader or _open_online)(settings.online, release.contract)
-    predictor = Predictor(release, reader)
-    service, endpoint = _service(release)
+    service, endpoint = release_service(release)
+    return assemble(settings, release, endpoint, service_asgi(service), open_reader)
+
+
+def assemble(
+    settings: SlotSettings,
+    release: LoadedRelease,
+    endpoint: Endpoint[Any, Any],
+    fallback: AsgiApp,
+    open_reader: OpenReader | None = None,
+) -> SlotApp:
+    """The application of a release over its online store, with BentoML's application `fallback` behind it."""
+    predictor = Predictor(release, (open_reader or _open_online)(settings.online, release.contract))
     endpoint.bind(predictor)
     manifest = release.manifest
     identity = Identity(manifest.model, manifest.digest, settings.slot, settings.replica)
     log = InferenceLog(settings.log_dir, identity, LogLimits(sample_rate=settings.sample_rate))
     info = {"model": manifest.model, "version": manifest.version, "release": manifest.id}
     metrics = ServingMetrics(log, info | {"slot": settings.slot, "replica": str(settings.replica)})
-    routes = Routes(predictor, endpoint, metrics, version("tidegate"))
-    serving = ServingApp(routes, metrics, log, service_asgi(service), settings.body_limit)
-    return SlotApp(_wrapped(release, serving), serving, log, predictor, service)
+    routes = Routes(predictor, endpoint, metrics)
+    serving = ServingApp(routes, metrics, log, fallback, settings.body_limit)
+    return SlotApp(_wrapped(release, serving), serving, log, predictor)
 
 
 def run(settings: SlotSettings, open_reader: OpenReader | None = None) -> None:
@@ -126,7 +134,8 @@ def main(argv: Sequence[str] | None = None, open_reader: OpenReader | None = Non
     return 0
 
 
-def _service(release: LoadedRelease) -> tuple[Any, Endpoint[Any, Any]]:
+def release_service(release: LoadedRelease) -> tuple[Any, Endpoint[Any, Any]]:
+    """The release's BentoML service and its endpoint, or generic ones when it has no `service.py`."""
     module = serving_module(release.folder, release.manifest, "service")
     if module is not None:
         return service_parts(module, release.id)

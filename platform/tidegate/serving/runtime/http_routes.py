@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+import tidegate
 from tidegate.domain.errors import InvalidInput, NotFound, TidegateError, Unavailable
 from tidegate.domain.release import SHORT
 from tidegate.serving.runtime import v2_codec
@@ -85,12 +86,11 @@ def refusal(error: TidegateError) -> Answer:
 class Routes:
     """The hot routes of one release: its endpoint, the V2 protocol, health and metrics."""
 
-    def __init__(self, predictor: Predictor, endpoint: Endpoint[Any, Any], metrics: ServingMetrics, version: str) -> None:
+    def __init__(self, predictor: Predictor, endpoint: Endpoint[Any, Any], metrics: ServingMetrics) -> None:
         self._predictor = predictor
         self._release = predictor.release
         self._endpoint = endpoint
         self._metrics = metrics
-        self._version = version
         self.draining = False
         self._fixed = {
             endpoint.path: Route("predict", "POST", self._predict, logged=True),
@@ -172,7 +172,7 @@ class Routes:
 
     def _server_metadata(self, _: Exchange) -> Answer:
         return _json(
-            {"name": "tidegate", "version": self._version, "extensions": ["binary_tensor_data", "model_configuration"]}
+            {"name": "tidegate", "version": tidegate.__version__, "extensions": ["binary_tensor_data", "model_configuration"]}
         )
 
     def _model_metadata(self, _: Exchange) -> Answer:

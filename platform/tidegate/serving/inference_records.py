@@ -1,0 +1,231 @@
+"""Reading the inference log: the control plane's side of `tidegate.serving.runtime.inference_log`.
+
+Segments are indexed as they grow, so asking again costs what was appended since. A last line without its end is left for
+the next look; any other line that cannot be read is skipped and counted in `skipped`. Segments that were last written
+before `since` are not opened.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from tidegate.domain.errors import NotFound
+from tidegate.domain.slots import Slot
+from tidegate.ports.inference_records import InferenceRecord
+
+_CHUNK = 8 * 1024 * 1024
+
+
+class _Head(msgspec.Struct):
+    """What the index keeps of a line."""
+
+    id: str
+    at: float
+    model: str
+    release: str
+    slot: Slot
+    shadow: bool
+
+
+class _Array(msgspec.Struct):
+    dtype: str
+    shape: list[int]
+    data: str
+
+
+class _Line(_Head):
+    status: int
+    latency_ms: float
+    rows: int
+    entities: list[str] = msgspec.field(default_factory=list)
+    inputs: dict[str, list[int | float]] = msgspec.field(default_factory=dict)
+    event_times: list[int] = msgspec.field(default_factory=list)
+    features: str = ""
+    outputs: dict[str, _Array] = msgspec.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    head: _Head
+    path: Path
+    offset: int
+    length: int
+
+
+_head = msgspec.json.Decoder(_Head)
+_line = msgspec.json.Decoder(_Line)
+
+
+class InferenceLogFiles:
+    """`InferenceRecords` over a folder of segments; `skipped` counts the lines that could not be read so far."""
+
+    def __init__(self, folder: Path, model: str) -> None:
+        self._folder, self._model = folder, model
+        self._offsets: dict[Path, int] = {}
+        self._entries: list[_Entry] = []
+        self._unread: set[tuple[Path, int]] = set()
+        self._tailed = 0
+
+    @property
+    def skipped(self) -> int:
+        return len(self._unread)
+
+    def records(
+        self,
+        release: str | None = None,
+        *,
+        slot: Slot | None = None,
+        shadow: bool | None = None,
+        since: float = 0.0,
+        limit: int | None = None,
+    ) -> Sequence[InferenceRecord]:
+        """See the port."""
+        self._index(since)
+        chosen = sorted(
+            (
+                entry
+                for entry in self._entries
+                if entry.head.at >= since
+                and release in (None, entry.head.release)
+                and slot in (None, entry.head.slot)
+                and shadow in (None, entry.head.shadow)
+            ),
+            key=lambda entry: entry.head.at,
+        )
+        if limit is not None:
+            chosen = chosen[-limit:] if limit > 0 else []
+        return self._read(chosen)
+
+    def tail(self) -> Sequence[InferenceRecord]:
+        """Records that were written since the last call of `tail`, oldest first."""
+        self._index(0.0)
+        new, self._tailed = self._entries[self._tailed :], len(self._entries)
+        return self._read(sorted(new, key=lambda entry: entry.head.at))
+
+    def find(self, request_id: str) -> InferenceRecord:
+        """The record of a request, the live one rather than the mirrored, the latest of several; raises NotFound."""
+        self._index(0.0)
+        found = [entry for entry in self._entries if entry.head.id == request_id]
+        found.sort(key=lambda entry: (not entry.head.shadow, entry.head.at))
+        records = self._read(found[-1:])
+        if not records:
+            raise NotFound(
+                f"request '{request_id}' is not in the inference log {self._folder}: "
+                "it was not served by this project, or its record was sampled out or dropped"
+            )
+        return records[0]
+
+    def _index(self, since: float) -> None:
+        for path in sorted(self._folder.glob("*.jsonl")):
+            try:
+                stat = path.stat()
+                if stat.st_size <= self._offsets.get(path, 0) or stat.st_mtime < since - 1:
+                    continue
+                self._index_segment(path)
+            except FileNotFoundError:
+                continue  # taken away while we looked
+
+    def _index_segment(self, path: Path) -> None:
+        offset = self._offsets.get(path, 0)
+        with path.open("rb") as handle:
+            handle.seek(offset)
+            while lines := handle.readlines(_CHUNK):
+                for line in lines:
+                    if not line.endswith(b"\n"):
+                        break
+                    self._add(path, offset, line)
+                    offset += len(line)
+        self._offsets[path] = offset
+
+    def _add(self, path: Path, offset: int, line: bytes) -> None:
+        try:
+            head = _head.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            self._unread.add((path, offset))
+            return
+        if head.model == self._model:
+            self._entries.append(_Entry(head, path, offset, len(line)))
+
+    def _read(self, entries: Sequence[_Entry]) -> list[InferenceRecord]:
+        """The records of `entries` in their order, each segment opened once."""
+        records: list[tuple[int, InferenceRecord]] = []
+        places: dict[Path, list[int]] = {}
+        for place, entry in enumerate(entries):
+            places.setdefault(entry.path, []).append(place)
+        for path, wanted in places.items():
+            try:
+                with path.open("rb") as handle:
+                    for place in wanted:
+                        handle.seek(entries[place].offset)
+                        line = handle.read(entries[place].length)
+                        try:
+                            records.append((place, _record(_line.decode(line))))
+                        except (msgspec.MsgspecError, ValueError, TypeError):
+                            self._unread.add((path, entries[place].offset))
+            except FileNotFoundError:
+                continue  # taken away while we looked
+        return [record for _, record in sorted(records, key=lambda pair: pair[0])]
+
+
+def to_frame(records: Iterable[InferenceRecord], vector: Sequence[str], entity: str = "entity") -> pl.DataFrame:
+    """One row for each predicted row of `records`.
+
+    Columns: id, at, release, slot, shadow, the entity, `event_timestamp` (UTC), the request inputs, the features by the
+    contract's names (float32), and each output as `name` or `name_0`, `name_1` ... Records without a prediction are left out.
+    """
+    frames = [_frame(record, vector, entity) for record in records if len(record.entities)]
+    return pl.concat(frames) if frames else pl.DataFrame()
+
+
+def _frame(record: InferenceRecord, vector: Sequence[str], entity: str) -> pl.DataFrame:
+    n = len(record.entities)
+    columns: dict[str, Any] = {
+        "id": [record.id] * n,
+        "at": [datetime.fromtimestamp(record.at, UTC)] * n,
+        "release": [record.release] * n,
+        "slot": [record.slot.value] * n,
+        "shadow": [record.shadow] * n,
+        entity: list(record.entities),
+        "event_timestamp": pl.Series(record.event_times).cast(pl.Datetime("us", "UTC")),
+    }
+    columns |= {name: values for name, values in record.request.items() if name not in vector}
+    columns |= {name: record.features[:, i] for i, name in enumerate(vector)}
+    for name, values in record.outputs.items():
+        flat = values.reshape(n, -1)
+        columns |= {name if flat.shape[1] == 1 else f"{name}_{k}": flat[:, k] for k in range(flat.shape[1])}
+    return pl.DataFrame(columns)
+
+
+def _record(line: _Line) -> InferenceRecord:
+    features = np.frombuffer(base64.b64decode(line.features, validate=True), dtype="<f4")
+    features = features.reshape(line.rows, -1) if line.rows else features.reshape(0, 0)
+    return InferenceRecord(
+        id=line.id,
+        at=line.at,
+        release=line.release,
+        slot=line.slot,
+        shadow=line.shadow,
+        status=line.status,
+        latency_ms=line.latency_ms,
+        entities=tuple(line.entities),
+        event_times=np.array(line.event_times, dtype=np.int64),
+        request={name: np.array(values) for name, values in line.inputs.items()},
+        features=features,
+        outputs=_outputs(line.outputs),
+    )
+
+
+def _outputs(outputs: Mapping[str, _Array]) -> dict[str, np.ndarray]:
+    return {
+        name: np.frombuffer(base64.b64decode(array.data, validate=True), dtype=np.dtype(array.dtype)).reshape(array.shape)
+        for name, array in outputs.items()
+    }
