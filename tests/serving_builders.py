@@ -5,9 +5,12 @@ The model is y[:, k] = (k + 1) * (units_lag_7 + 10 * horizon) + 0.5 * is_weekend
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -89,13 +92,14 @@ class FakeReader:
     """SKU `S<i>` has units_lag_7 = i and price = i / 4; `reads` counts round trips, `down` makes the store unreachable."""
 
     def __init__(self, skus: int = 200, event_time: int = T0) -> None:
-        self.skus, self.event_time = skus, event_time
+        self.event_time = event_time
+        self._known = {f"S{i}": i for i in range(skus)}
         self.reads, self.down, self.closed = 0, False, False
 
     def read(self, entities: Sequence[str]) -> OnlineRows:
         self.reads += 1
         self.ping()
-        numbers = [int(name[1:]) if name[1:].isdigit() and int(name[1:]) < self.skus else -1 for name in entities]
+        numbers = [self._known.get(name, -1) for name in entities]
         values = np.array([[n, n / 4] for n in numbers], dtype=np.float64)
         found = np.array([n >= 0 for n in numbers])
         return OnlineRows(values, np.full(len(numbers), self.event_time, dtype=np.int64), found)
@@ -106,3 +110,83 @@ class FakeReader:
 
     def close(self) -> None:
         self.closed = True
+
+
+DEMAND = Path(__file__).resolve().parents[1] / "serving" / "demand"
+
+
+def demand_release(releases: Path, **extra: str) -> Path:
+    """A release with the project's own demand service; `extra` are further serving files by stem."""
+    files = {name: (DEMAND / name).read_text() for name in ("service.py", "bentofile.yaml")}
+    return build_release(releases, files | {f"{stem}.py": text for stem, text in extra.items()})
+
+
+@dataclass
+class Reply:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class AsgiClient:
+    """Calls an ASGI application in process; `chunks` sends the body in several messages."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        chunks: int = 1,
+    ) -> Reply:
+        return asyncio.run(self._request(method, path, body, dict(headers or {}), chunks))
+
+    def get(self, path: str, **headers: str) -> Reply:
+        return self.request("GET", path, headers=headers)
+
+    def post(self, path: str, value: Any, headers: Mapping[str, str] | None = None, chunks: int = 1) -> Reply:
+        body = value if isinstance(value, bytes) else json.dumps(value).encode()
+        return self.request("POST", path, body, {"content-type": "application/json", **(headers or {})}, chunks)
+
+    async def _request(self, method: str, path: str, body: bytes, headers: dict[str, str], chunks: int) -> Reply:
+        raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+        if body and chunks == 1:
+            raw.append((b"content-length", str(len(body)).encode()))
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "root_path": "",
+            "scheme": "http",
+            "headers": raw,
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 2),
+        }
+        size = -(-len(body) // chunks) or 1
+        parts = [body[i : i + size] for i in range(0, len(body), size)] or [b""]
+        messages = [{"type": "http.request", "body": p, "more_body": i < len(parts) - 1} for i, p in enumerate(parts)]
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            if messages:
+                return messages.pop(0)
+            await asyncio.sleep(3600)
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await self.app(scope, receive, send)
+        start = sent[0]
+        answered = {name.decode().lower(): value.decode() for name, value in start["headers"]}
+        return Reply(start["status"], answered, b"".join(m.get("body", b"") for m in sent[1:]))

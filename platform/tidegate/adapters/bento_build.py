@@ -61,7 +61,8 @@ def build_bento(release_folder: Path, home: Path) -> BuiltBento:
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bento-", dir=home) as name:
         context = Path(name)
-        bentofile = verified_bytes(release_folder, manifest, BENTOFILE) if BENTOFILE in manifest.files else PLAIN_BENTOFILE.encode()
+        own = BENTOFILE in manifest.files
+        bentofile = verified_bytes(release_folder, manifest, BENTOFILE) if own else PLAIN_BENTOFILE.encode()
         (context / "bentofile.yaml").write_bytes(bentofile)
         (context / "bento_entry.py").write_text(ENTRY)
         shutil.copytree(release_folder, context / "release" / release_folder.name)

@@ -30,7 +30,9 @@ def bento_service(release_folder: Path, open_reader: OpenReader | None = None) -
 class _Front:
     """ASGI middleware: hot routes here, the rest to BentoML's application `app`; the log lives as long as the server."""
 
-    def __init__(self, app: AsgiApp, release: LoadedRelease, endpoint: Endpoint[Any, Any], open_reader: OpenReader | None) -> None:
+    def __init__(
+        self, app: AsgiApp, release: LoadedRelease, endpoint: Endpoint[Any, Any], open_reader: OpenReader | None
+    ) -> None:
         slot = assemble(_settings(release, os.environ), release, endpoint, app, open_reader)
         slot.log.start()
         self._app, self._log = slot.app, slot.log

@@ -26,7 +26,7 @@ class InputTensor(msgspec.Struct):
     shape: list[int]
     datatype: str
     parameters: Parameters = msgspec.field(default_factory=dict)
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = msgspec.Raw(b"")
 
 
 class OutputRequest(msgspec.Struct):
@@ -121,7 +121,7 @@ def _decode_tensor(tensor: InputTensor, binary: memoryview) -> tuple[np.ndarray,
     binary_size = tensor.parameters.get("binary_data_size")
     if binary_size is None:
         return _from_json(tensor, dtype, count), binary
-    if tensor.data is not None:
+    if bytes(tensor.data):
         raise MalformedRequest(f"input '{tensor.name}' has both data and binary_data_size")
     required = count * dtype.itemsize
     if binary_size != required or len(binary) < required:
@@ -134,7 +134,7 @@ def _decode_tensor(tensor: InputTensor, binary: memoryview) -> tuple[np.ndarray,
 
 
 def _from_json(tensor: InputTensor, dtype: np.dtype, count: int) -> np.ndarray:
-    if tensor.data is None:
+    if not bytes(tensor.data):
         raise MalformedRequest(f"input '{tensor.name}' has neither data nor binary_data_size")
     if tensor.datatype == "FP16":
         raise MalformedRequest(f"input '{tensor.name}': FP16 has no JSON representation, send it as a binary tensor")

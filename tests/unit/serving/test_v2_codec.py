@@ -1,0 +1,94 @@
+"""Tensor codecs: whatever is encoded comes back, and what does not fit is refused by name."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as nps
+
+from tidegate.serving.runtime.endpoint import MalformedRequest
+from tidegate.serving.runtime.tensors import DATATYPES, DTYPES
+from tidegate.serving.runtime.v2_codec import InferRequest, OutputRequest, decode_request, encode_response
+
+tensors = st.sampled_from(sorted(DTYPES)).flatmap(
+    lambda name: nps.arrays(
+        DTYPES[name],
+        nps.array_shapes(max_dims=3, max_side=4),
+        elements={"allow_nan": False, "allow_infinity": False} if name.startswith("FP") else None,
+    )
+)
+
+
+def as_request(array: np.ndarray, binary: bool, flat: bool) -> tuple[bytes, str | None]:
+    tensor: dict[str, Any] = {"name": "x", "shape": list(array.shape), "datatype": DATATYPES[array.dtype]}
+    if not binary:
+        tensor["data"] = array.ravel().tolist() if flat else array.tolist()
+        return json.dumps({"inputs": [tensor]}).encode(), None
+    tensor["parameters"] = {"binary_data_size": array.nbytes}
+    text = json.dumps({"inputs": [tensor]}).encode()
+    return text + array.tobytes(), str(len(text))
+
+
+@given(tensors, st.booleans(), st.booleans())
+def test_what_a_client_sends_is_what_the_model_gets(array: np.ndarray, binary: bool, flat: bool) -> None:
+    if array.dtype == np.float16:
+        binary = True
+    body, length = as_request(array, binary, flat)
+    _, decoded = decode_request(body, length)
+    assert decoded["x"].dtype == array.dtype
+    assert np.array_equal(decoded["x"], array)
+
+
+@given(tensors, st.booleans())
+def test_what_the_model_gives_is_what_a_client_reads(array: np.ndarray, binary: bool) -> None:
+    request = InferRequest([], id="7", outputs=[OutputRequest("y", {"binary_data": binary})])
+    body, length = encode_response(request, {"y": array}, {"model_name": "m"})
+    answer = json.loads(body[:length])
+    output = answer["outputs"][0]
+    assert (answer["id"], output["datatype"], output["shape"]) == ("7", DATATYPES[array.dtype], list(array.shape))
+    if binary:
+        assert output["parameters"] == {"binary_data_size": array.nbytes}
+        assert body[length:] == array.tobytes()
+    else:
+        assert "parameters" not in output
+        assert np.array_equal(np.array(output["data"], dtype=array.dtype).reshape(array.shape), array)
+
+
+def infer_body(**changes: Any) -> bytes:
+    return json.dumps({"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2], **changes}]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "length", "message"),
+    [
+        (b"{", None, "not JSON"),
+        (b"[]", None, "not an inference request"),
+        (b'{"inputs": [{"name": 1}]}', None, "not an inference request"),
+        (infer_body(data=[1]), None, "1 elements, shape"),
+        (infer_body(data=[[1], [2, 3]]), None, "not a tensor"),
+        (infer_body(data=["a", "b"]), None, "FP32 values only"),
+        (infer_body(data=[None, 1]), None, "FP32 values only"),
+        (infer_body(data={"a": 1}), None, "0 elements"),
+        (infer_body(data=[[1], [2]]), None, "elements"),
+        (infer_body(datatype="BYTES"), None, "'BYTES' is not supported"),
+        (infer_body(datatype="FP16"), None, "binary"),
+        (infer_body(datatype="UINT8", data=[1, 256]), None, "does not fit"),
+        (infer_body(datatype="INT32", data=[1.5, 2]), None, "INT32 values only"),
+        (infer_body(shape=[-1, 2]), None, "not allowed"),
+        (infer_body(shape=[2**62, 2**62]), None, "requires"),
+        (infer_body(parameters={"binary_data_size": 8}), None, "both data"),
+        (b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","parameters":{"binary_data_size":8}}]}', None, "requires 4"),
+        (infer_body() + b"1234", str(len(infer_body())), "4 bytes follow"),
+        (infer_body(), "9999", "Inference-Header-Content-Length"),
+        (infer_body(), "-1", "Inference-Header-Content-Length"),
+        (b"[" * 100_000, None, "not"),
+    ],
+)
+def test_what_does_not_fit_is_refused(body: bytes, length: str | None, message: str) -> None:
+    with pytest.raises(MalformedRequest, match=message):
+        decode_request(body, length)
