@@ -78,7 +78,6 @@ class DriftRules:
     on_fail: str = _policy()
     timeout_seconds: float = _between(1)
     window: int = _between(30)
-    min_vectors: int = _between(30)
     false_alarm_budget: float = _between(0.001, 0.5)
     block_days: float = _between(0.01)
     draws: int = _between(50)
@@ -141,12 +140,7 @@ class MonitorConfig:
     def from_json(cls, value: Any, source: str = "monitor.json") -> MonitorConfig:
         """Raises InvalidInput naming `source`, key, observed and allowed."""
         config: MonitorConfig = _section(cls, value, source, "")
-        drift, parity = config.gates.drift, config.gates.parity
-        if drift.min_vectors > drift.window:
-            raise InvalidInput(
-                f"{source}: gates.drift.min_vectors is {drift.min_vectors}, allowed: at most gates.drift.window "
-                f"({drift.window})"
-            )
+        parity = config.gates.parity
         if parity.min_vectors > parity.max_vectors:
             raise InvalidInput(
                 f"{source}: gates.parity.min_vectors is {parity.min_vectors}, allowed: at most gates.parity.max_vectors "

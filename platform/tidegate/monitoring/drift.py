@@ -1,0 +1,35 @@
+"""Gate: live vectors, as the candidate saw them, against the candidate's own reference profile.
+
+FAIL carries `kind` in its numbers: `fault` (a unit, a scale, values gone missing: the candidate is wrong, roll back) or `drift`
+(the world moved: harm is not shown, freeze and retrain).
+"""
+
+from __future__ import annotations
+
+from tidegate.domain.release_folder import read_contract
+from tidegate.domain.verdict import Evidence, GateResult, Verdict, evaluate_closed
+from tidegate.monitoring.config import monitor_of
+from tidegate.monitoring.drift_check import check_drift, latest_vectors, read_profile
+from tidegate.ports.drift import DriftMeter
+from tidegate.ports.gates import GateContext
+from tidegate.ports.inference_records import InferenceRecords
+
+
+class DriftGate:
+    name = "drift"
+
+    def __init__(self, records: InferenceRecords, meter: DriftMeter) -> None:
+        self._records = records
+        self._meter = meter
+
+    def evaluate(self, context: GateContext) -> GateResult:
+        return evaluate_closed(self.name, context.candidate.id, lambda: self._evaluate(context))
+
+    def _evaluate(self, context: GateContext) -> tuple[Verdict, Evidence]:
+        folder, candidate = context.candidate_folder, context.candidate
+        rules = monitor_of(folder, candidate).gates.drift
+        contract = read_contract(folder, candidate)
+        profile = read_profile(folder, candidate)
+        seen = [r for r in self._records.records(candidate.digest, since=context.since) if r.status == 200]
+        vectors = latest_vectors(seen, profile.thresholds.window)
+        return check_drift(profile, vectors, contract.vector, self._meter, rules)
