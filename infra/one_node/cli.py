@@ -1,0 +1,148 @@
+"""The command line: `python -m infra.one_node COMMAND`; see `--help`. Progress goes to stderr, results to stdout."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from infra.one_node import addons, lifecycle, network, processes, recipes
+from infra.one_node.errors import ClusterError, InvalidInput, NotFound
+from infra.one_node.layout import Cluster, cluster
+
+_EXAMPLES = """\
+examples:
+  python -m infra.one_node up                       # a bare cluster named 'dev'
+  python -m infra.one_node up --with rollouts,keda  # with Argo Rollouts and KEDA
+  python -m infra.one_node run -- kubectl get pods --all-namespaces
+  python -m infra.one_node down
+
+exit codes: 0 done, 1 failed, 2 wrong argument, 3 no such cluster, 4 name taken or busy, 7 something needed is missing
+"""
+
+
+class Progress:
+    """Lines on stderr, each with the seconds since the start."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+
+    def __call__(self, message: str) -> None:
+        sys.stderr.write(f"[{time.monotonic() - self._begun:6.1f} s] {message}\n")
+        sys.stderr.flush()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options, Progress()))
+    except ClusterError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; run the same command again to go on, or `down` to clean up\n")
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="one_node",
+        description="A real Kubernetes of one node, from packages, in a network namespace of its own: for tests.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        return sub
+
+    def named(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        sub.add_argument(
+            "--name", default=os.environ.get("CLUSTER", "dev"), help="the cluster's name (default: $CLUSTER, or dev)"
+        )
+        return sub
+
+    up = named(command("up", _up, "Start a cluster, or what is missing of it."))
+    up.add_argument(
+        "--with", dest="addons", default="dns", help=f"add-ons, by comma: {', '.join(addons.NAMES)}, all, none (default: dns)"
+    )
+    up.add_argument("--install-packages", action="store_true", help="install Debian's packages that are missing, by apt-get")
+    up.add_argument(
+        "--timeout", type=float, default=180, metavar="SECONDS", help="for the API server and for the node, each (default: 180)"
+    )
+    up.add_argument("--dry-run", action="store_true", help="print the steps and whether each is done already; change nothing")
+    named(command("down", _down, "End a cluster and remove everything of it."))
+    status = command("status", _status, "List the clusters and their daemons.")
+    status.add_argument("--json", action="store_true", help="as JSON")
+    run = named(command("run", _run, "Run a command inside the cluster's network namespace, with KUBECONFIG and kubectl."))
+    run.add_argument("command", nargs=argparse.REMAINDER, help="-- COMMAND [ARGUMENT...]")
+    build = command("build", _build, "Build the programs into the cache, without starting anything.")
+    build.add_argument(
+        "recipes", nargs="*", metavar="RECIPE", help=f"out of: {', '.join(r.name for r in recipes.RECIPES)} (default: all)"
+    )
+    return parser
+
+
+def _up(options: argparse.Namespace, say: Progress) -> int:
+    target = cluster(options.name)
+    wanted = lifecycle.Wanted(addons.parse(options.addons), options.install_packages, options.timeout)
+    if options.dry_run:
+        for step in lifecycle.plan(target, wanted, say):
+            state = "check" if step.done is None else "done" if step.done() else "to do"
+            sys.stdout.write(f"{state:6} {step.title}\n")
+        return 0
+    lifecycle.up(target, wanted, say)
+    sys.stdout.write(
+        f"cluster '{target.name}' is up; try: python -m infra.one_node run --name {target.name} -- kubectl get nodes\n"
+    )
+    return 0
+
+
+def _down(options: argparse.Namespace, say: Progress) -> int:
+    target = cluster(options.name)
+    lifecycle.down(target, say)
+    sys.stdout.write(f"cluster '{target.name}' is gone\n")
+    return 0
+
+
+def _status(options: argparse.Namespace, say: Progress) -> int:
+    root = cluster("any").root
+    found = {name: processes.daemons(Cluster(name, root)) for name in lifecycle.names(root)}
+    if options.json:
+        rows = {
+            name: {part: {"pid": p.pid, "started": p.started} for part, p in parts.items()} for name, parts in found.items()
+        }
+        sys.stdout.write(json.dumps(rows, indent=1) + "\n")
+        return 0
+    for name, parts in found.items():
+        sys.stdout.write(
+            f"{name}: {', '.join(f'{part} ({p.pid})' for part, p in parts.items()) or 'interrupted, no daemon runs'}\n"
+        )
+    if not found:
+        sys.stdout.write("no cluster\n")
+    return 0
+
+
+def _run(options: argparse.Namespace, say: Progress) -> int:
+    target = cluster(options.name)
+    command = options.command[1:] if options.command[:1] == ["--"] else options.command
+    if not command:
+        raise InvalidInput("run: no command given; for example: run -- kubectl get nodes")
+    if not network.exists(target):
+        raise NotFound(f"there is no cluster '{target.name}'; start it with: up --name {target.name}")
+    return subprocess.run(target.inside(*command), env=addons.environment(target), check=False).returncode
+
+
+def _build(options: argparse.Namespace, say: Progress) -> int:
+    known = {recipe.name: recipe for recipe in recipes.RECIPES}
+    for name in options.recipes or known:
+        if name not in known:
+            raise InvalidInput(f"no recipe '{name}'; there are: {', '.join(known)}")
+        sys.stdout.write(f"{recipes.build(known[name], say)}\n")
+    return 0

@@ -1,0 +1,145 @@
+"""The programs that Debian has not, built once by the ordinary Go client and kept by content.
+
+A recipe is a folder in `recipes/` with a complete go.mod and go.sum: versions and checksums are pinned, so a build needs no
+resolution and gives the same program again. Built programs lie in `tools/<recipe>-<key>/` of the cache, where the key is a
+digest of all that goes into them; a folder appears there only when it is complete (it is renamed into place).
+
+To change a version, edit the go.mod and run `go mod tidy` beside it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.one_node.errors import Unavailable
+from infra.one_node.layout import cache_folder
+
+FOLDER = Path(__file__).parent / "recipes"
+_KUBERNETES = "k8s.io/component-base/version"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to build. `manifests` are pairs of a name in the cache and a path inside `module`: custom resources."""
+
+    name: str
+    module: str
+    binaries: tuple[str, ...] = ()
+    manifests: tuple[tuple[str, str], ...] = ()
+    linker_flags: str = ""
+    static: bool = True  # runs in an image from scratch
+
+    @property
+    def folder(self) -> Path:
+        return FOLDER / self.name
+
+    def key(self) -> str:
+        """Digest of the sources' versions and of how they are built."""
+        digest = hashlib.sha256()
+        for file in ("go.mod", "go.sum"):
+            digest.update((self.folder / file).read_bytes())
+        about = [self.module, self.binaries, self.manifests, self.linker_flags, self.static, os.uname().machine]
+        digest.update(json.dumps(about, sort_keys=True).encode())
+        return digest.hexdigest()[:16]
+
+    def output(self) -> Path:
+        return cache_folder() / "tools" / f"{self.name}-{self.key()}"
+
+    def built(self) -> bool:
+        return self.output().is_dir()
+
+
+KUBERNETES = Recipe(
+    "kubernetes",
+    "k8s.io/kubernetes",
+    ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"),
+    linker_flags=f"-X {_KUBERNETES}.gitVersion=v1.34.4 -X {_KUBERNETES}.gitMajor=1 -X {_KUBERNETES}.gitMinor=34",
+    static=False,
+)
+COREDNS = Recipe("coredns", "github.com/coredns/coredns", ("coredns",))
+ROLLOUTS = Recipe("rollouts", "github.com/argoproj/argo-rollouts", ("rollouts-controller",), (("manifests", "manifests"),))
+KEDA = Recipe("keda", "github.com/kedacore/keda/v2", ("operator", "adapter"), (("config", "config"),))
+HELM = Recipe("helm", "helm.sh/helm/v3", ("helm",))
+PROMETHEUS_OPERATOR = Recipe(
+    "prometheus-operator",
+    "github.com/prometheus-operator/prometheus-operator",
+    manifests=(("crds", "example/prometheus-operator-crd"),),
+)
+RECIPES = (KUBERNETES, COREDNS, HELM, ROLLOUTS, PROMETHEUS_OPERATOR, KEDA)
+
+
+def binary(recipe: Recipe, name: str) -> Path:
+    return recipe.output() / "bin" / name
+
+
+def build(recipe: Recipe, say: Callable[[str], None]) -> Path:
+    """The folder with the recipe's programs and manifests, built unless the cache has it. Raises Unavailable."""
+    output = recipe.output()
+    if output.is_dir():
+        return output
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(output.parent / f"{output.name}.lock"):
+        if output.is_dir():
+            return output  # another `build` was faster
+        say(f"build {recipe.name} (once; some minutes)")
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{recipe.name}-", dir=output.parent))
+        try:
+            _compile(recipe, unfinished)
+            _copy_manifests(recipe, unfinished)
+            unfinished.chmod(0o755)
+            unfinished.rename(output)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    return output
+
+
+def _compile(recipe: Recipe, into: Path) -> None:
+    if recipe.binaries:
+        flags = f"-s -w {recipe.linker_flags}".strip()
+        _go(recipe, "build", "-mod=readonly", "-trimpath", "-ldflags", flags, "-o", f"{into / 'bin'}/", "tool")
+        missing = [name for name in recipe.binaries if not (into / "bin" / name).is_file()]
+        if missing:
+            raise Unavailable(f"build of {recipe.name}: go built no {', '.join(missing)}; compare {recipe.folder / 'go.mod'}")
+
+
+def _copy_manifests(recipe: Recipe, into: Path) -> None:
+    if not recipe.manifests:
+        return
+    _go(recipe, "mod", "download", recipe.module)
+    module = Path(_go(recipe, "list", "-m", "-f", "{{.Dir}}", recipe.module).strip())
+    for name, path in recipe.manifests:
+        # Files in the module cache are read-only; a copy that cannot be deleted would break `down` and tests.
+        shutil.copytree(module / path, into / name, copy_function=shutil.copyfile)
+        for folder, _, _ in os.walk(into / name):
+            Path(folder).chmod(0o755)
+
+
+def _go(recipe: Recipe, *arguments: str) -> str:
+    environment = dict(os.environ) | {"GOFLAGS": "-buildvcs=false", "GOWORK": "off"}
+    if recipe.static:
+        environment["CGO_ENABLED"] = "0"
+    if shutil.which("go") is None:
+        raise Unavailable(f"build of {recipe.name}: no 'go' on PATH; install Go 1.26.1 or later")
+    command = ["nice", "-n", "19", "go", *arguments]  # a build of minutes must not slow down what else runs
+    done = subprocess.run(command, cwd=recipe.folder, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise Unavailable(f"build of {recipe.name}: `go {arguments[0]}` in {recipe.folder} failed: {last}")
+    return done.stdout
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
