@@ -18,7 +18,7 @@ WANTED = $$({ cat requirements.lock pyproject.toml; pwd; $(PYTHON) -VV; } | sha2
 .PHONY: help demo up down status test lint format types imports lock schema setup clean
 
 help: ## say what there is to make
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: setup ## tell the whole story on real data: train, serve, roll out, roll back; leaves build/demo/report.html
 	@$(ISOLATED) $(BIN)/tidegate demo
@@ -77,3 +77,5 @@ build/uv/bin/uv:
 
 clean: down ## stop everything and delete build/: environment, state and reports
 	@rm -rf build
+
+include infra/one_node/cluster.mk
