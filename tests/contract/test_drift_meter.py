@@ -1,0 +1,70 @@
+"""Evidently's numbers and verdicts are those our thresholds were calibrated for."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tidegate.adapters.evidently_drift import EvidentlyDriftMeter
+from tidegate.domain.errors import InvalidInput
+from tidegate.monitoring.calibration import calibrate
+from tidegate.monitoring.distances import comparable, distance, method_for
+from tidegate.ports.drift import DriftCheck
+
+
+def columns(rows: int, seed: int, shift: float = 0.0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    skewed = np.floor(np.exp(rng.normal(1.0 + shift, 1.5, rows)))
+    gappy = rng.normal(shift, 1.0, rows)
+    gappy[rng.random(rows) < 0.2] = np.nan
+    wild = rng.normal(shift, 1.0, rows)
+    wild[:3] = [np.inf, -np.inf, np.nan]
+    return {
+        "skewed": skewed.astype(np.float32),
+        "gappy": gappy.astype(np.float32),
+        "wild": wild,
+        "few": rng.integers(0, 7, rows).astype(float),
+        "constant": np.full(rows, 4.0),
+        "becomes_two": np.where(rng.random(rows) < shift, 5.0, 4.0),
+    }
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.3, 5.0])
+def test_our_distance_is_evidentlys_own_number(shift: float) -> None:
+    reference, current = columns(3000, 1), columns(400, 2, shift)
+    checks, ours = [], {}
+    for name, values in reference.items():
+        method = method_for(values)
+        ours[name] = distance(values, current[name], method)
+        checks.append(DriftCheck(name, method, ours[name] * (1 - 1e-9) if len(checks) % 2 else ours[name] + 0.01))
+    prepared = [
+        {c.feature: comparable(reference[c.feature], side[c.feature], c.method) for c in checks}
+        for side in (reference, current)
+    ]
+    scores = EvidentlyDriftMeter().measure(prepared[0], prepared[1], checks)
+    assert {name: score.distance for name, score in scores.items()} == pytest.approx(ours, abs=1e-9)
+    assert {name: score.drifted for name, score in scores.items()} == {
+        check.feature: ours[check.feature] >= check.threshold for check in checks
+    }
+
+
+def test_calibration_measures_by_the_same_formula() -> None:
+    """A reference whose every window is its own rest: the calibrated scale is the distance Evidently would report."""
+    rng = np.random.default_rng(4)
+    times = np.repeat(np.arange(40), 100)
+    frame = pl.DataFrame(
+        {"x": np.exp(rng.normal(size=4000)), "event_timestamp": pl.Series(times * 86_400_000_000).cast(pl.Datetime("us"))}
+    )
+    limit = calibrate(frame, ["x"], 100, 1, 0.05, 0, 200).features["x"]
+    values = frame["x"].to_numpy()
+    drawn = [distance(values[times != day], values[times == day], "wasserstein") for day in range(40)]
+    assert np.quantile(drawn, 0.9) < limit.threshold < 2 * max(drawn)
+
+
+def test_an_empty_column_is_a_clear_error_and_no_check_is_no_work() -> None:
+    meter = EvidentlyDriftMeter()
+    assert meter.measure({}, {}, []) == {}
+    nothing = {"x": np.full(50, np.nan)}
+    with pytest.raises(InvalidInput, match="Evidently cannot compare"):
+        meter.measure({"x": np.arange(50.0)}, nothing, [DriftCheck("x", "wasserstein", 0.1)])
