@@ -53,9 +53,8 @@ def test_calibration_measures_by_the_same_formula() -> None:
     """A reference whose every window is its own rest: the calibrated scale is the distance Evidently would report."""
     rng = np.random.default_rng(4)
     times = np.repeat(np.arange(40), 100)
-    frame = pl.DataFrame(
-        {"x": np.exp(rng.normal(size=4000)), "event_timestamp": pl.Series(times * 86_400_000_000).cast(pl.Datetime("us"))}
-    )
+    days = pl.Series(times * 86_400_000_000).cast(pl.Datetime("us"))
+    frame = pl.DataFrame({"x": np.exp(rng.normal(size=4000)), "event_timestamp": days})
     limit = calibrate(frame, ["x"], 100, 1, 0.05, 0, 200).features["x"]
     values = frame["x"].to_numpy()
     drawn = [distance(values[times != day], values[times == day], "wasserstein") for day in range(40)]

@@ -39,6 +39,7 @@ SCALE_QUANTILE = 0.9
 # No threshold is below these: a difference this small is of no interest even if the reference shows none at all.
 DISTANCE_FLOOR = {"wasserstein": 0.03, "jensenshannon": 0.05}
 MISSING_FLOOR = 0.02
+AIM = 0.8  # of the budget: the limit is itself estimated, from few hundred draws
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def calibrate(
     floors = np.array([floor for column in columns for floor in (DISTANCE_FLOOR[column.method], MISSING_FLOOR)])
     scale = np.maximum(np.quantile(measured, SCALE_QUANTILE, axis=0), floors)
     largest = np.log(np.maximum((measured / scale).max(axis=1), 1e-6))
-    limit, effective = _limit(largest, chosen, blocks, block, budget)
+    limit, effective = _limit(largest, chosen, blocks, block, AIM * budget)
     thresholds = limit * scale
     entries = {
         column.name: FeatureThreshold(column.method, float(thresholds[2 * i]), float(thresholds[2 * i + 1]))

@@ -54,8 +54,8 @@ def test_false_alarms_keep_to_the_budget_and_real_shifts_are_found(phi: float, w
         for k in range(WINDOWS):
             current = later[k * window : (k + 1) * window]
             false += alarmed(thresholds, reference, current)
-            price += alarmed(thresholds, reference, current * [1, 100, 1, 1])
-            shifted += alarmed(thresholds, reference, current + [0.3, 0, 0, 0])
+            price += alarmed(thresholds, reference, current * np.array([1, 100, 1, 1]))
+            shifted += alarmed(thresholds, reference, current + np.array([0.3, 0, 0, 0]))
     trials = STUDIES * WINDOWS
     assert false <= binom.ppf(0.999, trials, BUDGET)
     assert price == trials
