@@ -13,6 +13,7 @@ from serving_builders import AsgiClient, FakeReader, Reply, demand_release
 from tidegate.adapters.bento_build import build_bento
 from tidegate.adapters.bento_hosting import service_asgi
 from tidegate.adapters.onnx_session import open_onnx
+from tidegate.bootstrap.bento import bento_service
 from tidegate.bootstrap.serving import SlotSettings, build, release_service
 from tidegate.domain.errors import IntegrityError
 from tidegate.serving.runtime.dataplane import Predictor
@@ -70,3 +71,12 @@ def test_a_bento_holds_the_release(folder: Path, tmp_path: Path) -> None:
     (damaged / "serving" / "service.py").write_text("")
     with pytest.raises(IntegrityError):
         build_bento(damaged, tmp_path / "bentoml")
+
+
+def test_a_bentos_service_answers_like_a_slot(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIDEGATE_ONLINE", "fake")
+    monkeypatch.setenv("TIDEGATE_LOG_DIR", str(tmp_path))
+    app = service_asgi(bento_service(folder, lambda location, contract: FakeReader()))
+    reply = _WithLifespan(app).post("/predict", {"skus": ["S1"], "horizon": 1}, {"x-request-id": "b-1"})
+    assert reply.json["release"] == reply.headers["x-tidegate-release"]
+    assert reply.json["forecasts"][0]["days"][0]["q50"] == 22
