@@ -1,0 +1,428 @@
+"""The platform of a project, as commands and the demo use it: adapters built when first asked for, use cases composed.
+
+`Platform(project)` is cheap; a vendor library is imported when a method needs it. Every method takes the name of a model of
+the project first, raises `TidegateError`s, and returns plain values. What is recorded, is recorded in the ledger by the use
+case that does it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tidegate.domain.errors import Conflict, InvalidInput, NotFound, Unavailable
+from tidegate.domain.project import Project, did_you_mean
+from tidegate.domain.release import FeatureContract, ReleaseManifest
+from tidegate.domain.verdict import GateResult
+
+if TYPE_CHECKING:
+    from tidegate.adapters.feast_features import FeastFeatureStore
+    from tidegate.adapters.ledger_file import FileLedger
+    from tidegate.adapters.local_target import LocalTarget
+    from tidegate.bootstrap.inspection import ModelStatus, Replayed
+    from tidegate.features.ingest import IngestReport
+    from tidegate.features.tables import TablesReport
+    from tidegate.monitoring.config import MonitorConfig
+    from tidegate.monitoring.watch import WatchResult
+    from tidegate.ports.registry import ModelRegistry, ModelVersion
+    from tidegate.registry.offline_gates import Approval
+    from tidegate.registry.releases import ReleaseStore
+    from tidegate.rollout.orders import Orders
+    from tidegate.rollout.plan import Plan
+    from tidegate.rollout.state import Rollout, RolloutStore
+    from tidegate.serving.inference_records import InferenceLogFiles
+
+Progress = Callable[[str], None]
+LATEST = "latest"
+TELEMETRY_OFF = {
+    "BENTOML_DO_NOT_TRACK": "True",
+    "DO_NOT_TRACK": "1",
+    "FEAST_USAGE": "False",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """The offline gates of one version; `opens` when all passed. Nothing was recorded when it was a dry run."""
+
+    version: ModelVersion
+    results: tuple[GateResult, ...]
+
+    @property
+    def opens(self) -> bool:
+        return bool(self.results) and all(result.verdict.opens for result in self.results)
+
+
+@dataclass(frozen=True)
+class Running:
+    """What `up` left running; `live` is the release id that answers for each model, or None."""
+
+    supervisor: int
+    gateway_url: str
+    live: Mapping[str, str | None]
+
+
+class Platform:
+    """One project on one state folder."""
+
+    def __init__(self, project: Project, progress: Progress | None = None) -> None:
+        self.project = project
+        self.progress: Progress = progress or (lambda _: None)
+        quiet_vendors(project.logs_dir)
+
+    # --- adapters ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def ledger(self) -> FileLedger:
+        from tidegate.adapters.ledger_file import FileLedger
+
+        return FileLedger(self.project.ledger_dir, self.project.state / "keys")
+
+    @cached_property
+    def registry(self) -> ModelRegistry:
+        from tidegate.adapters.mlflow_registry import MlflowModelRegistry
+
+        return MlflowModelRegistry(self.project.mlflow_dir)
+
+    @cached_property
+    def releases(self) -> ReleaseStore:
+        from tidegate.registry.releases import ReleaseStore
+
+        return ReleaseStore(self.project.releases_dir)
+
+    @cached_property
+    def target(self) -> LocalTarget:
+        from tidegate.adapters.local_target import LocalTarget
+        from tidegate.domain.local import LocalConfig
+
+        return LocalTarget(self.project.state, LocalConfig.of(self.project))
+
+    @cached_property
+    def rollouts(self) -> RolloutStore:
+        from tidegate.rollout.state import RolloutStore
+
+        return RolloutStore(self.project.rollouts_dir)
+
+    def feature_store(self, model: str) -> FeastFeatureStore:
+        from tidegate.adapters.feast_features import FeastFeatureStore
+
+        repo = self.project.model(model).features.repo
+        return FeastFeatureStore(repo, self.project.state, self.project.local.online_store)
+
+    def records(self, model: str) -> InferenceLogFiles:
+        from tidegate.serving.inference_records import InferenceLogFiles
+
+        return InferenceLogFiles(self.project.logs_dir, self.project.model(model).name)
+
+    def monitor(self, model: str) -> MonitorConfig:
+        from tidegate.monitoring.config import load_monitor
+
+        return load_monitor(self.project.model(model).monitor)
+
+    # --- data and features ------------------------------------------------------------------------------------------
+
+    def ingest(self, model: str, sources: Sequence[Path] | None = None) -> IngestReport:
+        from tidegate.features.ingest import ingest, load_definition
+
+        config = self.project.model(model)
+        files = sources or config.sources
+        return ingest(load_definition(config.ingest), files, self.project.data_dir(model), self.progress)
+
+    def apply_features(self, model: str) -> tuple[str, ...]:
+        return self.feature_store(model).apply()
+
+    def build_features(self, model: str, until: datetime | None = None) -> TablesReport:
+        """Feature tables of data before `until`, computed by `<service>_tables.py` of the feature repository."""
+        from tidegate.features.tables import build_tables, tables_folder
+
+        features = self.project.model(model).features
+        definition = features.repo / f"{features.service}_tables.py"
+        return build_tables(
+            definition, self.project.data_dir(model), tables_folder(self.project.state), until, self.progress
+        )
+
+    def materialize(self, model: str, until: datetime | None = None) -> int:
+        """Bring the online store to `until` (default: the newest rows); returns the number of entities."""
+        return self.feature_store(model).materialize(until or datetime.now(UTC))
+
+    def contract(self, model: str) -> FeatureContract:
+        return self.feature_store(model).contract(self.project.model(model).features.service)
+
+    def online_features(self, model: str, entities: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What the online store holds: by entity `found`, `event_timestamp` (ISO) and `values` by stored feature."""
+        from tidegate.bootstrap.inspection import online_features
+
+        return online_features(self, model, entities)
+
+    def check_features(self, model: str, entities: int) -> GateResult:
+        """The online store's rows of up to `entities` entities against the offline path, value by value."""
+        from tidegate.bootstrap.inspection import check_features
+
+        return check_features(self, model, entities)
+
+    # --- training, promotion, releases ------------------------------------------------------------------------------
+
+    def train(self, model: str, until: datetime | None = None, data: Path | None = None) -> ModelVersion:
+        """Run the model's pipeline on data before `until` and register what it made."""
+        from tidegate.bootstrap.training import train
+
+        return train(self, model, until, data)
+
+    def register_external(self, model: str, folder: Path) -> ModelVersion:
+        """Register a training output (layout: tidegate.registry.training_output) that was made elsewhere."""
+        from tidegate.registry.training_output import open_output
+
+        output = open_output(folder)
+        tags = {"tidegate.source": "external", "trained_until": output.lineage.trained_until}
+        return self.registry.register(self.project.model(model).name, folder, output.metrics, tags)
+
+    def version(self, model: str, version: str = LATEST) -> ModelVersion:
+        """A version by number, alias, or `latest`; raises NotFound."""
+        self.project.model(model)
+        if version != LATEST:
+            return self.registry.get(model, version)
+        versions = self.registry.versions(model)
+        if not versions:
+            raise NotFound(f"model '{model}' has no registered version; run 'tidegate train {model}' first")
+        return max(versions, key=lambda each: int(each.version))
+
+    def promote(
+        self, model: str, version: str = LATEST, approved: Approval | None = None, dry_run: bool = False
+    ) -> Promotion:
+        """Judge a version by the offline gates and, unless `dry_run`, record the outcome and make it the candidate.
+
+        Does not raise for a gate that did not pass: see `Promotion.opens`.
+        """
+        from tidegate.domain.errors import GateClosed
+        from tidegate.domain.project import Approval as Rule
+        from tidegate.registry.offline_gates import offline_gates
+        from tidegate.registry.promotion import CHAMPION, aliased, promote
+        from tidegate.registry.training_output import open_output
+
+        found = self.version(model, version)
+        champion = aliased(self.registry, model, CHAMPION)
+        with tempfile.TemporaryDirectory(prefix="tidegate-") as folder:
+            output = open_output(self.registry.fetch(found, Path(folder)))
+            results = offline_gates(
+                output,
+                f"{model}/{found.version}",
+                found.artifact_digest,
+                champion.version if champion and champion.version != found.version else None,
+                self.monitor(model).promotion,
+                self.project.model(model).approval is Rule.REQUIRED,
+                approved,
+            )
+        promotion = Promotion(found, tuple(results))
+        if not dry_run:
+            try:
+                promote(self.registry, self.ledger, found, results, approved.person if approved else "tidegate")
+            except GateClosed:
+                pass  # recorded, and said by `opens`
+        return promotion
+
+    def build_release(self, model: str, version: str = "candidate", monitor: MonitorConfig | None = None) -> ReleaseManifest:
+        """Build a release of a promoted version; drift thresholds are calibrated on its own reference profile."""
+        from tidegate.monitoring.calibration import calibrate
+        from tidegate.monitoring.drift_check import watched
+        from tidegate.registry.promotion import is_promoted
+        from tidegate.registry.training_output import open_output
+
+        found = self.version(model, version)
+        if not is_promoted(found):
+            raise Conflict(
+                f"building a release of {model}/{found.version}: it has not passed the offline gates; "
+                f"run 'tidegate promote {model} {found.version}' first"
+            )
+        config = monitor or self.monitor(model)
+        rules = config.gates.drift
+        with tempfile.TemporaryDirectory(prefix="tidegate-") as folder:
+            output = open_output(self.registry.fetch(found, Path(folder)))
+            self.progress(f"calibrating drift thresholds on {len(output.reference):,} reference vectors")
+            names = watched(output.contract.vector, rules)
+            thresholds = calibrate(
+                output.reference, names, rules.window, rules.block_days, rules.false_alarm_budget, seed=0, draws=rules.draws
+            )
+            serving = self.project.model(model).serving
+            manifest = self.releases.build(output, found, serving, config.to_json(), thresholds.to_json())
+        self.ledger.append("release", manifest.id, {"digest": manifest.digest, "version": manifest.version})
+        return manifest
+
+    def release(self, reference: str) -> ReleaseManifest:
+        return self.releases.open(reference)[0]
+
+    def latest_release(self, model: str) -> ReleaseManifest:
+        releases = self.releases.list(self.project.model(model).name)
+        if not releases:
+            raise NotFound(f"model '{model}' has no release; run 'tidegate release build {model}' first")
+        return releases[-1]
+
+    # --- rollouts ---------------------------------------------------------------------------------------------------
+
+    def orders(self, actor: str = "tidegate") -> Orders:
+        from tidegate.rollout.orders import Orders
+
+        return Orders(self.rollouts, self.target, self.ledger, actor)
+
+    def plan_rollout(self, model: str, release: str | None = None) -> Plan:
+        """What a rollout would do; changes nothing."""
+        manifest, config = self._to_roll_out(model, release)
+        return self.orders().plan(manifest, config)
+
+    def start_rollout(
+        self, model: str, release: str | None = None, actor: str = "tidegate", overrides: Mapping[str, str] | None = None
+    ) -> Rollout | None:
+        """Start (or join) the rollout of a release, by default the latest; None when it is live already.
+
+        Starts the supervisor, whose controller drives the rollout, whoever follows it.
+        """
+        manifest, config = self._to_roll_out(model, release)
+        self.releases.verify(manifest.digest)
+        self.up()
+        return self.orders(actor).start(manifest, config, overrides)
+
+    def follow(self, model: str, rollout_id: str, say: Callable[[Mapping[str, Any]], None] | None = None) -> Rollout:
+        """Wait until the rollout settles, saying each event; returns its record."""
+        from tidegate.rollout.follow import follow
+
+        return follow(self.rollouts, model, rollout_id, say or (lambda event: self.progress(event["message"])))
+
+    def rollback(self, model: str, reason: str, actor: str = "tidegate") -> Rollout:
+        """Order the way back to the release before; returns the rollout that does it."""
+        from tidegate.bootstrap.gates import rollout_config
+
+        self.up()
+        config = rollout_config(self.monitor(model))
+        return self.orders(actor).rollback(self.project.model(model).name, reason, self.release, config)
+
+    def freeze(self, model: str, reason: str, actor: str = "tidegate") -> None:
+        self.orders(actor).freeze(self.project.model(model).name, reason)
+
+    def unfreeze(self, model: str, reason: str, actor: str = "tidegate") -> Rollout | None:
+        return self.orders(actor).unfreeze(self.project.model(model).name, reason)
+
+    def latest_rollout(self, model: str) -> Rollout:
+        found = self.rollouts.latest(self.project.model(model).name)
+        if found is None:
+            raise NotFound(f"model '{model}' has had no rollout; start one with 'tidegate rollout {model}'")
+        return found
+
+    def _to_roll_out(self, model: str, release: str | None) -> tuple[ReleaseManifest, Any]:
+        from tidegate.bootstrap.gates import rollout_config
+        from tidegate.monitoring.config import monitor_of
+
+        manifest = self.release(release) if release else self.latest_release(model)
+        if manifest.model != self.project.model(model).name:
+            raise InvalidInput(f"release {manifest.id} is of model '{manifest.model}', not of '{model}'")
+        return manifest, rollout_config(monitor_of(self.releases.folder(manifest.digest), manifest))
+
+    # --- evidence ---------------------------------------------------------------------------------------------------
+
+    def status(self, model: str, with_drift: bool = True) -> ModelStatus:
+        from tidegate.bootstrap.inspection import model_status
+
+        return model_status(self, self.project.model(model).name, with_drift)
+
+    def drift(self, model: str, release: str | None = None, since: float = 0.0) -> list[WatchResult]:
+        """The live vectors of a release (default: the live one) against its reference, for each week of their data."""
+        from tidegate.adapters.evidently_drift import EvidentlyDriftMeter
+        from tidegate.monitoring.watch import watch
+
+        manifest = self.release(release or self.live_release(model))
+        return watch(manifest, self.releases.folder(manifest.digest), self.records(model), EvidentlyDriftMeter(), since)
+
+    def live_release(self, model: str) -> str:
+        """Digest of the release that is wanted live; raises NotFound."""
+        digest = self.target.desired(self.project.model(model).name).active_release
+        if digest is None:
+            raise NotFound(f"model '{model}' has no live release; start one with 'tidegate rollout {model}'")
+        return digest
+
+    def run_gate(self, model: str, gate: str, seconds: float) -> GateResult:
+        """Evaluate one gate now on traffic of the last `seconds`; nothing is recorded."""
+        from tidegate.bootstrap.gates import build_gates
+        from tidegate.bootstrap.inspection import gate_context
+
+        gates = build_gates(self.project, model)
+        if gate not in gates:
+            raise NotFound(f"model '{model}' has no gate '{gate}'; {did_you_mean(gate, gates)}")
+        return gates[gate].evaluate(gate_context(self, model, seconds))
+
+    def verdicts(self, model: str, gate: str | None = None) -> list[dict[str, Any]]:
+        """Every recorded verdict on versions and releases of the model, oldest first."""
+        from tidegate.bootstrap.inspection import recorded_verdicts
+
+        return recorded_verdicts(self.ledger, self.project.model(model).name, gate)
+
+    def replay(self, request_id: str) -> Replayed:
+        """Recompute a served prediction to the bit, its features by the offline path, with the invoice lines behind it."""
+        from tidegate.bootstrap.inspection import replay_request
+
+        return replay_request(self, request_id)
+
+    # --- processes --------------------------------------------------------------------------------------------------
+
+    def up(self) -> Running:
+        """Start supervisor and gateway unless they run; waits until the gateway answers. Raises Unavailable."""
+        from tidegate.bootstrap.local import ensure_supervisor
+
+        pid = ensure_supervisor(self.project)
+        live = {}
+        for model in self.project.models:
+            digest = self.target.desired(model).active_release
+            live[model] = f"{model}@{digest[:12]}" if digest else None
+        return Running(pid, self.target.gateway_url, live)
+
+    def down(self) -> bool:
+        """Drain and stop everything; False when nothing ran."""
+        from tidegate.bootstrap.local import stop_supervisor
+
+        return stop_supervisor(self.project)
+
+    def serving_arguments(self, release: str, port: int, slot: str) -> list[str]:
+        """The command line that serves one release by itself."""
+        from tidegate.domain.local import LocalConfig
+
+        manifest, folder = self.releases.open(release)
+        online = LocalConfig.of(self.project).online(self.project.state)
+        arguments = [sys.executable, "-m", "tidegate.bootstrap.serving", "--release-folder", str(folder)]
+        arguments += ["--model", manifest.model, "--slot", slot, "--replica", "0", "--port", str(port)]
+        return [*arguments, "--online", online, "--log-dir", str(self.project.logs_dir)]
+
+    def serve(self, arguments: Sequence[str]) -> None:
+        """Become the serving process; does not return."""
+        self.project.logs_dir.mkdir(parents=True, exist_ok=True)
+        sys.stdout.flush()
+        try:
+            os.execv(arguments[0], list(arguments))  # noqa: S606 (a list that we built, no shell)
+        except OSError as error:
+            raise Unavailable(f"serving: {arguments[0]} cannot be started ({error.strerror})") from error
+
+
+def quiet_vendors(logs: Path) -> None:
+    """Vendors' log records and warnings go to the log file, and their telemetry is off."""
+    for name, value in TELEMETRY_OFF.items():
+        os.environ.setdefault(name, value)
+    root = logging.getLogger()
+    if root.handlers:
+        return  # whoever runs us has set logging up
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+        handler: logging.Handler = logging.FileHandler(logs / "tidegate.log", encoding="utf-8", delay=True)
+    except OSError:
+        handler = logging.NullHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+    warnings.simplefilter("ignore", ResourceWarning)

@@ -1,0 +1,314 @@
+"""Looking without changing: status, replay with lineage, recorded verdicts, what the online store holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tidegate.domain.errors import NotFound, TidegateError
+from tidegate.domain.release import SHORT, FeatureContract, Lineage
+from tidegate.domain.slots import Slot
+from tidegate.domain.verdict import Evidence, Finding, GateResult, Verdict, evaluate_closed
+from tidegate.ports.gates import GateContext
+from tidegate.ports.ledger import Ledger
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from tidegate.bootstrap.control import Platform
+    from tidegate.ports.inference_records import InferenceRecord
+    from tidegate.rollout.state import Rollout
+    from tidegate.serving.replay import ReplayResult
+
+LATEST_LINES = 20
+
+
+@dataclass(frozen=True)
+class Source:
+    """The invoice lines of one entity that its features may rest on: all before `known_at`; `latest` are the newest of them."""
+
+    entity: str
+    known_at: str
+    count: int
+    latest: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A served prediction, recomputed, with where everything in it came from."""
+
+    result: ReplayResult
+    at: float
+    slot: str
+    shadow: bool
+    version: str
+    lineage: Lineage
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True)
+class SlotView:
+    """One slot: what runs, how ready it is, and what the gateway counted since it started (None when it does not run)."""
+
+    slot: str
+    release: str | None
+    ready: int
+    wanted: int
+    completed: int | None = None
+    errors_5xx: int | None = None
+
+
+@dataclass(frozen=True)
+class ModelStatus:
+    """One model at a glance. `evidence` are the verdicts of the rollout that made the live release live, `drift` the latest
+    verdict on live traffic; `frozen` says by whom and why, None when it is not."""
+
+    model: str
+    running: bool
+    live: str | None
+    version: str | None
+    slot: str | None
+    since: float | None
+    trained_until: str | None
+    evidence: tuple[Mapping[str, Any], ...]
+    rollout: Mapping[str, Any] | None
+    frozen: Mapping[str, Any] | None
+    slots: tuple[SlotView, ...]
+    drift: Mapping[str, Any] | None
+    problem: str = ""
+
+
+def model_status(platform: Platform, model: str, with_drift: bool) -> ModelStatus:
+    from tidegate.bootstrap.local import supervisor_pid
+    from tidegate.rollout.state_folder import StateFolder
+
+    desired = platform.target.desired(model)
+    live = desired.active_release
+    manifest = platform.release(live) if live else None
+    running = supervisor_pid(StateFolder(platform.project.state)) is not None
+    history = platform.rollouts.all(model)
+    made_live = next((r for r in reversed(history) if r.candidate == live and r.switched), None)
+    unfinished = platform.rollouts.unfinished(model)
+    slots, problem = _slots(platform, model) if running else ((), "nothing runs; start it with 'tidegate up'")
+    drift = None
+    if with_drift and live:
+        watched = platform.drift(model)
+        drift = {**_verdict(watched[-1].result), "week": watched[-1].week, "advice": watched[-1].advice} if watched else None
+    return ModelStatus(
+        model=model,
+        running=running,
+        live=manifest.id if manifest else None,
+        version=manifest.version if manifest else None,
+        slot=str(desired.active) if desired.active else None,
+        since=made_live.times.get("switch_confirmed", made_live.times["switch_requested"]) if made_live else None,
+        trained_until=manifest.lineage.trained_until if manifest else None,
+        evidence=tuple(made_live.gates.values()) if made_live else (),
+        rollout=rollout_view(unfinished) if unfinished else None,
+        frozen=_frozen(platform.rollouts.hold(model), unfinished),
+        slots=slots,
+        drift=drift,
+        problem=problem,
+    )
+
+
+def rollout_view(rollout: Rollout) -> dict[str, Any]:
+    """A rollout for status: id, release, status, stage and since when, the latest word on it."""
+    stages = [stage.kind if stage.kind != "check" else getattr(stage, "gate", "check") for stage in rollout.plan.stages]
+    return {
+        "id": rollout.id,
+        "release": rollout.candidate_id,
+        "kind": rollout.kind,
+        "status": str(rollout.status),
+        "stage": stages[rollout.stage] if rollout.stage < len(stages) else "end",
+        "stages": stages,
+        "stage_at": rollout.stage_at,
+        "message": rollout.history[-1]["message"] if rollout.history else "",
+        "retraining_requested": rollout.retraining_requested,
+        "gates": dict(rollout.gates),
+    }
+
+
+def _frozen(hold: Mapping[str, Any] | None, rollout: Rollout | None) -> Mapping[str, Any] | None:
+    if hold is not None:
+        return {"by": hold["actor"], "reason": hold["reason"], "at": hold["at"]}
+    return dict(rollout.frozen) if rollout is not None and rollout.frozen is not None else None
+
+
+def _slots(platform: Platform, model: str) -> tuple[tuple[SlotView, ...], str]:
+    try:
+        status, traffic = platform.target.slots(model), platform.target.traffic(model)
+    except TidegateError as error:
+        return (), str(error)
+    views = []
+    for slot in Slot:
+        seen, counted = status[slot], traffic.get(slot)
+        release = f"{model}@{seen.release[:SHORT]}" if seen.release else None
+        completed = counted.completed if counted else None
+        views.append(SlotView(str(slot), release, seen.ready, seen.wanted, completed, counted.errors_5xx if counted else None))
+    return tuple(views), ""
+
+
+def _verdict(result: GateResult) -> dict[str, Any]:
+    from tidegate.domain.verdict import to_json
+
+    return to_json(result)
+
+
+def gate_context(platform: Platform, model: str, seconds: float) -> GateContext:
+    """What is on the slots now: the preview's release as candidate, or the live one when there is no other."""
+    desired = platform.target.desired(model)
+    if desired.active is None:
+        raise NotFound(f"model '{model}' has no live release, so there is nothing to judge; start one with 'tidegate rollout {model}'")
+    slot = desired.active.other if desired.release_of(desired.active.other) else desired.active
+    candidate, folder = platform.releases.open(desired.release_of(slot) or "")
+    active, active_folder = platform.releases.open(desired.active_release or "")
+    now = time.time()
+    return GateContext(model, candidate, folder, slot, active, active_folder, now - seconds, now)
+
+
+def recorded_verdicts(ledger: Ledger, model: str, gate: str | None) -> list[dict[str, Any]]:
+    """Verdicts in the ledger whose subject is the model's, with the time of their entry where they carry none."""
+    return [
+        {**verdict, "at": verdict.get("at", at)}
+        for at, verdict in _verdicts(ledger)
+        if str(verdict["release"]).replace("@", "/").partition("/")[0] == model and gate in (None, verdict["gate"])
+    ]
+
+
+def _verdicts(ledger: Ledger) -> Iterator[tuple[float, Mapping[str, Any]]]:
+    for entry in ledger.entries():
+        if entry.action == "verdict":
+            yield entry.at, entry.body
+        elif entry.action == "promotion":
+            yield from ((entry.at, verdict) for verdict in entry.body["gates"])
+
+
+def online_features(platform: Platform, model: str, entities: Sequence[str]) -> dict[str, dict[str, Any]]:
+    from tidegate.adapters.packed_online import open_online_reader
+    from tidegate.serving.runtime.vectors import stored_names
+
+    contract = platform.contract(model)
+    reader = open_online_reader(platform.feature_store(model).online_url, contract)
+    try:
+        rows = reader.read(entities)
+    finally:
+        reader.close()
+    names = stored_names(contract)
+    return {
+        entity: {
+            "found": bool(rows.found[i]),
+            "event_timestamp": _iso(int(rows.event_times[i])) if rows.found[i] else None,
+            "values": dict(zip(names, rows.values[i].tolist(), strict=True)) if rows.found[i] else {},
+        }
+        for i, entity in enumerate(entities)
+    }
+
+
+def check_features(platform: Platform, model: str, entities: int) -> GateResult:
+    return evaluate_closed("features", f"{model}/online", lambda: _check_features(platform, model, entities))
+
+
+def _check_features(platform: Platform, model: str, entities: int) -> tuple[Verdict, Evidence]:
+    import polars as pl
+
+    from tidegate.adapters.packed_online import open_online_reader
+    from tidegate.serving.runtime.vectors import assemble, load_on_demand
+
+    store, contract = platform.feature_store(model), platform.contract(model)
+    table = pl.scan_parquet(platform.project.features_dir / "tables" / f"{next(iter(contract.stored))}.parquet")
+    names = table.select(pl.col(contract.entity).unique().sort()).collect()[contract.entity].to_list()
+    chosen = names[:: max(1, len(names) // entities)][:entities]
+    reader = open_online_reader(store.online_url, contract)
+    try:
+        rows = reader.read(chosen)
+    finally:
+        reader.close()
+    found = np.flatnonzero(rows.found)
+    if not len(found):
+        return Verdict.INCONCLUSIVE, Evidence("the online store holds none of the entities; run 'tidegate features materialize'")
+    request = {name: np.ones(len(found), dtype=np.int64) for name in contract.request}
+    frame = pl.DataFrame(
+        {
+            contract.entity: [chosen[i] for i in found],
+            "event_timestamp": pl.Series(rows.event_times[found]).cast(pl.Datetime("us", "UTC")),
+            **request,
+        }
+    )
+    offline = _vectors(store.historical(contract, frame), contract)
+    function = load_on_demand(platform.project.model(model).features.repo, contract.on_demand) if contract.on_demand else None
+    online = assemble(contract, rows.values[found], rows.event_times[found], request, function)
+    wrong = ~((online == offline) | (np.isnan(online) & np.isnan(offline)))
+    findings = tuple(
+        Finding(name, float(wrong[:, i].sum()), "0 differing values", not wrong[:, i].any())
+        for i, name in enumerate(contract.vector)
+    )
+    summary = f"{int(wrong.sum()):,} of {wrong.size:,} values of {len(found):,} entities differ between online and offline"
+    return (Verdict.FAIL if wrong.any() else Verdict.PASS), Evidence(summary, len(found), findings=findings)
+
+
+def replay_request(platform: Platform, request_id: str) -> Replayed:
+    from tidegate.adapters.onnx_session import open_onnx
+    from tidegate.domain.release_folder import read_contract
+    from tidegate.monitoring.parity import entity_rows
+    from tidegate.serving.replay import replay
+
+    record, model = _record(platform, request_id)
+    manifest, folder = platform.releases.open(record.release)
+    contract = read_contract(folder, manifest)
+    offline = None
+    if len(record.entities):
+        offline = _vectors(platform.feature_store(model).historical(contract, entity_rows([record], contract)), contract)
+    result = replay(record, folder, offline, open_model=open_onnx)
+    sources = tuple(_sources(platform.project.data_dir(model), record))
+    return Replayed(
+        result, record.at, str(record.slot), record.shadow, manifest.version, manifest.lineage, sources
+    )
+
+
+def _record(platform: Platform, request_id: str) -> tuple[InferenceRecord, str]:
+    for model in platform.project.models:
+        try:
+            return platform.records(model).find(request_id), model
+        except NotFound as error:
+            missing = error
+    raise missing
+
+
+def _vectors(frame: pl.DataFrame, contract: FeatureContract) -> np.ndarray:
+    import polars as pl
+
+    columns = [frame[name].cast(pl.Float32).fill_null(float("nan")).to_numpy() for name in contract.vector]
+    return np.stack(columns, axis=1)
+
+
+def _sources(data: Path, record: InferenceRecord) -> Iterator[Source]:
+    """Lines of sales and returns of each entity before the moment its features were known, newest first."""
+    import polars as pl
+
+    frames = []
+    for kind in ("sales", "returns"):
+        if (data / f"{kind}.parquet").is_file():
+            frames.append(pl.scan_parquet(data / f"{kind}.parquet").with_columns(pl.lit(kind).alias("kind")))
+    known: dict[str, int] = {}
+    for entity, moment in zip(record.entities, record.event_times.tolist(), strict=True):
+        known[entity] = max(moment, known.get(entity, 0))
+    for entity, moment in known.items():
+        time = datetime.fromtimestamp(moment / 1e6, UTC)
+        if not frames:
+            yield Source(entity, time.isoformat(), 0, ())
+            continue
+        limit = pl.lit(time).cast(frames[0].collect_schema()["at"])
+        lines = pl.concat(frames).filter((pl.col("sku") == entity) & (pl.col("at") < limit)).collect()
+        latest = lines.sort("at", "source_row", descending=True).head(LATEST_LINES)
+        rows = latest.with_columns(pl.col("at").dt.strftime("%Y-%m-%d %H:%M:%S")).to_dicts()
+        yield Source(entity, time.isoformat(), len(lines), tuple(rows))
+
+
+def _iso(microseconds: int) -> str:
+    return datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat()

@@ -1,0 +1,139 @@
+"""Commands from raw files to features: ingest, features."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tidegate.cli.session import Session, command, dry_run_option, examples, model_argument, moment
+
+
+@click.command(
+    epilog=examples(
+        "tidegate ingest demand",
+        "tidegate ingest demand --source more.parquet --json",
+        "tidegate ingest demand --dry-run",
+    )
+)
+@model_argument
+@click.option("--source", "sources", multiple=True, type=click.Path(path_type=Path), help="Another raw file, in place of the project's.")
+@dry_run_option
+@command()
+def ingest(session: Session, model: str | None, sources: tuple[Path, ...], dry_run: bool) -> None:
+    """Sort the raw files of MODEL into sales, returns, reversed sales and a quarantine with a reason for each row."""
+    name = session.model(model)
+    if dry_run:
+        files = [str(path) for path in sources or session.project.model(name).sources]
+        target = session.project.data_dir(name)
+        plan = {"model": name, "sources": files, "target": str(target)}
+        session.emit(plan, f"would read {', '.join(files)} and replace {target}")
+        return
+    report = session.platform.ingest(name, sources or None)
+    lines = [f"{report.rows_in:,} rows in: " + ", ".join(f"{count:,} {kind}" for kind, count in report.counts.items())]
+    lines += [f"  quarantine {reason}: {count:,}" for reason, count in sorted(report.reasons.items(), key=lambda item: -item[1])]
+    lines += [f"{report.skus:,} SKUs, sales from {report.first_sale[:10]} to {report.last_sale[:10]}"]
+    session.emit(report.to_json(), "\n".join(lines))
+
+
+@click.group(
+    epilog=examples(
+        "tidegate features apply demand",
+        "tidegate features build demand --until 2011-09-01",
+        "tidegate features show demand 85123A",
+    )
+)
+def features() -> None:
+    """Define, build, materialize and inspect the features of a model."""
+
+
+def _until(function: Any) -> Any:
+    text = "Use data before this time only (UTC); by default all."
+    return click.option("--until", metavar="TIME", help=text)(function)
+
+
+@features.command(epilog=examples("tidegate features apply demand", "tidegate features apply --dry-run"))
+@model_argument
+@dry_run_option
+@command()
+def apply(session: Session, model: str | None, dry_run: bool) -> None:
+    """Register the Feast definitions of MODEL."""
+    name = session.model(model)
+    repo = session.project.model(name).features.repo
+    if dry_run:
+        session.emit({"model": name, "repo": str(repo)}, f"would register the definitions below {repo}")
+        return
+    services = session.platform.apply_features(name)
+    session.emit({"model": name, "services": list(services)}, f"registered; feature services: {', '.join(services)}")
+
+
+@features.command(epilog=examples("tidegate features build demand", "tidegate features build demand --until 2011-09-01"))
+@model_argument
+@_until
+@dry_run_option
+@command()
+def build(session: Session, model: str | None, until: str | None, dry_run: bool) -> None:
+    """Compute the feature tables of MODEL from its ingested data."""
+    name, time = session.model(model), moment(until)
+    if dry_run:
+        plan = {"model": name, "until": _iso(time), "target": str(session.project.features_dir / "tables")}
+        session.emit(plan, f"would compute the feature tables before {_iso(time) or 'the last whole day'} in {plan['target']}")
+        return
+    report = session.platform.build_features(name, time)
+    tables = "\n".join(f"  {table}: {rows:,} rows" for table, rows in report.rows.items())
+    session.emit(report, f"tables of {report.entities:,} entities before {report.until}\n{tables}")
+
+
+@features.command(epilog=examples("tidegate features materialize demand --until 2011-09-01"))
+@model_argument
+@_until
+@dry_run_option
+@command()
+def materialize(session: Session, model: str | None, until: str | None, dry_run: bool) -> None:
+    """Bring the online store to what was known at a time."""
+    name, time = session.model(model), moment(until)
+    if dry_run:
+        plan = {"model": name, "until": _iso(time), "onlineStore": session.project.local.online_store}
+        session.emit(plan, f"would bring the online store ({plan['onlineStore']}) to {_iso(time) or 'the newest rows'}")
+        return
+    written = session.platform.materialize(name, time)
+    session.emit({"model": name, "entities": written}, f"{written:,} entities written to the online store")
+
+
+@features.command(epilog=examples("tidegate features show demand", "tidegate features show demand 85123A 22423 --json"))
+@click.argument("model")
+@click.argument("entities", nargs=-1)
+@command()
+def show(session: Session, model: str, entities: tuple[str, ...]) -> None:
+    """The contract of MODEL's feature service and, for ENTITIES, what the online store holds."""
+    name = session.model(model)
+    contract = session.platform.contract(name)
+    if not entities:
+        stored = [f"  {view}: {', '.join(names)}" for view, names in contract.stored.items()]
+        text = [f"service '{contract.service}' of entity '{contract.entity}', schema {contract.schema_digest[:12]}", *stored]
+        text += [f"  on demand ({contract.on_demand}): {', '.join(contract.derived)}", f"request: {', '.join(contract.request)}"]
+        session.emit({**contract.to_json(), "schema_digest": contract.schema_digest}, "\n".join(text))
+        return
+    rows = session.platform.online_features(name, entities)
+    lines = []
+    for entity, row in rows.items():
+        lines.append(f"{entity}  {'known at ' + str(row['event_timestamp']) if row['found'] else 'not in the online store'}")
+        lines += [f"  {feature} = {value:g}" for feature, value in row["values"].items()] if row["found"] else []
+    session.emit(rows, "\n".join(lines))
+
+
+@features.command(epilog=examples("tidegate features check demand --entities 500"))
+@model_argument
+@click.option("--entities", default=200, show_default=True, type=click.IntRange(1, 100_000), help="How many to compare.")
+@command()
+def check(session: Session, model: str | None, entities: int) -> None:
+    """Recompute what the online store holds by the offline path, and compare value by value."""
+    from tidegate.cli.evidence import emit_results
+
+    emit_results(session, [session.platform.check_features(session.model(model), entities)])
+
+
+def _iso(time: datetime | None) -> str | None:
+    return time.isoformat() if time else None

@@ -1,0 +1,159 @@
+"""Commands that show why: drift, gate, replay, ledger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from tidegate.cli.session import Session, clock_time, command, examples, model_argument
+from tidegate.domain.errors import GateClosed, IntegrityError, NotFound
+from tidegate.domain.verdict import GateResult, to_json
+
+COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "ERROR": "magenta"}
+
+
+def verdict_text(value: dict[str, Any], findings: int = 8) -> str:
+    """A verdict for people: a line, and the findings that are not in order."""
+    evidence = value["evidence"]
+    verdict = click.style(f"{value['verdict']:<12}", fg=COLOURS.get(value["verdict"]), bold=True)
+    lines = [f"{verdict} {value['gate']:<24} {value['release']}  {evidence['summary']}"]
+    wrong = [finding for finding in evidence["findings"] if not finding["ok"]]
+    for finding in wrong[:findings]:
+        observed = "" if finding["observed"] is None else f" {finding['observed']:.6g}"
+        lines.append(f"    {finding['subject']}:{observed} (required {finding['required']}) {finding['note']}".rstrip())
+    if len(wrong) > findings:
+        lines.append(f"    and {len(wrong) - findings} more (--json shows all)")
+    return "\n".join(lines)
+
+
+def emit_results(session: Session, results: Sequence[GateResult]) -> None:
+    """Print verdicts; raises GateClosed when one is not PASS."""
+    values = [to_json(result) for result in results]
+    session.emit(values, "\n".join(verdict_text(value) for value in values))
+    closed = [result for result in results if not result.verdict.opens]
+    if closed:
+        raise GateClosed("; ".join(result.describe() for result in closed))
+
+
+@click.command(epilog=examples("tidegate drift demand", "tidegate drift demand --release demand@3f2c --json"))
+@model_argument
+@click.option("--release", metavar="ID", help="A release; by default the live one.")
+@command()
+def drift(session: Session, model: str | None, release: str | None) -> None:
+    """Compare the latest vectors that a release of MODEL was given, in each week of their data, with its reference profile.
+
+    Exit code 5 when the inputs of the latest week drifted, or too few were seen to say.
+    """
+    watched = session.platform.drift(session.model(model), release)
+    values = [{**to_json(each.result), "week": each.week, "advice": each.advice} for each in watched]
+    weeks = [f"week of {value['week'] or '(no traffic)'}\n{verdict_text(value)}\n    {value['advice']}" for value in values]
+    session.emit(values, "\n".join(weeks))
+    if not watched or not watched[-1].result.verdict.opens:
+        raise GateClosed(watched[-1].result.describe() if watched else "no traffic was seen")
+
+
+@click.group(
+    epilog=examples("tidegate gate show demand", "tidegate gate show demand parity --json", "tidegate gate run demand shadow")
+)
+def gate() -> None:
+    """Verdicts of gates, with their evidence."""
+
+
+@gate.command(epilog=examples("tidegate gate show demand", "tidegate gate show demand parity --last 3"))
+@click.argument("model")
+@click.argument("name", required=False)
+@click.option("--last", default=10, show_default=True, type=click.IntRange(1), help="How many, newest last.")
+@command()
+def show(session: Session, model: str, name: str | None, last: int) -> None:
+    """The latest recorded verdicts on releases of MODEL, of all gates or the one named."""
+    verdicts = session.platform.verdicts(session.model(model), name)[-last:]
+    if not verdicts:
+        of = f" of gate '{name}'" if name else ""
+        raise NotFound(f"model '{model}' has no recorded verdict{of}; 'tidegate ledger list' shows what was recorded")
+    session.emit(verdicts, "\n".join(f"{clock_time(value['at'])}  {verdict_text(value)}" for value in verdicts))
+
+
+@gate.command(name="run", epilog=examples("tidegate gate run demand drift", "tidegate gate run demand parity --json"))
+@click.argument("model")
+@click.argument("name")
+@click.option("--minutes", default=15.0, show_default=True, type=click.FloatRange(0.1), help="Look at traffic this recent.")
+@command()
+def run_gate(session: Session, model: str, name: str, minutes: float) -> None:
+    """Evaluate gate NAME on what is on the slots of MODEL now. Nothing is changed or recorded.
+
+    The candidate is the release on the slot that is not active; without one, the live release is judged.
+    """
+    emit_results(session, [session.platform.run_gate(session.model(model), name, minutes * 60)])
+
+
+@click.command(epilog=examples("tidegate replay 1c2f7a", "tidegate replay 1c2f7a --json"))
+@click.argument("request_id")
+@click.option("--lines", default=5, show_default=True, type=click.IntRange(0), help="Invoice lines shown for each entity.")
+@command()
+def replay(session: Session, request_id: str, lines: int) -> None:
+    """Recompute the prediction that answered REQUEST_ID (header x-request-id) from its release, to the bit.
+
+    Features are recomputed by the offline path, the model is the release's own, and the invoice lines behind them are listed.
+    """
+    found = session.platform.replay(request_id)
+    result = found.result
+    text = [
+        f"request {result.request_id} answered by {result.release} ({found.slot}) at {clock_time(found.at)}",
+        f"  {result.describe()}",
+        f"  model version {found.version}, run {found.lineage.run_id}, data {found.lineage.data[:12]}, "
+        f"trained until {found.lineage.trained_until}",
+    ]
+    for source in found.sources:
+        text.append(f"  {source.entity}: {source.count:,} invoice lines before {source.known_at}, the latest of them")
+        text += [f"    {_invoice_line(line)}" for line in source.latest[:lines]]
+    session.emit(found, "\n".join(text))
+    if not result.identical:
+        raise IntegrityError(f"replay: {result.describe()}")
+
+
+def _invoice_line(line: dict[str, Any]) -> str:
+    return (
+        f"{line['at']}  invoice {line['invoice']}  {line['units']:g} x {line['unit_price']:g}  {line['country']}  "
+        f"({line['source']} row {line['source_row']})"
+    )
+
+
+@click.group(epilog=examples("tidegate ledger list --last 20", "tidegate ledger verify"))
+def ledger() -> None:
+    """The append-only, tamper-evident record of promotions, verdicts, rollouts and overrides."""
+
+
+@ledger.command(name="list", epilog=examples("tidegate ledger list --action verdict --last 5", "tidegate ledger list --json"))
+@click.option("--last", default=20, show_default=True, type=click.IntRange(1), help="How many, newest last.")
+@click.option("--action", help="Only actions that start with this: verdict, promotion, rollout, override.")
+@click.option("--subject", help="Only subjects that contain this: a model, a release, a rollout.")
+@command()
+def list_entries(session: Session, last: int, action: str | None, subject: str | None) -> None:
+    """The latest entries."""
+    entries = [
+        entry
+        for entry in session.platform.ledger.entries()
+        if (action is None or entry.action.startswith(action)) and (subject is None or subject in entry.subject)
+    ][-last:]
+    lines = []
+    for e in entries:
+        body = json.dumps(e.body, ensure_ascii=False)
+        lines.append(f"{e.sequence:>5}  {clock_time(e.at)}  {e.action:<22} {e.subject}  by {e.actor}  {_cut(body, 110)}")
+    session.emit(entries, "\n".join(lines) or "no entries")
+
+
+@ledger.command(epilog=examples("tidegate ledger verify", "tidegate ledger verify --json"))
+@command()
+def verify(session: Session) -> None:
+    """Check the chain of hashes and the signed head: finds an edited, deleted, reordered or truncated entry."""
+    verification = session.platform.ledger.verify()
+    session.emit(verification, f"{verification.entries} entries, head {verification.head[:12]}: verified" if verification.ok else "")
+    if not verification.ok:
+        raise IntegrityError(f"ledger: {verification.problem}")
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"

@@ -1,0 +1,140 @@
+"""The command `tidegate`: what commands there are, and how errors leave the process.
+
+Commands live in modules that are imported when one of theirs is asked for; `tidegate --help` imports click alone. Exit codes:
+0 done, 2 wrong input or usage, 3 not found, 4 conflict, 5 a gate did not pass, 6 integrity, 7 unavailable (see
+`tidegate.domain.errors`), 70 a defect of ours (its traceback is logged), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import click
+
+from tidegate import __version__
+from tidegate.cli.session import Session, log_defect
+from tidegate.domain.errors import TidegateError
+from tidegate.domain.project import did_you_mean
+
+DEFECT, INTERRUPTED = 70, 130
+
+# name: (module below tidegate.cli, one line of help)
+COMMANDS = {
+    "ingest": ("data", "Sort the raw files into sales, returns and a quarantine with reasons."),
+    "features": ("data", "Define, build, materialize and inspect features."),
+    "train": ("models", "Run the training pipeline and register a model version."),
+    "registry": ("models", "Model versions, their metrics and aliases."),
+    "promote": ("models", "Let a candidate through the offline gates."),
+    "release": ("models", "Build, list and verify releases."),
+    "rollout": ("rollouts", "Make a release live behind its gates."),
+    "status": ("rollouts", "What is live, since when, on what evidence, and what is drifting."),
+    "rollback": ("rollouts", "Go back to the release that was live before."),
+    "freeze": ("rollouts", "Let no rollout start or switch until unfrozen."),
+    "unfreeze": ("rollouts", "Lift a freeze."),
+    "drift": ("evidence", "Compare what a release sees with what it was trained on."),
+    "gate": ("evidence", "Verdicts of gates, with their evidence."),
+    "replay": ("evidence", "Recompute a served prediction to the bit, down to the invoice lines."),
+    "ledger": ("evidence", "The tamper-evident record of what was done and why."),
+    "serve": ("processes", "Serve one release in the foreground."),
+    "up": ("processes", "Start the platform and keep it running."),
+    "down": ("processes", "Stop every process; data stay."),
+    "demo": ("processes", "Tell the whole story on real data."),
+}
+
+
+class LazyCommands(click.Group):
+    """Subcommands imported when they are asked for; help lists them without."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"tidegate.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(f"no command '{args[0]}'; {did_you_mean(args[0], COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyCommands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    epilog="Each command has its own --help with examples. Start with: tidegate demo",
+)
+@click.option(
+    "-C",
+    "--project",
+    type=click.Path(path_type=Path),
+    help="Project file or folder; by default tidegate.yaml here or in a folder above.",
+)
+@click.version_option(__version__, prog_name="tidegate", message="%(prog)s %(version)s")
+@click.pass_context
+def root(ctx: click.Context, project: Path | None) -> None:
+    """Takes a model from raw data to a guarded production release, and its predictions to accountable decisions."""
+    ctx.obj = Session(project)
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run one command; returns its exit code, errors said in one line on standard error."""
+    session: list[Session] = []
+    try:
+        root_invoke(root.make_context("tidegate", list(sys.argv[1:] if arguments is None else arguments)), session)
+        return 0
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.exceptions.NoArgsIsHelpError as bare:
+        click.echo(bare.format_message())
+        return 0
+    except click.ClickException as error:
+        hint = f"; see '{error.ctx.command_path} --help'" if isinstance(error, click.UsageError) and error.ctx else ""
+        return _say(f"{_one_line(error.format_message())}{hint}", error.exit_code)
+    except TidegateError as error:
+        return _say(_one_line(str(error)), error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        return _say("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        sys.stdout = None  # type: ignore[assignment] # nobody reads any more, so nothing is to be flushed
+        return 0
+    except Exception as error:
+        log = log_defect(session[0] if session else None)
+        return _say(f"unexpected {type(error).__name__}: {_one_line(str(error))}; this is a defect, traceback in {log}", DEFECT)
+
+
+def root_invoke(ctx: click.Context, session: list[Session]) -> None:
+    """Invoke, and let the caller know the session even when the command fails."""
+    with ctx:
+        try:
+            root.invoke(ctx)
+        finally:
+            if isinstance(ctx.obj, Session):
+                session.append(ctx.obj)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).rstrip(".")
+
+
+def _say(message: str, code: int) -> int:
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True, color=None)
+    return code
+
+
+def main() -> None:
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""Commands from training to a release: train, registry, promote, release."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tidegate.cli.evidence import verdict_text
+from tidegate.cli.session import Session, command, dry_run_option, examples, model_argument, moment
+from tidegate.domain.errors import GateClosed
+from tidegate.domain.verdict import to_json
+from tidegate.ports.registry import ModelVersion, version_json
+
+
+def version_text(version: ModelVersion) -> str:
+    aliases = f" ({', '.join(version.aliases)})" if version.aliases else ""
+    metrics = ", ".join(f"{name} {value:.4g}" for name, value in sorted(version.metrics.items())[:6])
+    return f"{version.model} version {version.version}{aliases}  model {version.artifact_digest[:12]}  {metrics}"
+
+
+@click.command(
+    epilog=examples("tidegate train demand", "tidegate train demand --until 2011-06-01 --json", "tidegate train demand --dry-run")
+)
+@model_argument
+@click.option("--until", metavar="TIME", help="Train on data before this time only (UTC); by default all.")
+@click.option("--data", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Another folder of ingested data.")
+@dry_run_option
+@command()
+def train(session: Session, model: str | None, until: str | None, data: Path | None, dry_run: bool) -> None:
+    """Run the pipeline of MODEL: extract, validate, train, evaluate, register as candidate."""
+    name, time = session.model(model), moment(until)
+    if dry_run:
+        pipeline = session.project.model(name).pipeline
+        plan = {"model": name, "pipeline": str(pipeline), "until": time.isoformat() if time else None}
+        session.emit(plan, f"would run {pipeline} on data before {plan['until'] or 'the last whole day'} and register a version")
+        return
+    version = session.platform.train(name, time, data)
+    session.emit(version_json(version), f"registered {version_text(version)}")
+
+
+@click.group(epilog=examples("tidegate registry list demand", "tidegate registry show demand champion"))
+def registry() -> None:
+    """Model versions, their metrics and aliases (candidate, champion, previous)."""
+
+
+@registry.command(name="list", epilog=examples("tidegate registry list demand --json"))
+@model_argument
+@command()
+def list_versions(session: Session, model: str | None) -> None:
+    """All versions of MODEL."""
+    versions = session.platform.registry.versions(session.model(model))
+    text = "\n".join(version_text(version) for version in versions) or "no version yet; run 'tidegate train'"
+    session.emit([version_json(version) for version in versions], text)
+
+
+@registry.command(epilog=examples("tidegate registry show demand 3", "tidegate registry show demand candidate --json"))
+@click.argument("model")
+@click.argument("version")
+@command()
+def show(session: Session, model: str, version: str) -> None:
+    """One VERSION of MODEL, by number or alias."""
+    found = session.platform.version(session.model(model), version)
+    lines = [version_text(found), f"  run {found.run_id}", *(f"  {key} = {value:g}" for key, value in sorted(found.metrics.items()))]
+    lines += [f"  {key}: {value}" for key, value in sorted(found.tags.items())]
+    session.emit(version_json(found), "\n".join(lines))
+
+
+@registry.command(epilog=examples("tidegate registry register demand build/training-output --dry-run"))
+@click.argument("model")
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@dry_run_option
+@command()
+def register(session: Session, model: str, folder: Path, dry_run: bool) -> None:
+    """Register the training output in FOLDER, made elsewhere, as a version of MODEL."""
+    name = session.model(model)
+    if dry_run:
+        session.emit({"model": name, "folder": str(folder)}, f"would register {folder} as a version of {name}")
+        return
+    version = session.platform.register_external(name, folder)
+    session.emit(version_json(version), f"registered {version_text(version)}")
+
+
+@click.command(
+    epilog=examples("tidegate promote demand", "tidegate promote demand --approve-by ada --reason 'looked at it'", "tidegate promote demand 4 --dry-run")
+)
+@model_argument
+@click.argument("version", default="latest")
+@click.option("--approve-by", metavar="NAME", help="Who approves, where the project requires approval.")
+@click.option("--reason", metavar="TEXT", help="Why that person approves.")
+@dry_run_option
+@command()
+def promote(
+    session: Session, model: str | None, version: str, approve_by: str | None, reason: str | None, dry_run: bool
+) -> None:
+    """Judge VERSION of MODEL (number, alias or latest) by the offline gates and make it the candidate when all pass.
+
+    Beats the baseline, no worse than the champion, no segment much worse, artifact verified, approved where required. With
+    --dry-run the gates are evaluated and nothing is recorded. Exit code 5 when a gate did not pass.
+    """
+    from tidegate.registry.offline_gates import Approval
+
+    if bool(approve_by) != bool(reason):
+        raise click.UsageError("an approval needs a person and a reason: --approve-by NAME --reason TEXT")
+    approved = Approval(approve_by, reason) if approve_by and reason else None
+    promotion = session.platform.promote(session.model(model), version, approved, dry_run)
+    results = [to_json(result) for result in promotion.results]
+    lines = [verdict_text(result) for result in results]
+    lines.append(f"{promotion.version.model} version {promotion.version.version}: {'passed' if promotion.opens else 'refused'}")
+    value = {"version": version_json(promotion.version), "passed": promotion.opens, "dry_run": dry_run, "gates": results}
+    session.emit(value, "\n".join(lines))
+    if not promotion.opens:
+        refused = "; ".join(result.describe() for result in promotion.results if not result.verdict.opens)
+        raise GateClosed(f"promotion of {promotion.version.model}/{promotion.version.version} refused: {refused}")
+
+
+@click.group(
+    epilog=examples("tidegate release build demand", "tidegate release list demand", "tidegate release verify demand@3f2c91a07b5d")
+)
+def release() -> None:
+    """What moves together: model, features, serving code, drift thresholds, gates; addressed by the digest of its manifest."""
+
+
+@release.command(epilog=examples("tidegate release build demand", "tidegate release build demand 4 --dry-run"))
+@model_argument
+@click.argument("version", default="candidate")
+@dry_run_option
+@command()
+def build(session: Session, model: str | None, version: str, dry_run: bool) -> None:
+    """Build a release of VERSION of MODEL (number or alias); drift thresholds are calibrated on its reference profile."""
+    name = session.model(model)
+    if dry_run:
+        found = session.platform.version(name, version)
+        session.emit(version_json(found), f"would build a release of {version_text(found)}")
+        return
+    manifest = session.platform.build_release(name, version)
+    text = f"built {manifest.id} of {name} version {manifest.version}: {len(manifest.files)} files"
+    session.emit({"id": manifest.id, "digest": manifest.digest, **manifest.to_json()}, text)
+
+
+@release.command(name="list", epilog=examples("tidegate release list", "tidegate release list demand --json"))
+@model_argument
+@command()
+def list_releases(session: Session, model: str | None) -> None:
+    """The releases of MODEL, or of all models."""
+    releases = session.platform.releases.list(session.project.model(model).name if model else None)
+    values = [{"id": r.id, "digest": r.digest, "version": r.version, "trained_until": r.lineage.trained_until} for r in releases]
+    lines = [f"{r.id}  version {r.version}  trained until {r.lineage.trained_until}" for r in releases]
+    session.emit(values, "\n".join(lines) or "no release yet; run 'tidegate release build'")
+
+
+@release.command(name="show", epilog=examples("tidegate release show demand@3f2c91a07b5d --json"))
+@click.argument("release_id")
+@command()
+def show_release(session: Session, release_id: str) -> None:
+    """The manifest of a release; RELEASE_ID may be shortened."""
+    manifest = session.platform.release(release_id)
+    lineage = [f"  {name}: {value}" for name, value in manifest.to_json()["lineage"].items()]
+    files = [f"  {digest[:12]}  {name}" for name, digest in manifest.files.items()]
+    head = f"{manifest.id} of version {manifest.version}, features '{manifest.feature_service}' {manifest.feature_schema[:12]}"
+    session.emit({"id": manifest.id, "digest": manifest.digest, **manifest.to_json()}, "\n".join([head, *lineage, *files]))
+
+
+@release.command(epilog=examples("tidegate release verify demand@3f2c91a07b5d"))
+@click.argument("release_id")
+@command()
+def verify(session: Session, release_id: str) -> None:
+    """Check the digest of every file of a release."""
+    manifest = session.platform.releases.verify(release_id)
+    session.emit({"id": manifest.id, "files": len(manifest.files), "verified": True}, f"{manifest.id}: {len(manifest.files)} files verified")

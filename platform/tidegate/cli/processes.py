@@ -1,0 +1,69 @@
+"""Commands that start and stop processes: serve, up, down, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tidegate.cli.session import Session, command, dry_run_option, examples
+
+
+@click.command(epilog=examples("tidegate serve demand@3f2c91a07b5d", "tidegate serve demand@3f2c --port 9000 --dry-run"))
+@click.argument("release_id")
+@click.option("--port", default=8900, show_default=True, type=click.IntRange(0, 65535), help="Port on the loopback interface.")
+@click.option("--slot", default="blue", show_default=True, type=click.Choice(["blue", "green"]), help="Slot named in logs.")
+@dry_run_option
+@command()
+def serve(session: Session, release_id: str, port: int, slot: str, dry_run: bool) -> None:
+    """Serve one release in the foreground, without gateway and gates, until interrupted. RELEASE_ID may be shortened."""
+    arguments = session.platform.serving_arguments(release_id, port, slot)
+    if dry_run:
+        session.emit({"command": arguments}, " ".join(arguments))
+        return
+    session.platform.serve(arguments)
+
+
+@click.command(epilog=examples("tidegate up", "tidegate up --json"))
+@dry_run_option
+@command()
+def up(session: Session, dry_run: bool) -> None:
+    """Start supervisor, gateway and the releases that were live, and leave them running. A second call changes nothing."""
+    if dry_run:
+        local = session.project.local
+        plan = {"gatewayPort": local.gateway_port, "adminPort": local.admin_port, "state": str(session.project.state)}
+        session.emit(plan, f"would start the supervisor and the gateway on port {local.gateway_port}, state in {plan['state']}")
+        return
+    running = session.platform.up()
+    lines = [f"running (supervisor pid {running.supervisor}); clients call {running.gateway_url}"]
+    lines += [f"  {model}: live is {release or 'nothing yet'}" for model, release in running.live.items()]
+    lines += ["look: tidegate status    stop: tidegate down"]
+    session.emit(running, "\n".join(lines))
+
+
+@click.command(epilog=examples("tidegate down"))
+@dry_run_option
+@command()
+def down(session: Session, dry_run: bool) -> None:
+    """Stop every process, requests in flight finished first. All data stay, and what was live comes back with the next up."""
+    if dry_run:
+        session.emit({"running": session.platform.is_up()}, "would stop" if session.platform.is_up() else "nothing runs")
+        return
+    stopped = session.platform.down()
+    session.emit({"stopped": stopped}, "stopped" if stopped else "nothing was running")
+
+
+@click.command(epilog=examples("tidegate demo", "tidegate demo --folder build/demo --json"))
+@click.option("--folder", type=click.Path(path_type=Path), help="Where everything goes; by default build/demo of the project.")
+@dry_run_option
+@command()
+def demo(session: Session, folder: Path | None, dry_run: bool) -> None:
+    """Tell the whole story on real data under real load: train, roll out, refuse, roll back, retrain, replay."""
+    target = folder or session.project.root / "build" / "demo"
+    if dry_run:
+        session.emit({"folder": str(target)}, f"would run the whole story and leave report.html and demo.json in {target}")
+        return
+    from tidegate.demo.story import tell
+
+    result = tell(session.project, target)
+    session.emit(result, "")

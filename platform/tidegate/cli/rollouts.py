@@ -1,0 +1,222 @@
+"""Commands of what is live: rollout, status, rollback, freeze, unfreeze."""
+
+from __future__ import annotations
+
+import getpass
+from typing import TYPE_CHECKING
+
+import click
+
+from tidegate.cli.evidence import verdict_text
+from tidegate.cli.session import Session, command, dry_run_option, examples, model_argument
+from tidegate.domain.errors import GateClosed
+from tidegate.domain.project import nearest
+
+if TYPE_CHECKING:
+    from tidegate.rollout.state import Rollout
+
+ACTOR_HELP = "Who does this, for the ledger; by default you."
+
+
+class StartByDefault(click.Group):
+    """`rollout MODEL` means `rollout start MODEL`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
+            close = None if args[0].startswith("-") else nearest(args[0], self.commands)
+            project_models = ctx.obj.project.models if close and isinstance(ctx.obj, Session) else ()
+            if close and args[0] not in project_models:
+                raise click.UsageError(f"no command 'rollout {args[0]}' and no such model; did you mean '{close}'?", ctx)
+            args = ["start", *args]
+        return super().parse_args(ctx, args)
+
+
+def actor_option(function: click.decorators.FC) -> click.decorators.FC:
+    return click.option("--by", "actor", metavar="NAME", default=None, help=ACTOR_HELP)(function)
+
+
+def person(name: str | None) -> str:
+    if name:
+        return name
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+@click.group(
+    cls=StartByDefault,
+    epilog=examples(
+        "tidegate rollout demand",
+        "tidegate rollout demand --release demand@3f2c --dry-run",
+        "tidegate rollout status demand",
+        "tidegate rollout abort demand --reason 'wrong week'",
+    ),
+)
+def rollout() -> None:
+    """Make a release live behind its gates: stage, verify, shadow, drift, switch, bake.
+
+    `tidegate rollout MODEL` starts one, or continues the one under way.
+    """
+
+
+@rollout.command(epilog=examples("tidegate rollout demand", "tidegate rollout start demand --detach", "tidegate rollout demand --dry-run"))
+@model_argument
+@click.option("--release", metavar="ID", help="The release, may be shortened; by default the one built last.")
+@click.option("--detach", is_flag=True, help="Do not wait for the end; it goes on by itself.")
+@click.option("--override", "overrides", multiple=True, metavar="GATE=REASON", help="Pass this gate on your word.")
+@actor_option
+@dry_run_option
+@command()
+def start(
+    session: Session,
+    model: str | None,
+    release: str | None,
+    detach: bool,
+    overrides: tuple[str, ...],
+    actor: str | None,
+    dry_run: bool,
+) -> None:
+    """Start the rollout of a release, or join the one under way, and follow it to its end.
+
+    Interrupting this command does not interrupt the rollout; the same command follows it again. Exit code 5 when the release
+    did not become live.
+    """
+    name, platform = session.model(model), session.platform
+    if dry_run:
+        plan = platform.plan_rollout(name, release)
+        session.emit(plan.to_json(), "\n".join(plan.describe()))
+        return
+    begun = platform.start_rollout(name, release, person(actor), dict(_override(text) for text in overrides))
+    if begun is None:
+        live = platform.release(platform.live_release(name)).id
+        session.emit({"model": name, "live": live, "status": "UNCHANGED"}, f"{live} is live already: nothing to do")
+        return
+    _follow_to_the_end(session, begun, detach)
+
+
+def _override(text: str) -> tuple[str, str]:
+    gate, _, reason = text.partition("=")
+    if not reason.strip():
+        raise click.UsageError(f"--override '{text}' lacks a reason; allowed: GATE=REASON")
+    return gate, reason
+
+
+def _follow_to_the_end(session: Session, begun: Rollout, detach: bool = False) -> None:
+    """Follow a rollout unless detached, print it; raises GateClosed when it did not do what it was for."""
+    found = begun if detach else session.platform.follow(begun.model, begun.id)
+    _emit_rollout(session, found)
+    if not detach and (found.status.terminal or found.status == "FROZEN") and found.status != "DONE":
+        raise GateClosed(f"rollout {found.id} of {found.candidate_id} is {found.status}: {found.reason}")
+
+
+def _emit_rollout(session: Session, found: Rollout) -> None:
+    gates = [verdict_text(value) for value in found.gates.values()]
+    head = f"rollout {found.id} of {found.candidate_id}: {found.status}"
+    last = found.reason or (found.history[-1]["message"] if found.history else "")
+    session.emit(found.to_json(), "\n".join([head, *gates, last]))
+
+
+@rollout.command(name="status", epilog=examples("tidegate rollout status demand", "tidegate rollout status demand --json"))
+@model_argument
+@command()
+def rollout_status(session: Session, model: str | None) -> None:
+    """The latest rollout of MODEL, its stage and verdicts so far."""
+    _emit_rollout(session, session.platform.latest_rollout(session.model(model)))
+
+
+@rollout.command(epilog=examples("tidegate rollout abort demand --reason 'wrong week'"))
+@model_argument
+@click.option("--reason", required=True, help="Why, for the ledger.")
+@actor_option
+@dry_run_option
+@command()
+def abort(session: Session, model: str | None, reason: str, actor: str | None, dry_run: bool) -> None:
+    """End the rollout under way; traffic stays with, or returns to, the release that was live before."""
+    name = session.model(model)
+    if dry_run:
+        _emit_rollout(session, session.platform.latest_rollout(name))
+        return
+    _emit_rollout(session, session.platform.orders(person(actor)).abort(name, reason))
+
+
+@rollout.command(epilog=examples("tidegate rollout override demand drift --reason 'Christmas, known' --by ada"))
+@click.argument("model")
+@click.argument("gate")
+@click.option("--reason", required=True, help="Why, for the ledger.")
+@actor_option
+@dry_run_option
+@command()
+def override(session: Session, model: str, gate: str, reason: str, actor: str | None, dry_run: bool) -> None:
+    """Let the rollout of MODEL past GATE on a person's word; recorded in the ledger with who and why."""
+    name = session.model(model)
+    if dry_run:
+        session.emit({"model": name, "gate": gate}, f"would let the rollout under way past gate '{gate}'")
+        return
+    _emit_rollout(session, session.platform.orders(person(actor)).override(name, gate, reason))
+
+
+@click.command(epilog=examples("tidegate status", "tidegate status demand --json"))
+@model_argument
+@click.option("--drift/--no-drift", default=True, help="Whether to compare live traffic with the reference.")
+@command()
+def status(session: Session, model: str | None, drift: bool) -> None:
+    """What is live, since when, on what evidence, which rollout is under way, what is drifting, and whether it is frozen."""
+    models = [session.project.model(model).name] if model else list(session.project.models)
+    found = [session.platform.status(name, drift) for name in models]
+
+    def show() -> None:
+        from tidegate.cli.status_view import status_table
+
+        for each in found:
+            session.console.print(status_table(each))
+
+    session.emit(found, show)
+
+
+@click.command(epilog=examples("tidegate rollback demand --reason 'orders look wrong'", "tidegate rollback demand --dry-run --reason test"))
+@model_argument
+@click.option("--reason", required=True, help="Why, for the ledger.")
+@actor_option
+@dry_run_option
+@command()
+def rollback(session: Session, model: str | None, reason: str, actor: str | None, dry_run: bool) -> None:
+    """Go back to the release that was live before, now, without gates; a rollout under way is ended."""
+    name, platform = session.model(model), session.platform
+    if dry_run:
+        live = platform.release(platform.live_release(name)).id
+        session.emit({"model": name, "from": live}, f"would go back from {live} to the release before it")
+        return
+    ordered = platform.rollback(name, reason, person(actor))
+    found = platform.follow(name, ordered.id)
+    _emit_rollout(session, found)
+    if found.status not in ("DONE", "ROLLED_BACK"):
+        raise GateClosed(f"rollback of {name}: {found.id} is {found.status}: {found.reason}")
+
+
+@click.command(epilog=examples("tidegate freeze demand --reason 'stocktaking'"))
+@model_argument
+@click.option("--reason", required=True, help="Why, for the ledger and for whoever meets the freeze.")
+@actor_option
+@dry_run_option
+@command()
+def freeze(session: Session, model: str | None, reason: str, actor: str | None, dry_run: bool) -> None:
+    """Let no rollout of MODEL start or switch until it is unfrozen; what is live stays live."""
+    name = session.model(model)
+    if not dry_run:
+        session.platform.freeze(name, reason, person(actor))
+    session.emit({"model": name, "frozen": not dry_run, "reason": reason}, f"{'would freeze' if dry_run else 'frozen:'} {name}: {reason}")
+
+
+@click.command(epilog=examples("tidegate unfreeze demand --reason 'stocktaking is over'"))
+@model_argument
+@click.option("--reason", required=True, help="Why, for the ledger.")
+@actor_option
+@dry_run_option
+@command()
+def unfreeze(session: Session, model: str | None, reason: str, actor: str | None, dry_run: bool) -> None:
+    """Lift the freeze of MODEL."""
+    name = session.model(model)
+    if not dry_run:
+        session.platform.unfreeze(name, reason, person(actor))
+    session.emit({"model": name, "frozen": False, "dry_run": dry_run}, f"{'would lift the freeze of' if dry_run else 'unfrozen:'} {name}")

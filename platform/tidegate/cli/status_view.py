@@ -1,0 +1,86 @@
+"""`tidegate status` for people."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from tidegate.bootstrap.inspection import ModelStatus
+from tidegate.cli.session import ago, clock_time
+
+STYLES = {"PASS": "green", "FAIL": "bold red", "INCONCLUSIVE": "yellow", "ERROR": "bold magenta"}
+SHOWN = 5
+
+
+def status_table(status: ModelStatus, now: float | None = None) -> Panel:
+    """One model: a row for each question it answers."""
+    now = time.time() if now is None else now
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    table.add_row("live", _live(status, now))
+    for verdict in status.evidence:
+        table.add_row("evidence" if verdict is status.evidence[0] else "", _verdict(verdict))
+    if status.live and not status.evidence:
+        table.add_row("evidence", "first release of the model: nothing to compare it with")
+    table.add_row("rollout", _rollout(status.rollout, now))
+    for slot in status.slots:
+        traffic = "" if slot.completed is None else f"  {slot.completed:,} requests, {slot.errors_5xx:,} errors (5xx)"
+        table.add_row(slot.slot, f"{slot.release or 'empty'}  {slot.ready}/{slot.wanted} ready{traffic}")
+    table.add_row("drift", _drift(status.drift))
+    table.add_row("frozen", _frozen(status.frozen, now))
+    if status.problem:
+        table.add_row("note", Text(status.problem, style="yellow"))
+    return Panel(table, title=f"[bold]{status.model}[/bold]", title_align="left", expand=True)
+
+
+def _live(status: ModelStatus, now: float) -> Text:
+    if not status.live:
+        return Text("nothing yet; build a release and start its rollout", style="yellow")
+    since = f" since {clock_time(status.since)} ({ago(status.since, now)})" if status.since else ""
+    return Text.assemble(
+        (status.live, "bold cyan"),
+        f"  version {status.version}, trained until {status.trained_until}, slot {status.slot}{since}",
+    )
+
+
+def _verdict(value: Mapping[str, Any]) -> Text:
+    text = Text.assemble((f"{value['verdict']:<12}", STYLES.get(value["verdict"], "")), f" {value['gate']:<8} ")
+    return text.append(str(value["evidence"]["summary"]))
+
+
+def _rollout(rollout: Mapping[str, Any] | None, now: float) -> Text:
+    if rollout is None:
+        return Text("none under way")
+    stages = Text()
+    for stage in rollout["stages"]:
+        stages.append(f"{stage} ", style="bold reverse" if stage == rollout["stage"] else "dim")
+    started = f", {ago(rollout['stage_at'], now)}" if rollout["stage_at"] else ""
+    head = f"{rollout['id']}  {rollout['release']}  {rollout['status']}{started}  "
+    return Text.assemble(head, stages, f"\n{rollout['message']}")
+
+
+def _drift(drift: Mapping[str, Any] | None) -> Text:
+    if drift is None:
+        return Text("not looked at: nothing is live")
+    text = _verdict({**drift, "gate": f"week of {drift['week']}" if drift["week"] else ""})
+    wrong = [finding for finding in drift["evidence"]["findings"] if not finding["ok"]]
+    for finding in wrong[:SHOWN]:
+        observed = "" if finding["observed"] is None else f" {finding['observed']:.3g}"
+        text.append(f"\n  {finding['subject']}:{observed} (required {finding['required']}) {finding['note']}")
+    if len(wrong) > SHOWN:
+        text.append(f"\n  and {len(wrong) - SHOWN} more; see 'tidegate drift'")
+    if drift["advice"] and drift["verdict"] != "INCONCLUSIVE":
+        text.append(f"\n  {drift['advice']}", style="italic")
+    return text
+
+
+def _frozen(frozen: Mapping[str, Any] | None, now: float) -> Text:
+    if frozen is None:
+        return Text("no")
+    return Text(f"by {frozen['by'] or 'a gate'}, {ago(frozen['at'], now)}: {frozen['reason']}", style="bold yellow")
