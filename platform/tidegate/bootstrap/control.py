@@ -13,6 +13,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -148,9 +149,7 @@ class Platform:
 
         features = self.project.model(model).features
         definition = features.repo / f"{features.service}_tables.py"
-        return build_tables(
-            definition, self.project.data_dir(model), tables_folder(self.project.state), until, self.progress
-        )
+        return build_tables(definition, self.project.data_dir(model), tables_folder(self.project.state), until, self.progress)
 
     def materialize(self, model: str, until: datetime | None = None) -> int:
         """Bring the online store to `until` (default: the newest rows); returns the number of entities."""
@@ -197,9 +196,7 @@ class Platform:
             raise NotFound(f"model '{model}' has no registered version; run 'tidegate train {model}' first")
         return max(versions, key=lambda each: int(each.version))
 
-    def promote(
-        self, model: str, version: str = LATEST, approved: Approval | None = None, dry_run: bool = False
-    ) -> Promotion:
+    def promote(self, model: str, version: str = LATEST, approved: Approval | None = None, dry_run: bool = False) -> Promotion:
         """Judge a version by the offline gates and, unless `dry_run`, record the outcome and make it the candidate.
 
         Does not raise for a gate that did not pass: see `Promotion.opens`.
@@ -225,10 +222,8 @@ class Platform:
             )
         promotion = Promotion(found, tuple(results))
         if not dry_run:
-            try:
+            with suppress(GateClosed):  # recorded, and said by `opens`
                 promote(self.registry, self.ledger, found, results, approved.person if approved else "tidegate")
-            except GateClosed:
-                pass  # recorded, and said by `opens`
         return promotion
 
     def build_release(self, model: str, version: str = "candidate", monitor: MonitorConfig | None = None) -> ReleaseManifest:
@@ -382,6 +377,12 @@ class Platform:
             digest = self.target.desired(model).active_release
             live[model] = f"{model}@{digest[:12]}" if digest else None
         return Running(pid, self.target.gateway_url, live)
+
+    def is_up(self) -> bool:
+        from tidegate.bootstrap.local import supervisor_pid
+        from tidegate.rollout.state_folder import StateFolder
+
+        return supervisor_pid(StateFolder(self.project.state)) is not None
 
     def down(self) -> bool:
         """Drain and stop everything; False when nothing ran."""

@@ -85,13 +85,10 @@ class ModelStatus:
 
 
 def model_status(platform: Platform, model: str, with_drift: bool) -> ModelStatus:
-    from tidegate.bootstrap.local import supervisor_pid
-    from tidegate.rollout.state_folder import StateFolder
-
     desired = platform.target.desired(model)
     live = desired.active_release
     manifest = platform.release(live) if live else None
-    running = supervisor_pid(StateFolder(platform.project.state)) is not None
+    running = platform.is_up()
     history = platform.rollouts.all(model)
     made_live = next((r for r in reversed(history) if r.candidate == live and r.switched), None)
     unfinished = platform.rollouts.unfinished(model)
@@ -164,7 +161,9 @@ def gate_context(platform: Platform, model: str, seconds: float) -> GateContext:
     """What is on the slots now: the preview's release as candidate, or the live one when there is no other."""
     desired = platform.target.desired(model)
     if desired.active is None:
-        raise NotFound(f"model '{model}' has no live release, so there is nothing to judge; start one with 'tidegate rollout {model}'")
+        raise NotFound(
+            f"model '{model}' has no live release, so there is nothing to judge; start one with 'tidegate rollout {model}'"
+        )
     slot = desired.active.other if desired.release_of(desired.active.other) else desired.active
     candidate, folder = platform.releases.open(desired.release_of(slot) or "")
     active, active_folder = platform.releases.open(desired.active_release or "")
@@ -231,7 +230,9 @@ def _check_features(platform: Platform, model: str, entities: int) -> tuple[Verd
         reader.close()
     found = np.flatnonzero(rows.found)
     if not len(found):
-        return Verdict.INCONCLUSIVE, Evidence("the online store holds none of the entities; run 'tidegate features materialize'")
+        return Verdict.INCONCLUSIVE, Evidence(
+            "the online store holds none of the entities; run 'tidegate features materialize'"
+        )
     request = {name: np.ones(len(found), dtype=np.int64) for name in contract.request}
     frame = pl.DataFrame(
         {
@@ -266,9 +267,7 @@ def replay_request(platform: Platform, request_id: str) -> Replayed:
         offline = _vectors(platform.feature_store(model).historical(contract, entity_rows([record], contract)), contract)
     result = replay(record, folder, offline, open_model=open_onnx)
     sources = tuple(_sources(platform.project.data_dir(model), record))
-    return Replayed(
-        result, record.at, str(record.slot), record.shadow, manifest.version, manifest.lineage, sources
-    )
+    return Replayed(result, record.at, str(record.slot), record.shadow, manifest.version, manifest.lineage, sources)
 
 
 def _record(platform: Platform, request_id: str) -> tuple[InferenceRecord, str]:

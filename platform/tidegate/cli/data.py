@@ -19,7 +19,9 @@ from tidegate.cli.session import Session, command, dry_run_option, examples, mod
     )
 )
 @model_argument
-@click.option("--source", "sources", multiple=True, type=click.Path(path_type=Path), help="Another raw file, in place of the project's.")
+@click.option(
+    "--source", "sources", multiple=True, type=click.Path(path_type=Path), help="Another raw file, in place of the project's."
+)
 @dry_run_option
 @command()
 def ingest(session: Session, model: str | None, sources: tuple[Path, ...], dry_run: bool) -> None:
@@ -33,7 +35,9 @@ def ingest(session: Session, model: str | None, sources: tuple[Path, ...], dry_r
         return
     report = session.platform.ingest(name, sources or None)
     lines = [f"{report.rows_in:,} rows in: " + ", ".join(f"{count:,} {kind}" for kind, count in report.counts.items())]
-    lines += [f"  quarantine {reason}: {count:,}" for reason, count in sorted(report.reasons.items(), key=lambda item: -item[1])]
+    lines += [
+        f"  quarantine {reason}: {count:,}" for reason, count in sorted(report.reasons.items(), key=lambda item: -item[1])
+    ]
     lines += [f"{report.skus:,} SKUs, sales from {report.first_sale[:10]} to {report.last_sale[:10]}"]
     session.emit(report.to_json(), "\n".join(lines))
 
@@ -113,7 +117,10 @@ def show(session: Session, model: str, entities: tuple[str, ...]) -> None:
     if not entities:
         stored = [f"  {view}: {', '.join(names)}" for view, names in contract.stored.items()]
         text = [f"service '{contract.service}' of entity '{contract.entity}', schema {contract.schema_digest[:12]}", *stored]
-        text += [f"  on demand ({contract.on_demand}): {', '.join(contract.derived)}", f"request: {', '.join(contract.request)}"]
+        text += [
+            f"  on demand ({contract.on_demand}): {', '.join(contract.derived)}",
+            f"request: {', '.join(contract.request)}",
+        ]
         session.emit({**contract.to_json(), "schema_digest": contract.schema_digest}, "\n".join(text))
         return
     rows = session.platform.online_features(name, entities)

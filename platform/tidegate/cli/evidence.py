@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -114,7 +114,7 @@ def replay(session: Session, request_id: str, lines: int) -> None:
         raise IntegrityError(f"replay: {result.describe()}")
 
 
-def _invoice_line(line: dict[str, Any]) -> str:
+def _invoice_line(line: Mapping[str, Any]) -> str:
     return (
         f"{line['at']}  invoice {line['invoice']}  {line['units']:g} x {line['unit_price']:g}  {line['country']}  "
         f"({line['source']} row {line['source_row']})"
@@ -150,7 +150,9 @@ def list_entries(session: Session, last: int, action: str | None, subject: str |
 def verify(session: Session) -> None:
     """Check the chain of hashes and the signed head: finds an edited, deleted, reordered or truncated entry."""
     verification = session.platform.ledger.verify()
-    session.emit(verification, f"{verification.entries} entries, head {verification.head[:12]}: verified" if verification.ok else "")
+    session.emit(
+        verification, f"{verification.entries} entries, head {verification.head[:12]}: verified" if verification.ok else ""
+    )
     if not verification.ok:
         raise IntegrityError(f"ledger: {verification.problem}")
 

@@ -20,7 +20,9 @@ def version_text(version: ModelVersion) -> str:
 
 
 @click.command(
-    epilog=examples("tidegate train demand", "tidegate train demand --until 2011-06-01 --json", "tidegate train demand --dry-run")
+    epilog=examples(
+        "tidegate train demand", "tidegate train demand --until 2011-06-01 --json", "tidegate train demand --dry-run"
+    )
 )
 @model_argument
 @click.option("--until", metavar="TIME", help="Train on data before this time only (UTC); by default all.")
@@ -33,7 +35,9 @@ def train(session: Session, model: str | None, until: str | None, data: Path | N
     if dry_run:
         pipeline = session.project.model(name).pipeline
         plan = {"model": name, "pipeline": str(pipeline), "until": time.isoformat() if time else None}
-        session.emit(plan, f"would run {pipeline} on data before {plan['until'] or 'the last whole day'} and register a version")
+        session.emit(
+            plan, f"would run {pipeline} on data before {plan['until'] or 'the last whole day'} and register a version"
+        )
         return
     version = session.platform.train(name, time, data)
     session.emit(version_json(version), f"registered {version_text(version)}")
@@ -61,7 +65,11 @@ def list_versions(session: Session, model: str | None) -> None:
 def show(session: Session, model: str, version: str) -> None:
     """One VERSION of MODEL, by number or alias."""
     found = session.platform.version(session.model(model), version)
-    lines = [version_text(found), f"  run {found.run_id}", *(f"  {key} = {value:g}" for key, value in sorted(found.metrics.items()))]
+    lines = [
+        version_text(found),
+        f"  run {found.run_id}",
+        *(f"  {key} = {value:g}" for key, value in sorted(found.metrics.items())),
+    ]
     lines += [f"  {key}: {value}" for key, value in sorted(found.tags.items())]
     session.emit(version_json(found), "\n".join(lines))
 
@@ -82,7 +90,11 @@ def register(session: Session, model: str, folder: Path, dry_run: bool) -> None:
 
 
 @click.command(
-    epilog=examples("tidegate promote demand", "tidegate promote demand --approve-by ada --reason 'looked at it'", "tidegate promote demand 4 --dry-run")
+    epilog=examples(
+        "tidegate promote demand",
+        "tidegate promote demand --approve-by ada --reason 'looked at it'",
+        "tidegate promote demand 4 --dry-run",
+    )
 )
 @model_argument
 @click.argument("version", default="latest")
@@ -115,7 +127,9 @@ def promote(
 
 
 @click.group(
-    epilog=examples("tidegate release build demand", "tidegate release list demand", "tidegate release verify demand@3f2c91a07b5d")
+    epilog=examples(
+        "tidegate release build demand", "tidegate release list demand", "tidegate release verify demand@3f2c91a07b5d"
+    )
 )
 def release() -> None:
     """What moves together: model, features, serving code, drift thresholds, gates; addressed by the digest of its manifest."""
@@ -144,7 +158,9 @@ def build(session: Session, model: str | None, version: str, dry_run: bool) -> N
 def list_releases(session: Session, model: str | None) -> None:
     """The releases of MODEL, or of all models."""
     releases = session.platform.releases.list(session.project.model(model).name if model else None)
-    values = [{"id": r.id, "digest": r.digest, "version": r.version, "trained_until": r.lineage.trained_until} for r in releases]
+    values = [
+        {"id": r.id, "digest": r.digest, "version": r.version, "trained_until": r.lineage.trained_until} for r in releases
+    ]
     lines = [f"{r.id}  version {r.version}  trained until {r.lineage.trained_until}" for r in releases]
     session.emit(values, "\n".join(lines) or "no release yet; run 'tidegate release build'")
 
@@ -167,4 +183,7 @@ def show_release(session: Session, release_id: str) -> None:
 def verify(session: Session, release_id: str) -> None:
     """Check the digest of every file of a release."""
     manifest = session.platform.releases.verify(release_id)
-    session.emit({"id": manifest.id, "files": len(manifest.files), "verified": True}, f"{manifest.id}: {len(manifest.files)} files verified")
+    session.emit(
+        {"id": manifest.id, "files": len(manifest.files), "verified": True},
+        f"{manifest.id}: {len(manifest.files)} files verified",
+    )

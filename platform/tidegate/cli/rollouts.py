@@ -60,7 +60,9 @@ def rollout() -> None:
     """
 
 
-@rollout.command(epilog=examples("tidegate rollout demand", "tidegate rollout start demand --detach", "tidegate rollout demand --dry-run"))
+@rollout.command(
+    epilog=examples("tidegate rollout demand", "tidegate rollout start demand --detach", "tidegate rollout demand --dry-run")
+)
 @model_argument
 @click.option("--release", metavar="ID", help="The release, may be shortened; by default the one built last.")
 @click.option("--detach", is_flag=True, help="Do not wait for the end; it goes on by itself.")
@@ -174,7 +176,9 @@ def status(session: Session, model: str | None, drift: bool) -> None:
     session.emit(found, show)
 
 
-@click.command(epilog=examples("tidegate rollback demand --reason 'orders look wrong'", "tidegate rollback demand --dry-run --reason test"))
+@click.command(
+    epilog=examples("tidegate rollback demand --reason 'orders look wrong'", "tidegate rollback demand --dry-run --reason test")
+)
 @model_argument
 @click.option("--reason", required=True, help="Why, for the ledger.")
 @actor_option
@@ -205,7 +209,9 @@ def freeze(session: Session, model: str | None, reason: str, actor: str | None, 
     name = session.model(model)
     if not dry_run:
         session.platform.freeze(name, reason, person(actor))
-    session.emit({"model": name, "frozen": not dry_run, "reason": reason}, f"{'would freeze' if dry_run else 'frozen:'} {name}: {reason}")
+    session.emit(
+        {"model": name, "frozen": not dry_run, "reason": reason}, f"{'would freeze' if dry_run else 'frozen:'} {name}: {reason}"
+    )
 
 
 @click.command(epilog=examples("tidegate unfreeze demand --reason 'stocktaking is over'"))
@@ -219,4 +225,6 @@ def unfreeze(session: Session, model: str | None, reason: str, actor: str | None
     name = session.model(model)
     if not dry_run:
         session.platform.unfreeze(name, reason, person(actor))
-    session.emit({"model": name, "frozen": False, "dry_run": dry_run}, f"{'would lift the freeze of' if dry_run else 'unfrozen:'} {name}")
+    session.emit(
+        {"model": name, "frozen": False, "dry_run": dry_run}, f"{'would lift the freeze of' if dry_run else 'unfrozen:'} {name}"
+    )

@@ -1,7 +1,8 @@
 """What every command shares: the project, the platform, and how results are printed.
 
-With `--json`, standard output holds one JSON document and nothing else: whatever vendors print goes to standard error. Colour is
-used on a terminal only, and never when NO_COLOR is set. Vendors' log records and warnings go to state/logs/tidegate.log.
+With `--json`, standard output holds one JSON document and nothing else: whatever vendors print goes to standard error.
+Colour is used on a terminal only, and never when NO_COLOR is set. Vendors' log records and warnings go to
+state/logs/tidegate.log.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -167,10 +168,8 @@ def log_defect(session: Session | None) -> Path:
     """Append the current traceback to the log and say where that is."""
     folder = Path(tempfile.gettempdir())
     if session is not None:
-        try:
+        with suppress(TidegateError):  # no project, no state folder
             folder = session.project.logs_dir
-        except TidegateError:
-            pass  # no project, no state folder
     text = f"{datetime.now(UTC).isoformat()} tidegate {' '.join(sys.argv[1:])}\n{traceback.format_exc()}\n"
     for place in (folder, Path(tempfile.gettempdir())):
         try:
