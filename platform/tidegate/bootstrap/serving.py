@@ -29,7 +29,7 @@ from tidegate.domain.release import FeatureContract
 from tidegate.serving.runtime.dataplane import Predictor
 from tidegate.serving.runtime.endpoint import Endpoint
 from tidegate.serving.runtime.generic import generic_endpoint
-from tidegate.serving.runtime.http_app import BODY_LIMIT, AsgiApp, ServingApp
+from tidegate.serving.runtime.http_app import BODY_LIMIT, AsgiApp, Guarded, ServingApp
 from tidegate.serving.runtime.http_routes import Routes
 from tidegate.serving.runtime.http_server import bind, serve
 from tidegate.serving.runtime.inference_log import Identity, InferenceLog, LogLimits
@@ -143,7 +143,7 @@ def release_service(release: LoadedRelease) -> tuple[Any, Endpoint[Any, Any]]:
     return generic_service(release.manifest.model, endpoint), endpoint
 
 
-def _wrapped(release: LoadedRelease, app: AsgiApp) -> AsgiApp:
+def _wrapped(release: LoadedRelease, app: ServingApp) -> AsgiApp:
     module = serving_module(release.folder, release.manifest, "middleware")
     if module is None:
         return app
@@ -151,7 +151,7 @@ def _wrapped(release: LoadedRelease, app: AsgiApp) -> AsgiApp:
     if not callable(wrap):
         raise InvalidInput(f"release {release.id}: serving/middleware.py defines no function wrap(app)")
     logger.warning("%s: serving/middleware.py wraps the application", release.id)
-    return wrap(app)  # type: ignore[no-any-return]
+    return Guarded(wrap(app), app)
 
 
 def _open_online(location: str, contract: FeatureContract) -> OnlineFeatureReader:

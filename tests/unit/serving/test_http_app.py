@@ -183,6 +183,24 @@ def wrap(app):
     assert slot.client.get("/livez").status == 200
 
 
+def test_an_exception_in_middleware_is_an_answer_of_the_release(tmp_path: Path) -> None:
+    code = """
+def wrap(app):
+    async def wrapped(scope, receive, send):
+        if scope["type"] == "http" and scope["path"] == "/predict":
+            raise RuntimeError("no free handle")
+        await app(scope, receive, send)
+    return wrapped
+"""
+    slot = Slot(demand_release(tmp_path / "releases", middleware=code), tmp_path / "logs")
+    reply = slot.client.post("/predict", GOOD, {"x-request-id": "r-9"})
+    assert reply.status == 500
+    assert reply.headers["x-tidegate-release"] == slot.release
+    assert reply.headers["x-request-id"] == "r-9"
+    assert "no free handle" not in reply.json["error"]
+    assert slot.client.get("/livez").status == 200
+
+
 def test_a_model_without_a_service_gets_a_generic_endpoint(tmp_path: Path) -> None:
     slot = Slot(build_release(tmp_path / "releases", model="lead_time"), tmp_path / "logs", model="lead_time")
     reply = slot.client.post("/predict", {"entities": ["S1", "S2"], "inputs": {"horizon": [1, 2]}})

@@ -94,6 +94,16 @@ class ServingApp:
         finally:
             self._metrics.finished(name, status, shadow, time.perf_counter() - started)
 
+    async def fail(self, scope: Scope, send: Send) -> None:
+        """Answer 500 for an exception that was raised around this application, and log its traceback."""
+        logger.exception("%s %s failed in the release's middleware", scope["method"], scope["path"])
+        headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        given = headers.get(b"x-request-id", "")
+        self._metrics.started()
+        self._metrics.finished("middleware", 500, is_shadow(headers.get(b"host", "")), 0.0)
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        await self._send(send, failure(500, "internal error; the server's log has the details"), request_id)
+
     def _find(self, scope: Scope, headers: dict[str, str]) -> tuple[Route | None, Answer | None]:
         """The route, and the refusal when the request cannot be handled by it; neither means: pass it on."""
         try:
@@ -204,6 +214,29 @@ class ServingApp:
 
         await self._fallback(scope, replay, forward)
         return status
+
+
+class Guarded:
+    """Around what a release's middleware made of `app`: an exception in it is this release's answer, a 500 that carries the
+    release and is counted, and not a connection that breaks."""
+
+    def __init__(self, wrapped: AsgiApp, app: ServingApp) -> None:
+        self._wrapped, self._app = wrapped, app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._wrapped(scope, receive, watched)
+        except Exception:
+            if scope["type"] != "http" or started:
+                raise
+            await self._app.fail(scope, send)
 
 
 def is_shadow(host: str) -> bool:
