@@ -10,9 +10,8 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from demand_calendar import DERIVED, calendar
+from demand_calendar import DERIVED
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, RequestSource, ValueType
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float64, Int64, UnixTimestamp
@@ -82,10 +81,16 @@ forecast_request = RequestSource(
     description="What is known about the target day",
 )
 def demand_calendar(inputs: pd.DataFrame) -> pd.DataFrame:
+    # Feast runs this function from its text alone, so it imports what it needs.
+    import numpy as np
+    import pandas as pd
+    from demand_calendar import calendar
+
+    stored = [name for name in inputs.columns if name not in ("horizon", "event_timestamp")]
     arrays = {
-        name if "__" in name or name in ("horizon", "event_timestamp") else f"demand_history__{name}": inputs[name].to_numpy()
-        for name in inputs.columns
+        name if "__" in name else f"demand_history__{name}": inputs[name].astype(np.float64).to_numpy() for name in stored
     }
+    arrays["horizon"] = inputs["horizon"].to_numpy()
     times = pd.to_datetime(inputs["event_timestamp"], utc=True).dt.tz_localize(None)
     arrays["event_timestamp"] = times.to_numpy().astype("datetime64[us]").astype(np.int64)
     return pd.DataFrame(calendar(arrays), index=inputs.index)

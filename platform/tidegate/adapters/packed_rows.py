@@ -207,8 +207,8 @@ class RedisRows:
             raise Unavailable(f"online store: '{url}' is no Redis URL ({error}); write redis://HOST:PORT/DATABASE") from error
         self.where = "redis://" + url.rpartition("@")[2].removeprefix("redis://").removeprefix("rediss://")  # no password
 
-    def _key(self, view: str, entity: str) -> str:
-        return f"{self.ROW}:{view}:{entity}"
+    def _key(self, view: str, entity: str) -> bytes:
+        return f"{self.ROW}:{view}:{entity}".encode("utf-8", "surrogatepass")  # what a client asks for may be any text
 
     def views(self) -> dict[str, tuple[str, ...]]:
         try:
@@ -258,7 +258,7 @@ class RedisRows:
             raise self._unavailable("write", error) from error
 
     def _row_keys(self, views: Any) -> list[bytes]:
-        prefixes = tuple(self._key(view, "").encode() for view in views)
+        prefixes = tuple(self._key(view, "") for view in views)
         return [key for key in self._client.smembers(self.KEYS) if prefixes and key.startswith(prefixes)]
 
     def close(self) -> None:
