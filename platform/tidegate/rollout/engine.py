@@ -1,0 +1,342 @@
+"""The engine: one persisted, idempotent step of a rollout at a time, comparing what is wanted with what is.
+
+It may be killed between any two lines and started again: each step looks at the record and at the target, and does what
+is still missing. Invariants:
+
+- Live traffic goes to a candidate only in `Switching`, and only when every check of the plan has a PASS or a person's override.
+- Forward steps are in the ledger before they are done; a way back is done first and recorded after, because harm does not
+  wait for a disk. An entry may be repeated after a crash, and is never missing from what was acknowledged.
+- A terminal record never changes. A target that cannot be reached is asked again until the stage's deadline; a way back is
+  tried without end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tidegate.domain.errors import TidegateError
+from tidegate.domain.release import ReleaseManifest
+from tidegate.domain.slots import Desired, Slot
+from tidegate.domain.verdict import GateResult, Verdict, to_json
+from tidegate.ports.gates import GateContext
+from tidegate.ports.ledger import Ledger
+from tidegate.ports.traffic import Target
+from tidegate.rollout.evaluation import Evaluations
+from tidegate.rollout.plan import Bake, Check, Finishing, Retiring, Staging, Switching
+from tidegate.rollout.state import Rollout, RolloutStore, Status
+
+ReleaseSource = Callable[[str], tuple[ReleaseManifest, Path]]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Drives one rollout. `releases` gives a digest's manifest and folder, `finish` tells the registry what is live."""
+
+    store: RolloutStore
+    target: Target
+    ledger: Ledger
+    evaluations: Evaluations
+    releases: ReleaseSource
+    finish: Callable[[Rollout], None] = lambda _: None
+    clock: Callable[[], float] = time.time
+
+    def step(self, model: str, id: str) -> Rollout:
+        """Do at most one thing; returns the record as it then is. Never raises for a target that cannot be reached."""
+        with self.store.lock(model):
+            rollout = self.store.load(model, id)
+            if rollout.status.terminal:
+                return rollout
+            try:
+                return self._step(rollout)
+            except TidegateError as error:
+                return self._troubled(self.store.load(model, id), str(error))
+
+    def _step(self, rollout: Rollout) -> Rollout:
+        if rollout.undo is not None:
+            return self._undo(rollout)
+        if rollout.request is not None:
+            return self._obey(rollout)
+        stage = rollout.current
+        if rollout.status is Status.FROZEN and not (rollout.switched and isinstance(stage, Switching | Bake)):
+            return rollout  # held; live traffic goes on being watched
+        if not rollout.stage_at:
+            return self.store.save(replace(rollout, stage_at=self.clock()))
+        match stage:
+            case Staging():
+                return self._stage(rollout, stage)
+            case Check():
+                return self._check(rollout, stage)
+            case Switching():
+                return self._switch(rollout, stage)
+            case Bake():
+                return self._bake(rollout, stage)
+            case Finishing():
+                return self._finish(rollout, stage)
+            case Retiring():
+                return self._retire(rollout, stage)
+            case None:
+                return self._end(rollout, Status.DONE, f"{rollout.candidate_id} is live in {rollout.plan.slot}")
+
+    # --- stages -----------------------------------------------------------------------------------------------------
+
+    def _stage(self, rollout: Rollout, stage: Staging) -> Rollout:
+        desired = self.target.desired(rollout.model)
+        if desired.active is stage.slot and desired.active_release != stage.release:
+            return self._take_back(rollout, Status.FAILED, f"slot {stage.slot} became active with another release meanwhile")
+        if desired.release_of(stage.slot) != stage.release:
+            rollout = self._record(rollout, "rollout.stage", f"starting {rollout.candidate_id} in {stage.slot}")
+            self._want(desired, **{str(stage.slot): stage.release}, mirror=False)
+            return rollout
+        if self._ready(rollout, stage.slot):
+            return self._advance(rollout, f"all replicas of {rollout.candidate_id} are ready in {stage.slot}")
+        if self._late(rollout, stage.deadline_seconds):
+            status = self.target.slots(rollout.model)[stage.slot]
+            seen = f"{status.ready} of {status.wanted} replicas were ready after {stage.deadline_seconds:g} s"
+            return self._take_back(rollout, Status.FAILED, f"{seen}; see the slot's log")
+        return rollout
+
+    def _check(self, rollout: Rollout, stage: Check) -> Rollout:
+        if stage.gate in rollout.overrides:
+            who = rollout.overrides[stage.gate]
+            return self._advance(rollout, f"gate {stage.gate} is overridden by {who['actor']}: {who['reason']}")
+        if rollout.stage_ready_at is None and not self._prepare(rollout, stage):
+            if self._late(rollout, stage.deadline_seconds):
+                return self._take_back(rollout, Status.ABORTED, f"gate {stage.gate}: mirroring was not confirmed in time")
+            return rollout
+        if rollout.stage_ready_at is None:
+            return self.store.save(replace(rollout, stage_ready_at=self.clock()))
+        context = self._context(rollout, stage.deadline_seconds)
+        result = self.evaluations.poll(stage.gate, context, stage.interval_seconds)
+        if result is not None:
+            rollout = self._judged(rollout, result)
+            if result.verdict is Verdict.PASS and self.clock() - context.since >= stage.min_seconds:
+                return self._advance(rollout, result.describe())
+            if result.verdict is Verdict.FAIL:
+                return self._failed_check(rollout, stage, result)
+            if result.verdict is Verdict.ERROR:
+                return self._take_back(rollout, Status.ABORTED, result.describe())
+        if self.clock() >= context.deadline:
+            last = rollout.gates.get(stage.gate, {}).get("evidence", {}).get("summary", "it never answered")
+            why = f"gate {stage.gate} did not PASS within {stage.deadline_seconds:g} s: {last}"
+            return self._take_back(rollout, Status.ABORTED, why)
+        return rollout
+
+    def _prepare(self, rollout: Rollout, stage: Check) -> bool:
+        """Whether mirroring is as the check needs it, asking for it otherwise."""
+        desired = self.target.desired(rollout.model)
+        if desired.mirror != stage.mirror:
+            self._want(desired, mirror=stage.mirror)
+            return False
+        return self.target.routed(rollout.model) == (desired.active, stage.mirror)
+
+    def _failed_check(self, rollout: Rollout, stage: Check, result: GateResult) -> Rollout:
+        fault = result.evidence.numbers.get("kind") == "fault"  # units or scale: harm, however the gate's drift is treated
+        if stage.on_fail == "freeze" and not fault:
+            rollout = replace(rollout, retraining_requested=True)
+            return self._take_back(
+                rollout, Status.FROZEN, f"{result.describe()}; retraining is asked for", by=f"gate {stage.gate}"
+            )
+        return self._take_back(rollout, Status.ROLLED_BACK, result.describe())
+
+    def _switch(self, rollout: Rollout, stage: Switching) -> Rollout:
+        missing = self._unproven(rollout)
+        if missing:
+            return self._take_back(rollout, Status.FAILED, f"gates without a PASS before the switch: {', '.join(missing)}")
+        desired = self.target.desired(rollout.model)
+        if desired.active is not stage.slot:
+            if not self._ready(rollout, stage.slot) or desired.release_of(stage.slot) != rollout.candidate:
+                if self._late(rollout, stage.deadline_seconds):
+                    return self._take_back(
+                        rollout, Status.FAILED, f"slot {stage.slot} was not ready when it was to be switched to"
+                    )
+                return rollout
+            rollout = self._record(rollout, "rollout.switch", f"switching to {stage.slot}", time="switch_requested")
+            self._want(desired, active=stage.slot, mirror=False)
+            return rollout
+        if self.target.routed(rollout.model) == (stage.slot, False):
+            return self._advance(self._timed(rollout, "switch_confirmed"), f"live traffic goes to {stage.slot}")
+        if self._late(rollout, stage.deadline_seconds):
+            return self._take_back(rollout, Status.FAILED, f"the proxy did not switch within {stage.deadline_seconds:g} s")
+        return rollout
+
+    def _unproven(self, rollout: Rollout) -> list[str]:
+        checks = [stage for stage in rollout.plan.stages if isinstance(stage, Check)]
+        return [
+            check.gate
+            for check in checks
+            if check.gate not in rollout.overrides and rollout.gates.get(check.gate, {}).get("verdict") != Verdict.PASS
+        ]
+
+    def _bake(self, rollout: Rollout, stage: Bake) -> Rollout:
+        context = self._context(rollout, stage.deadline_seconds)
+        for gate in stage.gates:
+            result = self.evaluations.poll(gate, context, stage.interval_seconds)
+            if result is not None:
+                rollout = self._judged(rollout, result)
+                if result.verdict in (Verdict.FAIL, Verdict.ERROR):
+                    rollout = self._take_back(rollout, Status.ROLLED_BACK, result.describe())
+                    self._append(rollout, "verdict", result.describe(), **to_json(result))
+                    return rollout
+            if self.evaluations.running_seconds(gate, context) > stage.evaluation_seconds:
+                why = f"gate {gate} has not answered for {stage.evaluation_seconds:g} s, and what is not watched is not served"
+                return self._take_back(rollout, Status.ROLLED_BACK, why)
+        if rollout.status is Status.FROZEN:
+            return rollout  # watched for harm, but held
+        verdicts = [rollout.gates.get(gate, {}).get("verdict") for gate in stage.gates]
+        if all(verdict == Verdict.PASS for verdict in verdicts) and self.clock() - context.since >= stage.min_seconds:
+            return self._advance(rollout, f"{', '.join(stage.gates)} passed on live traffic")
+        if self.clock() >= context.deadline:
+            return self._take_back(rollout, Status.ROLLED_BACK, f"the bake did not PASS within {stage.deadline_seconds:g} s")
+        return rollout
+
+    def _finish(self, rollout: Rollout, stage: Finishing) -> Rollout:
+        try:
+            self.finish(rollout)
+        except TidegateError as error:
+            if not self._late(rollout, stage.deadline_seconds):
+                raise
+            # the release is live and sound: a registry that is away must not take it back
+            return self._advance(rollout, f"{rollout.candidate_id} is live, but the registry was not told: {error}")
+        return self._advance(rollout, f"{rollout.candidate_id} is recorded as live")
+
+    def _retire(self, rollout: Rollout, stage: Retiring) -> Rollout:
+        if self.clock() - rollout.stage_at < stage.keep_seconds:
+            return rollout
+        desired = self.target.desired(rollout.model)
+        if desired.active is not stage.slot and desired.release_of(stage.slot) is not None:
+            self._want(desired, **{str(stage.slot): None}, mirror=False)
+            return rollout
+        return self._advance(rollout, f"slot {stage.slot} is empty")
+
+    # --- the way back -----------------------------------------------------------------------------------------------
+
+    def _obey(self, rollout: Rollout) -> Rollout:
+        order = rollout.request or {}
+        said = f"{order['kind']} by {order['actor']}: {order['reason']}"
+        rollout = replace(rollout, request=None)
+        if order["kind"] == "freeze" and rollout.switched:
+            frozen = {"by": order["actor"], "reason": order["reason"], "at": order["at"]}
+            return self.store.save(replace(rollout, status=Status.FROZEN, frozen=frozen).noted(self.clock(), "frozen", said))
+        if order["kind"] == "freeze":
+            return self._take_back(rollout, Status.FROZEN, said, by=order["actor"], keep=True)
+        return self._take_back(rollout, Status.ROLLED_BACK if rollout.switched else Status.ABORTED, said)
+
+    def _take_back(self, rollout: Rollout, status: Status, reason: str, by: str = "", keep: bool = False) -> Rollout:
+        """Decide to undo, and at once begin with the traffic: the record follows."""
+        keep = keep or (status is Status.FROZEN and rollout.plan.keep_preview_when_frozen)
+        rollout = replace(rollout, undo={"status": status.value, "reason": reason, "by": by, "keep": keep}, request=None)
+        if rollout.switched:
+            rollout = self._timed(rollout, "rollback_requested", save=False)
+            try:
+                self._traffic_back(rollout)
+            except TidegateError as error:  # the decision stands and is recorded; the next step tries again
+                rollout = rollout.noted(self.clock(), "trouble", str(error))
+        rollout = self.store.save(rollout.noted(self.clock(), "undo", reason))
+        self._append(rollout, "rollout.rollback" if rollout.switched else "rollout.stop", reason)
+        return rollout
+
+    def _traffic_back(self, rollout: Rollout) -> bool:
+        """Whether what is wanted has no traffic for the candidate, asking for that otherwise."""
+        desired, plan = self.target.desired(rollout.model), rollout.plan
+        if desired.active is plan.slot and desired.active_release == rollout.candidate:
+            back = plan.previous_slot if plan.previous_slot and desired.release_of(plan.previous_slot) else None
+            if back is None and plan.previous_slot is not None:
+                # its slot was emptied: put the previous release there again before anything else can serve
+                self._want(desired, **{str(plan.previous_slot): plan.previous}, mirror=False)
+            else:
+                self._want(desired, active=back, mirror=False)
+            return False
+        if desired.mirror:
+            self._want(desired, mirror=False)
+            return False
+        return True
+
+    def _undo(self, rollout: Rollout) -> Rollout:
+        undo, plan = rollout.undo or {}, rollout.plan
+        if not self._traffic_back(rollout):
+            return rollout
+        desired = self.target.desired(rollout.model)
+        if self.target.routed(rollout.model) != (desired.active, False):
+            return rollout
+        if rollout.switched and "rollback_confirmed" not in rollout.times:
+            rollout = self._timed(rollout, "rollback_confirmed")
+        if not undo["keep"] and desired.active is not plan.slot and desired.release_of(plan.slot) == rollout.candidate:
+            self._want(desired, **{str(plan.slot): None})
+            return rollout
+        status = Status(undo["status"])
+        if status is Status.FROZEN:
+            frozen = {"by": undo["by"], "reason": undo["reason"], "at": self.clock()}
+            rollout = replace(rollout, undo=None, status=status, reason=undo["reason"], frozen=frozen)
+            self._append(rollout, "rollout.frozen", undo["reason"], retraining_requested=rollout.retraining_requested)
+            return self.store.save(rollout.noted(self.clock(), "frozen", undo["reason"]))
+        return self._end(replace(rollout, undo=None), status, undo["reason"])
+
+    # --- records ----------------------------------------------------------------------------------------------------
+
+    def _advance(self, rollout: Rollout, message: str) -> Rollout:
+        rollout = self._record(rollout, "rollout.stage_done", message)
+        return self.store.save(replace(rollout, stage=rollout.stage + 1, stage_at=self.clock(), stage_ready_at=None))
+
+    def _end(self, rollout: Rollout, status: Status, reason: str) -> Rollout:
+        self._append(rollout, f"rollout.{status.lower()}", reason)
+        ended = replace(rollout, status=status, reason=reason, ended_at=self.clock())
+        return self.store.save(ended.noted(self.clock(), status.lower(), reason))
+
+    def _record(self, rollout: Rollout, action: str, message: str, time: str = "") -> Rollout:
+        self._append(rollout, action, message)
+        rollout = rollout.noted(self.clock(), action.partition(".")[2], message)
+        return self._timed(rollout, time) if time else self.store.save(rollout)
+
+    def _timed(self, rollout: Rollout, name: str, save: bool = True) -> Rollout:
+        rollout = replace(rollout, times={**rollout.times, name: rollout.times.get(name, self.clock())})
+        return self.store.save(rollout) if save else rollout
+
+    def _judged(self, rollout: Rollout, result: GateResult) -> Rollout:
+        """Keep the result; a verdict other than the gate's last one goes into the history, a decisive one into the ledger."""
+        changed = rollout.gates.get(result.gate, {}).get("verdict") != result.verdict
+        value = to_json(result)
+        rollout = replace(rollout, gates={**rollout.gates, result.gate: value})
+        if changed:
+            rollout = rollout.noted(self.clock(), "verdict", result.describe(), verdict=value)
+        harmful = result.verdict in (Verdict.FAIL, Verdict.ERROR) and rollout.switched
+        if changed and result.verdict is not Verdict.INCONCLUSIVE and not harmful:
+            self._append(rollout, "verdict", result.describe(), **value)
+        return rollout if harmful else self.store.save(rollout)
+
+    def _troubled(self, rollout: Rollout, message: str) -> Rollout:
+        """Something could not be reached: say so once, and give up only where nothing can have been harmed by it."""
+        if not rollout.history or rollout.history[-1]["message"] != message:
+            rollout = self.store.save(rollout.noted(self.clock(), "trouble", message))
+        limit = getattr(rollout.current, "deadline_seconds", None)
+        if rollout.undo is None and limit is not None and rollout.stage_at and self._late(rollout, 2 * limit):
+            status = Status.ROLLED_BACK if rollout.switched else Status.FAILED
+            rollout = self.store.save(replace(rollout, undo={"status": status, "reason": message, "by": "", "keep": False}))
+        return rollout
+
+    def _append(self, rollout: Rollout, action: str, message: str, **more: Any) -> None:
+        body = {"rollout": rollout.id, "slot": str(rollout.plan.slot), "message": message, **more}
+        self.ledger.append(action, rollout.candidate_id, body, rollout.actor)
+
+    # --- looking ----------------------------------------------------------------------------------------------------
+
+    def _context(self, rollout: Rollout, deadline_seconds: float) -> GateContext:
+        candidate, folder = self.releases(rollout.candidate)
+        active, active_folder = self.releases(rollout.plan.previous) if rollout.plan.previous else (None, None)
+        since = rollout.stage_ready_at or rollout.times.get("switch_requested", rollout.stage_at)
+        deadline = rollout.stage_at + deadline_seconds
+        return GateContext(rollout.model, candidate, folder, rollout.plan.slot, active, active_folder, since, deadline)
+
+    def _want(self, desired: Desired, **changes: Slot | str | bool | None) -> None:
+        values: Mapping[str, Any] = changes
+        self.target.set_desired(replace(desired, **values), desired.generation)
+
+    def _ready(self, rollout: Rollout, slot: Slot) -> bool:
+        status = self.target.slots(rollout.model)[slot]
+        return status.release == rollout.candidate and status.ready == status.wanted > 0
+
+    def _late(self, rollout: Rollout, seconds: float) -> bool:
+        return self.clock() - rollout.stage_at >= seconds

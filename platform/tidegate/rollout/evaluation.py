@@ -1,0 +1,71 @@
+"""Gates evaluated in the background, so that a slow or stuck one holds up neither the engine nor a person's order.
+
+Closed: an exception, an answer about another release or gate, and silence are never a PASS.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from tidegate.domain.verdict import Evidence, GateResult, Verdict
+from tidegate.ports.gates import Gate, GateContext
+
+
+class Evaluations(Protocol):
+    def poll(self, gate: str, context: GateContext, interval: float) -> GateResult | None:
+        """The next result, or None while there is none; begins an evaluation when none runs and `interval` has passed."""
+
+    def running_seconds(self, gate: str, context: GateContext) -> float:
+        """How long the evaluation that runs now has been running; 0 when none does."""
+
+
+def evaluate(gates: Mapping[str, Gate], name: str, context: GateContext) -> GateResult:
+    """One evaluation, never an exception."""
+    started = time.monotonic()
+    subject = context.candidate.id
+    try:
+        if name not in gates:
+            raise LookupError(f"there is no gate '{name}', known are {', '.join(sorted(gates)) or 'none'}")
+        result = gates[name].evaluate(context)
+        if not isinstance(result, GateResult) or (result.gate, result.subject) != (name, subject):
+            raise ValueError(f"the gate answered {result!r}, required is a result of '{name}' on {subject}")
+        return result
+    except Exception as error:  # closed by design: whatever goes wrong is an ERROR that carries its reason
+        evidence = Evidence(summary=f"{type(error).__name__}: {error}")
+        return GateResult(name, subject, Verdict.ERROR, evidence, seconds=time.monotonic() - started)
+
+
+class ThreadedEvaluations:
+    """One daemon thread an evaluation; a stuck thread ends with the process."""
+
+    def __init__(self, gates: Mapping[str, Gate], clock: Callable[[], float] = time.monotonic) -> None:
+        self.gates, self.clock = gates, clock
+        self._lock = threading.Lock()
+        self._running: dict[tuple[str, float], float] = {}
+        self._finished: dict[tuple[str, float], GateResult] = {}
+        self._last: dict[tuple[str, float], float] = {}
+
+    def poll(self, gate: str, context: GateContext, interval: float) -> GateResult | None:
+        key = (gate, context.since)
+        with self._lock:
+            if (result := self._finished.pop(key, None)) is not None:
+                return result
+            waited = self.clock() - self._last.get(key, float("-inf"))
+            if key not in self._running and waited >= interval:
+                self._running[key] = self._last[key] = self.clock()
+                threading.Thread(target=self._evaluate, args=(key, context), daemon=True, name=f"gate-{gate}").start()
+        return None
+
+    def running_seconds(self, gate: str, context: GateContext) -> float:
+        with self._lock:
+            started = self._running.get((gate, context.since))
+            return 0.0 if started is None else self.clock() - started
+
+    def _evaluate(self, key: tuple[str, float], context: GateContext) -> None:
+        result = evaluate(self.gates, key[0], context)
+        with self._lock:
+            self._running.pop(key, None)
+            self._finished[key] = result

@@ -1,0 +1,177 @@
+"""The persisted record of each rollout, `rollouts/<model>/<id>.json`, and who may start or hold one.
+
+    RUNNING ─> DONE | ROLLED_BACK | ABORTED | FAILED     terminal, never left
+       └─────> FROZEN ─> RUNNING (unfrozen) | ABORTED (aborted, or superseded by the next rollout)
+
+A record is replaced atomically and fsynced; all changes of a model's records happen under one lock. A model has at most one
+rollout that is not terminal. A person's freeze is a hold on the model (`hold`): no rollout starts while it is there.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from tidegate.domain.durable_files import locked, replace_durably
+from tidegate.domain.errors import Conflict, IntegrityError, NotFound
+from tidegate.rollout.plan import Plan, Stage
+
+
+class Status(StrEnum):
+    RUNNING = "RUNNING"
+    DONE = "DONE"
+    ROLLED_BACK = "ROLLED_BACK"
+    FROZEN = "FROZEN"
+    ABORTED = "ABORTED"
+    FAILED = "FAILED"
+
+    @property
+    def terminal(self) -> bool:
+        return self not in (Status.RUNNING, Status.FROZEN)
+
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One rollout. Times are seconds since the epoch.
+
+    `undo` says that what was done is being taken back, in which status that ends and why. `request` is a person's order
+    that the engine has not executed yet. `gates` has the latest result of each gate, `history` every event in order.
+    """
+
+    id: str
+    model: str
+    candidate: str  # digest
+    candidate_id: str
+    plan: Plan
+    created_at: float
+    actor: str
+    kind: str = "rollout"  # or 'rollback', a person's order
+    status: Status = Status.RUNNING
+    reason: str = ""
+    stage: int = 0
+    stage_at: float = 0.0
+    stage_ready_at: float | None = None  # when a check's preconditions held: its gate looks at traffic after it
+    ended_at: float | None = None
+    undo: Json | None = None
+    request: Json | None = None
+    frozen: Json | None = None
+    retraining_requested: bool = False
+    overrides: Mapping[str, Json] = field(default_factory=dict)
+    times: Mapping[str, float] = field(default_factory=dict)
+    gates: Mapping[str, Json] = field(default_factory=dict)
+    history: tuple[Json, ...] = ()
+
+    @property
+    def current(self) -> Stage | None:
+        return self.plan.stages[self.stage] if self.stage < len(self.plan.stages) else None
+
+    @property
+    def switched(self) -> bool:
+        """Whether the candidate may already have had live traffic."""
+        return "switch_requested" in self.times
+
+    @property
+    def needs_controller(self) -> bool:
+        """Whether there is something to do or to watch."""
+        if self.status.terminal:
+            return False
+        return self.status is Status.RUNNING or self.switched or self.undo is not None or self.request is not None
+
+    def noted(self, at: float, event: str, message: str, **more: Any) -> Rollout:
+        stage = self.current.kind if self.current else "end"
+        entry = {"at": at, "stage": stage, "event": event, "message": message, **more}
+        return replace(self, history=(*self.history, entry))
+
+    def to_json(self) -> Json:
+        value = {**asdict(self), "plan": self.plan.to_json(), "history": list(self.history)}
+        return {**value, "release": self.candidate_id, "slot": self.plan.slot, "previous": self.plan.previous}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Rollout:
+        read = {key: value[key] for key in cls.__dataclass_fields__ if key in value}
+        read["plan"] = Plan.from_json(read["plan"])
+        read["status"] = Status(read["status"])
+        read["history"] = tuple(read["history"])
+        return cls(**read)
+
+
+class RolloutStore:
+    """The records below `folder` (`rollouts/` of the state folder)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextmanager
+    def lock(self, model: str) -> Iterator[None]:
+        with locked(self.folder / model / ".lock"):
+            yield
+
+    def load(self, model: str, id: str) -> Rollout:
+        """Raises NotFound, or IntegrityError for a damaged record."""
+        path = self.folder / model / f"{id}.json"
+        if not path.is_file():
+            raise NotFound(f"model {model} has no rollout '{id}'; list them with 'tidegate status'")
+        try:
+            return Rollout.from_json(json.loads(path.read_bytes()))
+        except (ValueError, KeyError, TypeError) as error:
+            raise IntegrityError(
+                f"reading rollout {id} of model {model}: {path} is damaged ({error}); restore or remove it"
+            ) from error
+
+    def save(self, rollout: Rollout) -> Rollout:
+        content = json.dumps(rollout.to_json(), indent=1, allow_nan=False).encode()
+        replace_durably(self.folder / rollout.model / f"{rollout.id}.json", content)
+        return rollout
+
+    def models(self) -> list[str]:
+        return sorted(path.name for path in self.folder.glob("*") if path.is_dir())
+
+    def all(self, model: str) -> list[Rollout]:
+        """Oldest first."""
+        ids = [path.stem for path in (self.folder / model).glob("*.json")]
+        return sorted((self.load(model, id) for id in ids), key=lambda r: (r.created_at, r.id))
+
+    def unfinished(self, model: str) -> Rollout | None:
+        return next((rollout for rollout in reversed(self.all(model)) if not rollout.status.terminal), None)
+
+    def latest(self, model: str, status: Status | None = None) -> Rollout | None:
+        return next((r for r in reversed(self.all(model)) if status is None or r.status is status), None)
+
+    def add(self, rollout: Rollout) -> Rollout:
+        """Under the lock: save a new rollout; raises Conflict while another is not terminal."""
+        other = self.unfinished(rollout.model)
+        if other is not None:
+            raise Conflict(
+                f"starting a rollout of {rollout.candidate_id}: rollout {other.id} of {other.candidate_id} is {other.status}; "
+                "follow it with 'tidegate rollout' or end it with 'tidegate rollout --abort'"
+            )
+        return self.save(rollout)
+
+    def new_id(self, model: str, candidate: str, now: float) -> str:
+        stem = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now)) + "-" + candidate[:8]
+        taken = {path.stem for path in (self.folder / model).glob("*.json")}
+        return next(id for n in range(len(taken) + 1) if (id := stem if n == 0 else f"{stem}-{n}") not in taken)
+
+    def hold(self, model: str) -> Json | None:
+        """A person's freeze: actor, reason, at; None when there is none."""
+        path = self.folder / model / "hold"
+        if not path.is_file():
+            return None
+        value: Json = json.loads(path.read_bytes())
+        return value
+
+    def set_hold(self, model: str, hold: Json | None) -> None:
+        path = self.folder / model / "hold"
+        if hold is None:
+            path.unlink(missing_ok=True)
+        else:
+            replace_durably(path, json.dumps(hold).encode())
