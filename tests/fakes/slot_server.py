@@ -27,7 +27,9 @@ def application(release: str, name: str) -> web.Application:
 
     async def predict(request: web.Request) -> web.Response:
         await request.read()
-        counts["mirrored" if "x-tidegate-shadow" in request.headers else "live"] += 1
+        shadow = "x-tidegate-shadow" in request.headers
+        assert shadow == request.headers["host"].endswith("-shadow"), "both marks of a mirrored request"
+        counts["mirrored" if shadow else "live"] += 1
         if "slow" in release:
             await asyncio.sleep(0.3)
         elif "hang" in request.query:

@@ -162,6 +162,8 @@ def _route(config: LocalConfig, model: ModelRoutes, name: str, match: Json, rewr
         return _direct(name, match, 503, f"model {model.model} has no active release")
     action: Json = {
         "cluster": cluster_name(model.model, model.active),
+        # Envoy appends `-shadow` to the host of what it mirrors, by which slots know it: no client may choose the host
+        "host_rewrite_literal": f"{model.model}.tidegate",
         "timeout": _seconds(config.request_timeout_seconds),
         "retry_policy": {
             "retry_on": "connect-failure,refused-stream,reset-before-request,reset",
@@ -184,7 +186,6 @@ def _route(config: LocalConfig, model: ModelRoutes, name: str, match: Json, rewr
             {
                 "cluster": cluster_name(model.model, model.active.other, shadow=True),
                 "runtime_fraction": {"default_value": {"numerator": 100, "denominator": "HUNDRED"}},
-                "disable_shadow_host_suffix_append": True,
                 "request_headers_mutations": [{"append": {"header": {"key": SHADOW_HEADER, "value": "1"}}}],
             }
         ]

@@ -19,12 +19,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from tidegate.domain.errors import Conflict, InvalidInput, TidegateError, Unavailable
+from tidegate.bootstrap.rollouts import FINISH, GATES, resolve, run_controller, wanted_controllers
+from tidegate.domain.errors import Conflict, TidegateError, Unavailable
 from tidegate.domain.local import LocalConfig
 from tidegate.domain.project import Project
 from tidegate.rollout.replicas import Replica, SlotCommand
@@ -32,16 +32,6 @@ from tidegate.rollout.state_folder import StateFolder, read_observed
 
 INTERVAL = 0.1  # seconds between looks of the supervisor
 SLOT_COMMAND = "tidegate.bootstrap.local:serving_command"
-GATES = "tidegate.bootstrap.gates:build_gates"
-
-
-def resolve(reference: str) -> Any:
-    """The object `module:name`; raises InvalidInput."""
-    module, _, name = reference.partition(":")
-    try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise InvalidInput(f"'{reference}' cannot be imported ({error}); required is 'module:function'") from error
 
 
 def open_project(config: Path, state: Path | None) -> Project:
@@ -64,7 +54,7 @@ def serving_command(project: Project, replica: Replica) -> list[str]:
     ]
 
 
-def supervise(project: Project, slot_command: str = SLOT_COMMAND, gates: str = GATES) -> None:
+def supervise(project: Project, slot_command: str = SLOT_COMMAND, gates: str = GATES, finish: str = FINISH) -> None:
     """Run the supervisor until SIGTERM or SIGINT; raises Conflict when another one runs for this state folder."""
     from tidegate.adapters.envoy_routes import EnvoyRouter
     from tidegate.adapters.local_processes import LocalProcesses, ReadinessProbe
@@ -88,7 +78,7 @@ def supervise(project: Project, slot_command: str = SLOT_COMMAND, gates: str = G
             EnvoyRouter(state.envoy, state.logs, config),
             ReadinessProbe(),
             build,
-            lambda: controllers(project, gates),
+            wanted_controllers(project, gates, finish),
         )
         supervisor.check_ports()
         while not stopping:
@@ -131,7 +121,9 @@ def supervisor_pid(state: StateFolder) -> int | None:
     return int(text) if text.isdecimal() else None
 
 
-def ensure_supervisor(project: Project, slot_command: str = SLOT_COMMAND, gates: str = GATES, timeout: float = 20.0) -> int:
+def ensure_supervisor(
+    project: Project, slot_command: str = SLOT_COMMAND, gates: str = GATES, finish: str = FINISH, timeout: float = 20.0
+) -> int:
     """Start the supervisor detached unless it runs; returns its pid once it has looked and the gateway is up.
 
     Raises Unavailable with the supervisor's own words when it cannot start (a taken port, say).
@@ -145,7 +137,7 @@ def ensure_supervisor(project: Project, slot_command: str = SLOT_COMMAND, gates:
         if pid and observed and observed.get("supervisor") == pid and observed["gateway"]["ready"]:
             return pid
         if child is None and pid is None:
-            child = _spawn_supervisor(project, state, slot_command, gates)
+            child = _spawn_supervisor(project, state, slot_command, gates, finish)
         elif child is not None and child.poll() is not None and supervisor_pid(state) is None:
             raise Unavailable(_last_words(state))
         time.sleep(0.05)
@@ -154,10 +146,13 @@ def ensure_supervisor(project: Project, slot_command: str = SLOT_COMMAND, gates:
     raise Unavailable(f"starting the supervisor of {state.root}: the gateway was not up after {timeout:g} s: {problems}")
 
 
-def _spawn_supervisor(project: Project, state: StateFolder, slot_command: str, gates: str) -> subprocess.Popen[bytes]:
+def _spawn_supervisor(
+    project: Project, state: StateFolder, slot_command: str, gates: str, finish: str
+) -> subprocess.Popen[bytes]:
     state.logs.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "tidegate.bootstrap.local", "supervise", "--state", str(project.state)]
-    command += ["--config", str(project.file), "--slot-command", slot_command, "--gates", gates]
+    command += ["--config", str(project.file), "--slot-command", slot_command]
+    command += ["--gates", gates, "--finish", finish]
     with state.supervisor_log.open("wb") as output:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
 
@@ -210,10 +205,6 @@ def _stop_orphans(project: Project, state: StateFolder) -> bool:
         return found
 
 
-def controllers(project: Project, gates: str) -> Sequence[Any]:
-    return ()
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tidegate.bootstrap.local")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -223,6 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("--state", type=Path, required=True)
         command.add_argument("--config", type=Path, required=True)
         command.add_argument("--gates", default=GATES)
+        command.add_argument("--finish", default=FINISH)
     supervising.add_argument("--slot-command", default=SLOT_COMMAND)
     controlling.add_argument("--model", required=True)
     controlling.add_argument("--rollout", required=True)
@@ -230,7 +222,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         project = open_project(options.config, options.state)
         if options.command == "supervise":
-            supervise(project, options.slot_command, options.gates)
+            supervise(project, options.slot_command, options.gates, options.finish)
+        else:
+            run_controller(project, options.model, options.rollout, options.gates, options.finish)
     except TidegateError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

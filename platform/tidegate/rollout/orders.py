@@ -130,12 +130,10 @@ class Orders:
         said = {gate: {"actor": self.actor, "reason": why, "at": now} for gate, why in overrides.items()}
         id = self.store.new_id(candidate.model, candidate.digest, now)
         rollout = Rollout(id, candidate.model, candidate.digest, candidate.id, made, now, self.actor, kind, overrides=said)
-        if (other := self.store.unfinished(candidate.model)) is not None:
-            self.store.add(rollout)  # refuses, naming the other
-            raise Conflict(f"rollout {other.id} is not finished")
+        self.store.refuse_second(rollout)
         body = {"rollout": id, "kind": kind, "reason": reason, "plan": made.describe(), "overrides": said}
         self.ledger.append("rollout.start", candidate.id, body, self.actor)
-        return self.store.add(rollout.noted(now, "start", reason))
+        return self.store.save(rollout.noted(now, "start", reason))
 
     def _supersede(self, frozen: Rollout, by: str) -> None:
         why = f"superseded by {by}"

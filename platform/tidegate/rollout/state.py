@@ -109,6 +109,7 @@ class RolloutStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._ended: set[tuple[str, str]] = set()  # terminal records never change, so they are read once
 
     @contextmanager
     def lock(self, model: str) -> Iterator[None]:
@@ -141,20 +142,26 @@ class RolloutStore:
         return sorted((self.load(model, id) for id in ids), key=lambda r: (r.created_at, r.id))
 
     def unfinished(self, model: str) -> Rollout | None:
-        return next((rollout for rollout in reversed(self.all(model)) if not rollout.status.terminal), None)
+        for path in sorted((self.folder / model).glob("*.json"), reverse=True):
+            if (model, path.stem) in self._ended:
+                continue
+            rollout = self.load(model, path.stem)
+            if not rollout.status.terminal:
+                return rollout
+            self._ended.add((model, path.stem))
+        return None
 
     def latest(self, model: str, status: Status | None = None) -> Rollout | None:
         return next((r for r in reversed(self.all(model)) if status is None or r.status is status), None)
 
-    def add(self, rollout: Rollout) -> Rollout:
-        """Under the lock: save a new rollout; raises Conflict while another is not terminal."""
+    def refuse_second(self, rollout: Rollout) -> None:
+        """Raises Conflict while another rollout of the model is not terminal."""
         other = self.unfinished(rollout.model)
         if other is not None:
             raise Conflict(
                 f"starting a rollout of {rollout.candidate_id}: rollout {other.id} of {other.candidate_id} is {other.status}; "
                 "follow it with 'tidegate rollout' or end it with 'tidegate rollout --abort'"
             )
-        return self.save(rollout)
 
     def new_id(self, model: str, candidate: str, now: float) -> str:
         stem = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now)) + "-" + candidate[:8]

@@ -1,0 +1,161 @@
+"""Rollouts of the local target put together: orders for commands, and the controller's process for each rollout.
+
+The controller is a process of its own, started and restarted by the supervisor for as long as the rollout has something to
+do or to watch; killed at any moment, the next one goes on from the record.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from tidegate.domain.errors import InvalidInput, NotFound, TidegateError
+from tidegate.domain.local import LocalConfig
+from tidegate.domain.project import Project
+from tidegate.domain.release import ReleaseManifest
+from tidegate.domain.release_folder import read_manifest
+from tidegate.monitoring.config import MonitorConfig
+from tidegate.ports.gates import Gate
+from tidegate.ports.ledger import Ledger
+from tidegate.rollout.engine import Engine
+from tidegate.rollout.evaluation import ThreadedEvaluations
+from tidegate.rollout.orders import Orders
+from tidegate.rollout.plan import Bake, Check, RolloutConfig
+from tidegate.rollout.state import Rollout, RolloutStore
+from tidegate.rollout.state_folder import StateFolder
+from tidegate.rollout.supervisor import Controller
+
+GATES = "tidegate.bootstrap.gates:build_gates"  # (project, model name) -> gates by name
+FINISH = "tidegate.bootstrap.gates:finish_rollout"  # (project, rollout) -> None: the registry's aliases
+INTERVAL = 0.1  # seconds between steps
+
+
+def resolve(reference: str) -> Any:
+    """The object `module:name`; raises InvalidInput."""
+    module, _, name = reference.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise InvalidInput(f"'{reference}' cannot be imported ({error}); required is 'module:function'") from error
+
+
+def rollout_config(monitor: MonitorConfig, keep_previous_seconds: float = 0.0) -> RolloutConfig:
+    """The checks and the bake that a release's own monitor file asks for."""
+    gates = monitor.gates
+    checks = tuple(
+        Check(name, mirror=True, deadline_seconds=rules.timeout_seconds, on_fail=rules.on_fail)
+        for name, rules in (("parity", gates.parity), ("shadow", gates.shadow), ("drift", gates.drift))
+    )
+    bake = Bake(("bake",), gates.bake.min_seconds, gates.bake.timeout_seconds)
+    return RolloutConfig(checks, bake, keep_previous_seconds=keep_previous_seconds)
+
+
+def open_ledger(project: Project) -> Ledger:
+    from tidegate.adapters.ledger_file import FileLedger
+
+    return FileLedger(project.ledger_dir, project.state / "keys")
+
+
+def open_store(project: Project) -> RolloutStore:
+    return RolloutStore(project.rollouts_dir)
+
+
+def open_orders(project: Project, actor: str) -> Orders:
+    """What commands call to start, abort, freeze, unfreeze, override and roll back, in the name of `actor`."""
+    from tidegate.adapters.local_target import LocalTarget
+
+    target = LocalTarget(project.state, LocalConfig.of(project))
+    return Orders(open_store(project), target, open_ledger(project), actor)
+
+
+def release_source(project: Project) -> Callable[[str], tuple[ReleaseManifest, Path]]:
+    """Manifest and folder of a release by digest; read once, since releases never change."""
+
+    @lru_cache(maxsize=64)
+    def read(digest: str) -> tuple[ReleaseManifest, Path]:
+        folder = StateFolder(project.state).release(digest)
+        if not folder.is_dir():
+            raise NotFound(f"release {digest[:12]} is not in {folder.parent}; build it with 'tidegate release build'")
+        return read_manifest(folder), folder
+
+    return read
+
+
+class LazyGates(Mapping[str, Gate]):
+    """Gates built when the first is evaluated, in its thread: building them loads much, and a rollback must not wait."""
+
+    def __init__(self, build: Callable[[], Mapping[str, Gate]]) -> None:
+        self._build, self._lock = build, threading.Lock()
+        self._built: Mapping[str, Gate] | None = None
+
+    def _gates(self) -> Mapping[str, Gate]:
+        with self._lock:
+            if self._built is None:
+                self._built = self._build()
+            return self._built
+
+    def __getitem__(self, name: str) -> Gate:
+        return self._gates()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._gates())
+
+    def __len__(self) -> int:
+        return len(self._gates())
+
+
+def open_engine(project: Project, model: str, gates: str = GATES, finish: str = FINISH) -> Engine:
+    from tidegate.adapters.local_target import LocalTarget
+
+    return Engine(
+        open_store(project),
+        LocalTarget(project.state, LocalConfig.of(project)),
+        open_ledger(project),
+        ThreadedEvaluations(LazyGates(lambda: resolve(gates)(project, model))),
+        release_source(project),
+        lambda rollout: resolve(finish)(project, rollout),
+    )
+
+
+def control(project: Project, model: str, id: str, gates: str = GATES, finish: str = FINISH) -> Rollout:
+    """Drive rollout `id` until it needs nothing more."""
+    engine = open_engine(project, model, gates, finish)
+    while (rollout := engine.step(model, id)).needs_controller:
+        time.sleep(INTERVAL)
+    return rollout
+
+
+def wanted_controllers(project: Project, gates: str, finish: str) -> Callable[[], Sequence[Controller]]:
+    """What the supervisor asks each time: the controllers of all rollouts that need one."""
+    store = open_store(project)
+
+    def wanted() -> Sequence[Controller]:
+        running = (store.unfinished(model) for model in store.models())
+        return [_controller(project, rollout, gates, finish) for rollout in running if rollout and rollout.needs_controller]
+
+    return wanted
+
+
+def _controller(project: Project, rollout: Rollout, gates: str, finish: str) -> Controller:
+    command = [sys.executable, "-m", "tidegate.bootstrap.local", "control", "--state", str(project.state)]
+    command += ["--config", str(project.file), "--model", rollout.model, "--rollout", rollout.id]
+    return Controller(f"control-{rollout.model}-{rollout.id}", [*command, "--gates", gates, "--finish", finish])
+
+
+def run_controller(project: Project, model: str, id: str, gates: str, finish: str) -> None:
+    """`control` as a process: threads of gates that are stuck end with it."""
+    try:
+        control(project, model, id, gates, finish)
+    except TidegateError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.stderr.flush()
+        os._exit(error.exit_code)
+    sys.stdout.flush()
+    os._exit(0)
