@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving_builders import demand_release
+from serving_builders import CONTRACT, T0, demand_release
 from tidegate.adapters.onnx_session import open_onnx
+from tidegate.adapters.packed_rows import ViewRows, open_backend
 from tidegate.serving.inference_records import InferenceLogFiles
 from tidegate.serving.replay import replay
 
 pytestmark = pytest.mark.e2e
-PROGRAM = Path(__file__).with_name("slot_process.py")
 GOOD = json.dumps({"skus": ["S1", "S2"], "horizon": 7})
 HEADERS = {"content-type": "application/json"}
 
@@ -35,8 +35,17 @@ def free_port() -> int:
 
 
 def arguments(folder: Path, logs: Path, port: int) -> list[str]:
-    fixed = ["--model", "demand", "--slot", "green", "--replica", "1", "--online", "fake", "--port", str(port)]
-    return [sys.executable, str(PROGRAM), "--release-folder", str(folder), "--log-dir", str(logs), *fixed]
+    """The command of a slot over a real packed store with the SKUs of the builder's reader."""
+    store = logs.parent / "online.db"
+    names = [f"S{i}" for i in range(20)]
+    values = np.array([[i, i / 4] for i in range(20)], dtype=np.float64)
+    rows = ViewRows(CONTRACT.stored["sku_sales"], names, np.full(20, T0, dtype=np.int64), values)
+    backend = open_backend(str(store), writable=True)
+    backend.write({"sku_sales": rows}, replace=True)
+    backend.close()
+    fixed = ["--model", "demand", "--slot", "green", "--replica", "1", "--online", str(store), "--port", str(port)]
+    command = [sys.executable, "-m", "tidegate.bootstrap.serving", "--release-folder", str(folder)]
+    return [*command, "--log-dir", str(logs), *fixed]
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -238,3 +239,18 @@ def test_v2_refuses_tensors_that_do_not_fit(shared: Slot, change: dict[str, Any]
     reply = shared.client.post("/v2/models/demand/infer", {"inputs": [{**V2_INPUT, **change}]})
     assert reply.status == 400
     assert message in reply.json["error"]
+
+
+@pytest.mark.parametrize("path", ["/predict", "/docs.json"])
+def test_a_client_that_leaves_is_no_fault_of_ours(shared: Slot, path: str) -> None:
+    sent: list[Any] = []
+    messages = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(shared.slot.app({"type": "http", "method": "POST", "path": path, "headers": []}, receive, send))
+    assert sent[0]["status"] == 400

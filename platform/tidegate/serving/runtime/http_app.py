@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from tidegate.domain.errors import NotFound, TidegateError
+from tidegate.serving.runtime.endpoint import MalformedRequest
 from tidegate.serving.runtime.http_routes import JSON, Answer, Exchange, Route, Routes, failure, media_type, refusal
 from tidegate.serving.runtime.inference_log import InferenceLog, Served
 from tidegate.serving.runtime.metrics import ServingMetrics
@@ -152,7 +153,7 @@ class ServingApp:
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise BodyTooLarge(read_whole=False) if size > self._body_limit else ConnectionResetError("client left")
+                raise MalformedRequest("the client left before its whole body had arrived")
             chunk = message.get("body", b"")
             more = message.get("more_body", False)
             size += len(chunk)
@@ -187,6 +188,9 @@ class ServingApp:
         except BodyTooLarge:
             await self._send(send, failure(413, f"the body is larger than {self._body_limit} bytes"), request_id)
             return 413
+        except MalformedRequest as error:
+            await self._send(send, refusal(error), request_id)
+            return 400
         except (ValueError, RecursionError) as error:
             await self._send(send, failure(400, f"the body is not JSON: {error}"), request_id)
             return 400
