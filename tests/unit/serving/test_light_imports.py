@@ -7,7 +7,8 @@ import sys
 
 HEAVY = ("feast", "mlflow", "kfp", "pandas", "evidently", "matplotlib", "sklearn", "pyarrow", "duckdb", "kubernetes")
 MODULES = (
-    "tidegate.bootstrap.serving tidegate.adapters.onnx_session tidegate.adapters.packed_online bentoml _bentoml_impl.server.app onnxruntime "
+    "tidegate.bootstrap.serving tidegate.adapters.onnx_session tidegate.adapters.packed_online "
+    "bentoml _bentoml_impl.server.app onnxruntime "
     "tidegate.serving.runtime.http_app tidegate.serving.runtime.endpoint tidegate.serving.runtime.generic"
 )
 
