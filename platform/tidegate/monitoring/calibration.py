@@ -39,6 +39,10 @@ SCALE_QUANTILE = 0.9
 # No threshold is below these: a difference this small is of no interest even if the reference shows none at all.
 DISTANCE_FLOOR = {"wasserstein": 0.03, "jensenshannon": 0.05}
 MISSING_FLOOR = 0.02
+# Nor above these, some four fifths of what disjoint distributions show: however restless the reference, a value in pence for
+# one in pounds must be found. Where a ceiling applies, the reference spans times that have little in common: take a shorter one.
+DISTANCE_CEILING = {"wasserstein": 1.38, "jensenshannon": 0.66}
+MISSING_CEILING = 0.8
 AIM = 0.8  # of the budget: the limit is itself estimated, from few hundred draws
 
 
@@ -128,7 +132,8 @@ def calibrate(
     scale = np.maximum(np.quantile(measured, SCALE_QUANTILE, axis=0), floors)
     largest = np.log(np.maximum((measured / scale).max(axis=1), 1e-6))
     limit, effective = _limit(largest, chosen, blocks, block, AIM * budget)
-    thresholds = limit * scale
+    ceilings = np.array([top for column in columns for top in (DISTANCE_CEILING[column.method], MISSING_CEILING)])
+    thresholds = np.minimum(limit * scale, ceilings)
     entries = {
         column.name: FeatureThreshold(column.method, float(thresholds[2 * i]), float(thresholds[2 * i + 1]))
         for i, column in enumerate(columns)

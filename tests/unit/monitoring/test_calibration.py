@@ -90,3 +90,10 @@ def test_what_cannot_be_calibrated_is_refused(features: list[str], days: int, sa
     frame = frame_of(series(A_DAY * days, np.random.default_rng(1), 0.0))
     with pytest.raises(InvalidInput, match=said):
         calibrate(frame, features, 50, 1, BUDGET, 0, 60)
+
+
+def test_a_restless_reference_never_makes_a_check_that_cannot_fail() -> None:
+    rng = np.random.default_rng(2)
+    wild = rng.normal(size=A_DAY * 30) + 100.0 * (np.arange(A_DAY * 30) < A_DAY * 2)  # two days of another world
+    limit = calibrate(frame_of(wild[:, None], ["x"]), ["x"], 50, 1, BUDGET, 0, 60).features["x"]
+    assert limit.threshold < distance(wild, np.full(50, 1e4), limit.method)

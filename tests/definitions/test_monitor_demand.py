@@ -1,0 +1,22 @@
+"""monitoring/demand.yaml loads, and excludes only features that the demand model really reads."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+from tidegate.monitoring.config import load_monitor
+from tidegate.monitoring.drift_check import watched
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_exclusions_are_features_of_the_model() -> None:
+    drift = load_monitor(ROOT / "monitoring" / "demand.yaml").gates.drift
+    derived = runpy.run_path(str(ROOT / "features" / "demand_calendar.py"))["DERIVED"]
+    profile = runpy.run_path(str(ROOT / "features" / "demand_tables.py"))["PROFILE"]
+    vector = [*(f"sku_profile__{name}" for name in profile), *derived]
+    kept = watched(vector, drift)
+    assert "sku_profile__price_last" in kept
+    assert "trend" in kept
+    assert drift.on_fail == "freeze"
