@@ -40,7 +40,7 @@ SCALE_QUANTILE = 0.9
 DISTANCE_FLOOR = {"wasserstein": 0.03, "jensenshannon": 0.05}
 MISSING_FLOOR = 0.02
 # Nor above these, some four fifths of what disjoint distributions show: however restless the reference, a value in pence for
-# one in pounds must be found. Where a ceiling applies, the reference spans times that have little in common: take a shorter one.
+# one in pounds must be found. Where a ceiling applies, the reference spans times with little in common: take a shorter one.
 DISTANCE_CEILING = {"wasserstein": 1.38, "jensenshannon": 0.66}
 MISSING_CEILING = 0.8
 AIM = 0.8  # of the budget: the limit is itself estimated, from few hundred draws
