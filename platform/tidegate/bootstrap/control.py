@@ -294,7 +294,7 @@ class Platform:
 
     def rollback(self, model: str, reason: str, actor: str = "tidegate") -> Rollout:
         """Order the way back to the release before; returns the rollout that does it."""
-        from tidegate.bootstrap.gates import rollout_config
+        from tidegate.bootstrap.rollouts import rollout_config
 
         self.up()
         config = rollout_config(self.monitor(model))
@@ -313,7 +313,7 @@ class Platform:
         return found
 
     def _to_roll_out(self, model: str, release: str | None) -> tuple[ReleaseManifest, Any]:
-        from tidegate.bootstrap.gates import rollout_config
+        from tidegate.bootstrap.rollouts import rollout_config
         from tidegate.monitoring.config import monitor_of
 
         manifest = self.release(release) if release else self.latest_release(model)

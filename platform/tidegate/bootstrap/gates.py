@@ -1,16 +1,18 @@
-"""The gates of a rollout, put together for a project, and how a release's monitor file steers its rollout.
+"""What a rollout is judged by, and what is told when it is done, put together for a project.
 
-Used by commands (`tidegate gate run`) and by the controller process of each rollout.
+Named by reference (`tidegate.bootstrap.gates:build_gates`) to the controller process of each rollout; `tidegate gate run` uses
+the same gates.
 """
 
 from __future__ import annotations
 
-from tidegate.domain.project import Project
-from tidegate.monitoring.config import BakeRules, DriftRules, MonitorConfig, ParityRules, ShadowRules
-from tidegate.ports.gates import Gate
-from tidegate.rollout.plan import Bake, Check, RolloutConfig
+from typing import TYPE_CHECKING
 
-SHADOW_SECONDS = 5.0  # mirrored traffic is watched at least this long, however much comes
+from tidegate.domain.project import Project
+from tidegate.ports.gates import Gate
+
+if TYPE_CHECKING:
+    from tidegate.rollout.state import Rollout
 
 
 def build_gates(project: Project, model: str) -> dict[str, Gate]:
@@ -38,25 +40,13 @@ def build_gates(project: Project, model: str) -> dict[str, Gate]:
     return {gate.name: gate for gate in gates}
 
 
-def rollout_config(monitor: MonitorConfig) -> RolloutConfig:
-    """Stages and deadlines of a rollout, as the release's monitor file has them."""
-    gates = monitor.gates
-    checks = (
-        _check("parity", gates.parity),
-        _check("shadow", gates.shadow, SHADOW_SECONDS),
-        _check("drift", gates.drift),
-    )
-    return RolloutConfig(checks=checks, bake=_bake(gates.bake))
+def finish_rollout(project: Project, rollout: Rollout) -> None:
+    """Tell the registry what is live now: the version of the release becomes champion. Can be repeated."""
+    from tidegate.adapters.ledger_file import FileLedger
+    from tidegate.adapters.mlflow_registry import MlflowModelRegistry
+    from tidegate.domain.release_folder import read_manifest
+    from tidegate.registry.promotion import activate
 
-
-def _check(name: str, rules: ParityRules | ShadowRules | DriftRules, seconds: float = 0.0) -> Check:
-    return Check(
-        name,
-        min_seconds=min(seconds, rules.timeout_seconds / 2),
-        deadline_seconds=rules.timeout_seconds,
-        on_fail=rules.on_fail,
-    )
-
-
-def _bake(rules: BakeRules) -> Bake:
-    return Bake(("bake",), min_seconds=rules.min_seconds, deadline_seconds=rules.timeout_seconds)
+    manifest = read_manifest(project.releases_dir / rollout.candidate)
+    ledger = FileLedger(project.ledger_dir, project.state / "keys")
+    activate(MlflowModelRegistry(project.mlflow_dir), ledger, manifest.model, manifest.version)

@@ -1,0 +1,16 @@
+"""Every test sees the same environment: none of the caller's settings, no vendor's telemetry, no colour."""
+
+from __future__ import annotations
+
+import os
+
+for name in [name for name in os.environ if name.startswith(("TIDEGATE_", "MLFLOW_", "FEAST_", "BENTOML_", "KFP_"))]:
+    del os.environ[name]
+os.environ.update(
+    BENTOML_DO_NOT_TRACK="True",
+    DO_NOT_TRACK="1",
+    FEAST_USAGE="False",
+    MLFLOW_DISABLE_TELEMETRY="true",
+    NO_COLOR="1",
+    MPLBACKEND="Agg",
+)
