@@ -7,6 +7,7 @@ import shutil
 import socket
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -273,3 +274,10 @@ def test_what_is_not_there_yet_is_named(tmp_path: Path, state: Path) -> None:
     other = FeastFeatureStore(REPO, state)
     other.apply()
     assert other.historical(contract, entity_rows(("10000", UNTIL, 1)))["demand_history__units_mean_28"][0] > 0
+
+
+def test_the_reader_needs_no_control_plane_library() -> None:
+    script = "import sys, tidegate.adapters.packed_online as _; print([m for m in sys.argv[1:] if m in sys.modules])"
+    vendors = ["feast", "pandas", "polars", "redis", "duckdb", "mlflow", "pyarrow"]
+    done = subprocess.run([sys.executable, "-c", script, *vendors], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import polars as pl
 
 from tidegate.domain.release import FeatureContract
+
+if TYPE_CHECKING:  # the serving process has no use for polars
+    import polars as pl
 
 
 @dataclass(frozen=True)
