@@ -12,6 +12,8 @@ VENV := build/venv
 BIN := $(VENV)/bin
 # nothing of the caller's Python environment reaches ours
 ISOLATED := env -u PYTHONPATH -u PYTHONHOME -u PYTHONSTARTUP -u VIRTUAL_ENV PYTHONNOUSERSITE=1
+# 'make up', 'down' and 'status' are about the demo's state once there is one, unless TIDEGATE_STATE names another
+STATE := $(or $(TIDEGATE_STATE),$(if $(wildcard build/demo/state),build/demo/state,build/state))
 # what the environment was made of: the lock, the package's metadata, and where it lies (an environment cannot be moved)
 WANTED = $$({ cat requirements.lock pyproject.toml; pwd; $(PYTHON) -VV; } | sha256sum | cut -c1-64)
 
@@ -24,13 +26,13 @@ demo: setup ## tell the whole story on real data: train, serve, roll out, roll b
 	@$(ISOLATED) $(BIN)/tidegate demo
 
 up: setup ## keep the platform running to explore; it says where to look
-	@$(ISOLATED) $(BIN)/tidegate up
+	@$(ISOLATED) TIDEGATE_STATE=$(STATE) $(BIN)/tidegate up
 
 down: ## stop what 'make up' started; data stay
-	@if [ -x $(BIN)/tidegate ]; then $(ISOLATED) $(BIN)/tidegate down; else echo "nothing is installed, so nothing runs"; fi
+	@if [ -x $(BIN)/tidegate ]; then $(ISOLATED) TIDEGATE_STATE=$(STATE) $(BIN)/tidegate down; else echo "nothing is installed, so nothing runs"; fi
 
 status: setup ## what is live, since when, on what evidence, and what is drifting
-	@$(ISOLATED) $(BIN)/tidegate status
+	@$(ISOLATED) TIDEGATE_STATE=$(STATE) $(BIN)/tidegate status
 
 test: setup ## run all tests; ends with their count
 	@$(ISOLATED) $(BIN)/python -m pytest tests -q

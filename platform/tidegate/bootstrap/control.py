@@ -7,50 +7,37 @@ case that does it.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import tempfile
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tidegate.domain.errors import Conflict, InvalidInput, NotFound, Unavailable
-from tidegate.domain.project import Project, did_you_mean
+from tidegate.bootstrap.wiring import Progress, Wiring
+from tidegate.domain.errors import Conflict, IntegrityError, InvalidInput, NotFound, Unavailable
+from tidegate.domain.project import did_you_mean
 from tidegate.domain.release import FeatureContract, ReleaseManifest
 from tidegate.domain.verdict import GateResult
 
 if TYPE_CHECKING:
-    from tidegate.adapters.feast_features import FeastFeatureStore
-    from tidegate.adapters.ledger_file import FileLedger
-    from tidegate.adapters.local_target import LocalTarget
+    import polars as pl
+
     from tidegate.bootstrap.inspection import ModelStatus, Replayed
     from tidegate.features.ingest import IngestReport
     from tidegate.features.tables import TablesReport
-    from tidegate.monitoring.config import MonitorConfig
     from tidegate.monitoring.watch import WatchResult
-    from tidegate.ports.registry import ModelRegistry, ModelVersion
+    from tidegate.ports.registry import ModelVersion
     from tidegate.registry.offline_gates import Approval
-    from tidegate.registry.releases import ReleaseStore
+    from tidegate.registry.training_output import TrainingOutput
     from tidegate.rollout.orders import Orders
     from tidegate.rollout.plan import Plan
-    from tidegate.rollout.state import Rollout, RolloutStore
-    from tidegate.serving.inference_records import InferenceLogFiles
+    from tidegate.rollout.state import Rollout
 
-Progress = Callable[[str], None]
 LATEST = "latest"
-TELEMETRY_OFF = {
-    "BENTOML_DO_NOT_TRACK": "True",
-    "DO_NOT_TRACK": "1",
-    "FEAST_USAGE": "False",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "GIT_PYTHON_REFRESH": "quiet",
-}
 
 
 @dataclass(frozen=True)
@@ -74,62 +61,8 @@ class Running:
     live: Mapping[str, str | None]
 
 
-class Platform:
-    """One project on one state folder."""
-
-    def __init__(self, project: Project, progress: Progress | None = None) -> None:
-        self.project = project
-        self.progress: Progress = progress or (lambda _: None)
-        quiet_vendors(project.logs_dir)
-
-    # --- adapters ---------------------------------------------------------------------------------------------------
-
-    @cached_property
-    def ledger(self) -> FileLedger:
-        from tidegate.adapters.ledger_file import FileLedger
-
-        return FileLedger(self.project.ledger_dir, self.project.state / "keys")
-
-    @cached_property
-    def registry(self) -> ModelRegistry:
-        from tidegate.adapters.mlflow_registry import MlflowModelRegistry
-
-        return MlflowModelRegistry(self.project.mlflow_dir)
-
-    @cached_property
-    def releases(self) -> ReleaseStore:
-        from tidegate.registry.releases import ReleaseStore
-
-        return ReleaseStore(self.project.releases_dir)
-
-    @cached_property
-    def target(self) -> LocalTarget:
-        from tidegate.adapters.local_target import LocalTarget
-        from tidegate.domain.local import LocalConfig
-
-        return LocalTarget(self.project.state, LocalConfig.of(self.project))
-
-    @cached_property
-    def rollouts(self) -> RolloutStore:
-        from tidegate.rollout.state import RolloutStore
-
-        return RolloutStore(self.project.rollouts_dir)
-
-    def feature_store(self, model: str) -> FeastFeatureStore:
-        from tidegate.adapters.feast_features import FeastFeatureStore
-
-        repo = self.project.model(model).features.repo
-        return FeastFeatureStore(repo, self.project.state, self.project.local.online_store)
-
-    def records(self, model: str) -> InferenceLogFiles:
-        from tidegate.serving.inference_records import InferenceLogFiles
-
-        return InferenceLogFiles(self.project.logs_dir, self.project.model(model).name)
-
-    def monitor(self, model: str) -> MonitorConfig:
-        from tidegate.monitoring.config import load_monitor
-
-        return load_monitor(self.project.model(model).monitor)
+class Platform(Wiring):
+    """One project on one state folder, and what can be done with it."""
 
     # --- data and features ------------------------------------------------------------------------------------------
 
@@ -139,6 +72,30 @@ class Platform:
         config = self.project.model(model)
         files = sources or config.sources
         return ingest(load_definition(config.ingest), files, self.project.data_dir(model), self.progress)
+
+    def ingest_report(self, model: str) -> IngestReport:
+        """What the last ingestion counted; raises NotFound."""
+        from tidegate.features.ingest import load_report
+
+        return load_report(self.project.data_dir(self.project.model(model).name))
+
+    def sales(self, model: str) -> pl.DataFrame:
+        """The invoice lines that are sales, oldest first; raises NotFound."""
+        from tidegate.features.tables import read_lines
+
+        return read_lines(self.project.data_dir(self.project.model(model).name))[0]
+
+    def last_day(self, model: str) -> datetime:
+        """The midnight (UTC) that ends the last day with a sale."""
+        from tidegate.features.tables import day_after_last
+
+        return day_after_last(self.sales(model)).replace(tzinfo=UTC)
+
+    def known_entities(self, model: str, moment: datetime) -> list[str]:
+        """The entities that the online store holds once it is brought to `moment`, sorted."""
+        from tidegate.bootstrap.inspection import known_entities
+
+        return known_entities(self, model, moment)
 
     def apply_features(self, model: str) -> tuple[str, ...]:
         return self.feature_store(model).apply()
@@ -172,11 +129,32 @@ class Platform:
 
     # --- training, promotion, releases ------------------------------------------------------------------------------
 
-    def train(self, model: str, until: datetime | None = None, data: Path | None = None) -> ModelVersion:
-        """Run the model's pipeline on data before `until` and register what it made."""
+    def train(self, model: str, until: datetime | None = None, sources: Sequence[Path] | None = None) -> ModelVersion:
+        """Run the model's pipeline on data before `until` (default: all) and register what it made.
+
+        With `sources`, other raw files are ingested and trained on, beside the project's data and without touching them.
+        """
         from tidegate.bootstrap.training import train
 
-        return train(self, model, until, data)
+        return train(self, model, until, sources)
+
+    def training_output(self, model: str, version: str = LATEST) -> TrainingOutput:
+        """The training output of a version, fetched from the registry and verified; kept in the state folder."""
+        from tidegate.registry.training_output import open_output
+
+        found = self.version(model, version)
+        kept = self.project.state / "outputs" / model / f"{found.version}-{found.artifact_digest[:12]}"
+        if not kept.is_dir():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".fetch-", dir=kept.parent) as folder:
+                self.registry.fetch(found, Path(folder) / "output").rename(kept)
+        output = open_output(kept)
+        if output.artifact_digest != found.artifact_digest:
+            raise IntegrityError(
+                f"training output {kept}: model.onnx has digest {output.artifact_digest[:12]}, registered is "
+                f"{found.artifact_digest[:12]}; remove the folder, it is fetched again"
+            )
+        return output
 
     def register_external(self, model: str, folder: Path) -> ModelVersion:
         """Register a training output (layout: tidegate.registry.training_output) that was made elsewhere."""
@@ -205,33 +183,32 @@ class Platform:
         from tidegate.domain.project import Approval as Rule
         from tidegate.registry.offline_gates import offline_gates
         from tidegate.registry.promotion import CHAMPION, aliased, promote
-        from tidegate.registry.training_output import open_output
 
         found = self.version(model, version)
         champion = aliased(self.registry, model, CHAMPION)
-        with tempfile.TemporaryDirectory(prefix="tidegate-") as folder:
-            output = open_output(self.registry.fetch(found, Path(folder)))
-            results = offline_gates(
-                output,
-                f"{model}/{found.version}",
-                found.artifact_digest,
-                champion.version if champion and champion.version != found.version else None,
-                self.monitor(model).promotion,
-                self.project.model(model).approval is Rule.REQUIRED,
-                approved,
-            )
+        results = offline_gates(
+            self.training_output(model, found.version),
+            f"{model}/{found.version}",
+            found.artifact_digest,
+            champion.version if champion and champion.version != found.version else None,
+            self.monitor(model).promotion,
+            self.project.model(model).approval is Rule.REQUIRED,
+            approved,
+        )
         promotion = Promotion(found, tuple(results))
         if not dry_run:
             with suppress(GateClosed):  # recorded, and said by `opens`
                 promote(self.registry, self.ledger, found, results, approved.person if approved else "tidegate")
         return promotion
 
-    def build_release(self, model: str, version: str = "candidate", monitor: MonitorConfig | None = None) -> ReleaseManifest:
-        """Build a release of a promoted version; drift thresholds are calibrated on its own reference profile."""
+    def build_release(self, model: str, version: str = "candidate", serving: Path | None = None) -> ReleaseManifest:
+        """Build a release of a promoted version; drift thresholds are calibrated on its own reference profile.
+
+        `serving` is another serving folder than the project's. Raises Conflict for a version that was not promoted.
+        """
         from tidegate.monitoring.calibration import calibrate
         from tidegate.monitoring.drift_check import watched
         from tidegate.registry.promotion import is_promoted
-        from tidegate.registry.training_output import open_output
 
         found = self.version(model, version)
         if not is_promoted(found):
@@ -239,17 +216,16 @@ class Platform:
                 f"building a release of {model}/{found.version}: it has not passed the offline gates; "
                 f"run 'tidegate promote {model} {found.version}' first"
             )
-        config = monitor or self.monitor(model)
+        config = self.monitor(model)
         rules = config.gates.drift
-        with tempfile.TemporaryDirectory(prefix="tidegate-") as folder:
-            output = open_output(self.registry.fetch(found, Path(folder)))
-            self.progress(f"calibrating drift thresholds on {len(output.reference):,} reference vectors")
-            names = watched(output.contract.vector, rules)
-            thresholds = calibrate(
-                output.reference, names, rules.window, rules.block_days, rules.false_alarm_budget, seed=0, draws=rules.draws
-            )
-            serving = self.project.model(model).serving
-            manifest = self.releases.build(output, found, serving, config.to_json(), thresholds.to_json())
+        output = self.training_output(model, found.version)
+        self.progress(f"calibrating drift thresholds on {len(output.reference):,} reference vectors")
+        names = watched(output.contract.vector, rules)
+        thresholds = calibrate(
+            output.reference, names, rules.window, rules.block_days, rules.false_alarm_budget, seed=0, draws=rules.draws
+        )
+        folder = serving or self.project.model(model).serving
+        manifest = self.releases.build(output, found, folder, config.to_json(), thresholds.to_json())
         self.ledger.append("release", manifest.id, {"digest": manifest.digest, "version": manifest.version})
         return manifest
 
@@ -286,11 +262,13 @@ class Platform:
         self.up()
         return self.orders(actor).start(manifest, config, overrides)
 
-    def follow(self, model: str, rollout_id: str, say: Callable[[Mapping[str, Any]], None] | None = None) -> Rollout:
-        """Wait until the rollout settles, saying each event; returns its record."""
+    def follow(self, model: str, rollout: Rollout | str, say: Progress | None = None) -> Rollout:
+        """Wait until the rollout (or the one with that id) settles, saying what happens; returns its record."""
         from tidegate.rollout.follow import follow
 
-        return follow(self.rollouts, model, rollout_id, say or (lambda event: self.progress(event["message"])))
+        tell = say or self.progress
+        rollout_id = rollout if isinstance(rollout, str) else rollout.id
+        return follow(self.rollouts, model, rollout_id, lambda event: tell(event["message"]))
 
     def rollback(self, model: str, reason: str, actor: str = "tidegate") -> Rollout:
         """Order the way back to the release before; returns the rollout that does it."""
@@ -408,22 +386,3 @@ class Platform:
             os.execv(arguments[0], list(arguments))  # noqa: S606 (a list that we built, no shell)
         except OSError as error:
             raise Unavailable(f"serving: {arguments[0]} cannot be started ({error.strerror})") from error
-
-
-def quiet_vendors(logs: Path) -> None:
-    """Vendors' log records and warnings go to the log file, and their telemetry is off."""
-    for name, value in TELEMETRY_OFF.items():
-        os.environ.setdefault(name, value)
-    root = logging.getLogger()
-    if root.handlers:
-        return  # whoever runs us has set logging up
-    try:
-        logs.mkdir(parents=True, exist_ok=True)
-        handler: logging.Handler = logging.FileHandler(logs / "tidegate.log", encoding="utf-8", delay=True)
-    except OSError:
-        handler = logging.NullHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root.addHandler(handler)
-    root.setLevel(logging.WARNING)
-    logging.captureWarnings(True)
-    warnings.simplefilter("ignore", ResourceWarning)

@@ -188,6 +188,21 @@ def _verdicts(ledger: Ledger) -> Iterator[tuple[float, Mapping[str, Any]]]:
             yield from ((entry.at, verdict) for verdict in entry.body["gates"])
 
 
+def known_entities(platform: Platform, model: str, moment: datetime) -> list[str]:
+    import polars as pl
+
+    from tidegate.features.tables import ENTITY, TIME, tables_folder
+
+    contract = platform.contract(model)
+    folder = tables_folder(platform.project.state)
+    known: set[str] | None = None
+    for view in contract.stored:
+        table = pl.scan_parquet(folder / f"{view}.parquet").filter(pl.col(TIME) <= moment)
+        here = set(table.select(pl.col(ENTITY).unique()).collect()[ENTITY].to_list())
+        known = here if known is None else known & here
+    return sorted(known or ())
+
+
 def online_features(platform: Platform, model: str, entities: Sequence[str]) -> dict[str, dict[str, Any]]:
     from tidegate.adapters.packed_online import open_online_reader
     from tidegate.serving.runtime.vectors import stored_names

@@ -26,10 +26,12 @@ def version_text(version: ModelVersion) -> str:
 )
 @model_argument
 @click.option("--until", metavar="TIME", help="Train on data before this time only (UTC); by default all.")
-@click.option("--data", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Another folder of ingested data.")
+@click.option(
+    "--source", "sources", multiple=True, type=click.Path(path_type=Path), help="Another raw file to train on instead."
+)
 @dry_run_option
 @command()
-def train(session: Session, model: str | None, until: str | None, data: Path | None, dry_run: bool) -> None:
+def train(session: Session, model: str | None, until: str | None, sources: tuple[Path, ...], dry_run: bool) -> None:
     """Run the pipeline of MODEL: extract, validate, train, evaluate, register as candidate."""
     name, time = session.model(model), moment(until)
     if dry_run:
@@ -39,7 +41,7 @@ def train(session: Session, model: str | None, until: str | None, data: Path | N
             plan, f"would run {pipeline} on data before {plan['until'] or 'the last whole day'} and register a version"
         )
         return
-    version = session.platform.train(name, time, data)
+    version = session.platform.train(name, time, sources or None)
     session.emit(version_json(version), f"registered {version_text(version)}")
 
 

@@ -65,7 +65,7 @@ def _forecasts(platform: Platform, model: str, release: str, rows: pl.DataFrame,
     contract = read_contract(folder, manifest)
     keys = rows.select("sku", "event_timestamp", pl.col("horizon").cast(pl.Int64))
     vectors = platform.feature_store(model).historical(contract, keys).select(contract.vector).to_numpy().astype(np.float32)
-    session = open_onnx(verified_bytes(folder, manifest, MODEL))
+    session = open_onnx(verified_bytes(folder, manifest, MODEL), manifest.id)
     quantiles = session.run({"features": vectors})["quantiles"]
     return [pl.Series(f"{name}_q{q}", quantiles[:, i].astype(np.float64)) for i, q in enumerate((10, 50, 90))]
 

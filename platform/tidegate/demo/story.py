@@ -156,15 +156,15 @@ class Story:
         reference = release if isinstance(release, str) else release.id
         self.cast.labels[reference] = label
         rollout = self.platform.start_rollout(MODEL, reference, actor="demo")
-        state = self.platform.follow(MODEL, rollout, self.narrator.doing)
-        if state["status"] != ending:
+        if rollout is None:
+            raise UnexpectedEnding(f"release {reference} ({label}) is live already: it is the same as the one before")
+        ended = self.platform.follow(MODEL, rollout, self.narrator.doing)
+        if ended.status != ending:
             raise UnexpectedEnding(
-                f"rollout of {reference} ({label}) ended {state['status']}: {state['reason']}; it should have ended {ending}; "
+                f"rollout of {reference} ({label}) ended {ended.status}: {ended.reason}; it should have ended {ending}; "
                 f"see {self.folder / 'state/rollouts'}"
             )
-        outcome.append(
-            f"{reference} ({label}) {ending.replace('_', ' ').lower()}{': ' if state['reason'] else ''}{state['reason']}."
-        )
+        outcome.append(f"{reference} ({label}) {ending.replace('_', ' ').lower()}{': ' if ended.reason else ''}{ended.reason}.")
 
 
 def tell(project: Project, folder: Path, narrator: Narrator | None = None, keep: bool = False) -> dict[str, Any]:

@@ -1,0 +1,107 @@
+"""The adapters of a project, each built when it is first asked for; vendors are imported then and not before."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tidegate.domain.project import Project
+
+if TYPE_CHECKING:
+    from tidegate.adapters.feast_features import FeastFeatureStore
+    from tidegate.adapters.ledger_file import FileLedger
+    from tidegate.adapters.local_target import LocalTarget
+    from tidegate.monitoring.config import MonitorConfig
+    from tidegate.ports.registry import ModelRegistry
+    from tidegate.registry.releases import ReleaseStore
+    from tidegate.rollout.state import RolloutStore
+    from tidegate.serving.inference_records import InferenceLogFiles
+
+Progress = Callable[[str], None]
+TELEMETRY_OFF = {
+    "BENTOML_DO_NOT_TRACK": "True",
+    "DO_NOT_TRACK": "1",
+    "FEAST_USAGE": "False",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+class Wiring:
+    """One project on one state folder. `progress` is told what is being done."""
+
+    def __init__(self, project: Project, progress: Progress | None = None) -> None:
+        self.project = project
+        self.progress: Progress = progress or (lambda _: None)
+        quiet_vendors(project.logs_dir)
+
+    @cached_property
+    def ledger(self) -> FileLedger:
+        from tidegate.adapters.ledger_file import FileLedger
+
+        return FileLedger(self.project.ledger_dir, self.project.state / "keys")
+
+    @cached_property
+    def registry(self) -> ModelRegistry:
+        from tidegate.adapters.mlflow_registry import MlflowModelRegistry
+
+        return MlflowModelRegistry(self.project.mlflow_dir)
+
+    @cached_property
+    def releases(self) -> ReleaseStore:
+        from tidegate.registry.releases import ReleaseStore
+
+        return ReleaseStore(self.project.releases_dir)
+
+    @cached_property
+    def target(self) -> LocalTarget:
+        from tidegate.adapters.local_target import LocalTarget
+        from tidegate.domain.local import LocalConfig
+
+        return LocalTarget(self.project.state, LocalConfig.of(self.project))
+
+    @cached_property
+    def rollouts(self) -> RolloutStore:
+        from tidegate.rollout.state import RolloutStore
+
+        return RolloutStore(self.project.rollouts_dir)
+
+    def feature_store(self, model: str) -> FeastFeatureStore:
+        from tidegate.adapters.feast_features import FeastFeatureStore
+
+        repo = self.project.model(model).features.repo
+        return FeastFeatureStore(repo, self.project.state, self.project.local.online_store)
+
+    def records(self, model: str) -> InferenceLogFiles:
+        from tidegate.serving.inference_records import InferenceLogFiles
+
+        return InferenceLogFiles(self.project.logs_dir, self.project.model(model).name)
+
+    def monitor(self, model: str) -> MonitorConfig:
+        from tidegate.monitoring.config import load_monitor
+
+        return load_monitor(self.project.model(model).monitor)
+
+
+def quiet_vendors(logs: Path) -> None:
+    """Vendors' log records and warnings go to the log file, and their telemetry is off."""
+    for name, value in TELEMETRY_OFF.items():
+        os.environ.setdefault(name, value)
+    root = logging.getLogger()
+    if root.handlers:
+        return  # whoever runs us has set logging up
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+        handler: logging.Handler = logging.FileHandler(logs / "tidegate.log", encoding="utf-8", delay=True)
+    except OSError:
+        handler = logging.NullHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+    warnings.simplefilter("ignore", ResourceWarning)
