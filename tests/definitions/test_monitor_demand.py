@@ -14,8 +14,9 @@ ROOT = Path(__file__).parents[2]
 def test_exclusions_are_features_of_the_model() -> None:
     drift = load_monitor(ROOT / "monitoring" / "demand.yaml").gates.drift
     derived = runpy.run_path(str(ROOT / "features" / "demand_calendar.py"))["DERIVED"]
-    profile = runpy.run_path(str(ROOT / "features" / "demand_tables.py"))["PROFILE"]
-    vector = [*(f"sku_profile__{name}" for name in profile), *derived]
+    tables = runpy.run_path(str(ROOT / "features" / "demand_tables.py"))
+    stored = {"demand_history": tables["HISTORY"], "sku_profile": tables["PROFILE"]}
+    vector = [*(f"{view}__{name}" for view, names in stored.items() for name in names), *derived]
     kept = watched(vector, drift)
     assert "sku_profile__price_last" in kept
     assert "trend" in kept

@@ -80,7 +80,7 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class _Column:
-    """A feature of the reference as codes of its distinct values; code -1 stands for missing."""
+    """A feature of the reference as codes of its distinct values; the last code, U, stands for missing."""
 
     name: str
     method: str
@@ -89,7 +89,7 @@ class _Column:
 
     def counts(self, rows: np.ndarray | slice) -> np.ndarray:
         """[U + 1]: how often each value occurs in `rows`, the missing ones last."""
-        return np.bincount(self.codes[rows] + 1, minlength=len(self.positions) + 1)[np.r_[1 : len(self.positions) + 1, 0]]
+        return np.bincount(self.codes[rows], minlength=len(self.positions) + 1)
 
     def distances(self, rest: np.ndarray, sample: np.ndarray) -> tuple[float, float]:
         """Distance of values and difference of missing shares, between counts as `counts` gives them."""
@@ -146,7 +146,7 @@ def _column(name: str, raw: np.ndarray) -> _Column:
     values = comparable(raw, finite(raw), method)
     present = ~np.isnan(values)
     positions, codes = np.unique(values[present], return_inverse=True)
-    all_codes = np.full(len(values), -1)
+    all_codes = np.full(len(values), len(positions))
     all_codes[present] = codes
     return _Column(name, method, positions, all_codes)
 
