@@ -94,13 +94,11 @@ def _rollouts(cluster: Cluster, say: Say) -> None:
     image = images.build("argo-rollouts", {"/bin/rollouts-controller": program}, ["/bin/rollouts-controller"], say)
     images.load(cluster, image)
     namespace = "argo-rollouts"
-    # Upstream pulls `latest` always; here the image is the one with that digest, and it is there.
-    pull = [{"op": "replace", "path": "/spec/template/spec/containers/0/imagePullPolicy", "value": "IfNotPresent"}]
     document = {
         "namespace": namespace,
         "resources": ["cluster-install"],
         "images": [_replaced("quay.io/argoproj/argo-rollouts", image)],
-        "patches": [{"target": {"kind": "Deployment", "name": "argo-rollouts"}, "patch": json.dumps(pull)}],
+        "patches": [_PULL_IF_ABSENT],
     }
     _namespace(cluster, namespace)
     _kustomize(cluster, ROLLOUTS.output() / "manifests", document)
@@ -112,11 +110,17 @@ def _keda(cluster: Cluster, say: Say) -> None:
         image = images.build(upstream, {at: recipes.binary(KEDA, program)}, [at], say)
         images.load(cluster, image)
         replaced.append(_replaced(f"ghcr.io/kedacore/{upstream}", image))
-    document = {"resources": [*_KEDA_PARTS], "images": replaced, "namespace": "keda"}
+    # Without its admission webhooks: they only refuse what the charts' schema refuses before.
+    parts = ["general", "crd", "rbac", "manager", "service_account", "metrics-server"]
+    document = {"resources": parts, "images": replaced, "patches": [_PULL_IF_ABSENT]}
     _kustomize(cluster, KEDA.output() / "config", document)
 
 
-_KEDA_PARTS = ("crd", "rbac", "manager", "service_account", "metrics-server")
+# Upstream pulls always; here the image is the one with that digest, and it is there.
+_PULL_IF_ABSENT = {
+    "target": {"kind": "Deployment"},
+    "patch": '[{"op": "replace", "path": "/spec/template/spec/containers/0/imagePullPolicy", "value": "IfNotPresent"}]',
+}
 
 
 def _prometheus_resources(cluster: Cluster, say: Say) -> None:

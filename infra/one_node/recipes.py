@@ -25,6 +25,7 @@ from infra.one_node.errors import Unavailable
 from infra.one_node.layout import cache_folder
 
 FOLDER = Path(__file__).parent / "recipes"
+_HELM = "helm.sh/helm/v3/pkg/chartutil"  # what templates see as the cluster's version when they ask none
 _KUBERNETES = "k8s.io/component-base/version"
 
 
@@ -69,7 +70,12 @@ KUBERNETES = Recipe(
 COREDNS = Recipe("coredns", "github.com/coredns/coredns", ("coredns",))
 ROLLOUTS = Recipe("rollouts", "github.com/argoproj/argo-rollouts", ("rollouts-controller",), (("manifests", "manifests"),))
 KEDA = Recipe("keda", "github.com/kedacore/keda/v2", ("operator", "adapter"), (("config", "config"),))
-HELM = Recipe("helm", "helm.sh/helm/v3", ("helm",))
+HELM = Recipe(
+    "helm",
+    "helm.sh/helm/v3",
+    ("helm",),
+    linker_flags=f"-X {_HELM}.k8sVersionMajor=1 -X {_HELM}.k8sVersionMinor=34 -X helm.sh/helm/v3/internal/version.version=v3.19.4",
+)
 PROMETHEUS_OPERATOR = Recipe(
     "prometheus-operator",
     "github.com/prometheus-operator/prometheus-operator",

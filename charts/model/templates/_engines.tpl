@@ -1,0 +1,54 @@
+{{/* How each engine is started, and what it answers when it is ready. Its image holds the release at /release. */}}
+{{- define "model.bento" -}}
+args:
+  - --release-folder=/release
+  - --model={{ .Values.model }}
+  - --slot={{ .Values.slot }}
+  - --replica=0
+  - --host=0.0.0.0
+  - --port={{ .Values.port }}
+  - --online={{ required "onlineStore is required for engine bento: the online feature store, redis://HOST:PORT/DB" .Values.onlineStore }}
+  - --log-dir=/var/log/tidegate
+  {{- range .Values.args }}
+  - {{ . | quote }}
+  {{- end }}
+{{ include "model.env" . }}
+ports:
+  - {name: http, containerPort: {{ .Values.port }}}
+{{ include "model.probes" (dict "live" "/livez" "ready" "/readyz" "port" "http") }}
+{{- end }}
+
+{{- define "model.triton" -}}
+args:
+  - tritonserver
+  - --model-repository=/release/models
+  - --model-control-mode=none
+  - --allow-grpc=true
+  - --allow-metrics=true
+  - --http-port={{ .Values.port }}
+  - --exit-on-error=true
+  {{- range .Values.args }}
+  - {{ . | quote }}
+  {{- end }}
+{{ include "model.env" . }}
+ports:
+  - {name: http, containerPort: {{ .Values.port }}}
+  - {name: grpc, containerPort: 8001}
+  - {name: metrics, containerPort: 8002}
+{{ include "model.probes" (dict "live" "/v2/health/live" "ready" "/v2/health/ready" "port" "http") }}
+{{- end }}
+
+{{- define "model.env" -}}
+env:
+  - {name: TIDEGATE_RELEASE, value: {{ .Values.release | quote }}}
+  - {name: HOME, value: /tmp}
+  {{- range $name, $value := .Values.env }}
+  - {name: {{ $name }}, value: {{ $value | quote }}}
+  {{- end }}
+{{- end }}
+
+{{- define "model.probes" -}}
+startupProbe: {httpGet: {path: {{ .ready }}, port: {{ .port }}}, periodSeconds: 1, failureThreshold: 180}
+readinessProbe: {httpGet: {path: {{ .ready }}, port: {{ .port }}}, periodSeconds: 2, timeoutSeconds: 2, failureThreshold: 2}
+livenessProbe: {httpGet: {path: {{ .live }}, port: {{ .port }}}, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 3}
+{{- end }}
