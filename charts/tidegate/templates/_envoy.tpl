@@ -1,0 +1,77 @@
+{{/*
+Envoy's files. The listener for probes and Prometheus shows two paths of the admin interface, which itself listens on loopback
+alone. Requests without an answer are asked again once; answers of 5xx are not, as they are what the gates must see.
+*/}}
+{{- define "tidegate.envoy" -}}
+{{- $http := "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager" -}}
+{{- $router := dict "name" "router" "typed_config" (dict "@type" "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router") -}}
+{{- $folder := dict "path" "/etc/envoy" -}}
+{{- $rds := dict "path_config_source" (dict "path" "/etc/envoy/rds.json" "watched_directory" $folder) "resource_api_version" "V3" -}}
+{{- $cds := dict "path_config_source" (dict "path" "/etc/envoy/cds.json" "watched_directory" $folder) "resource_api_version" "V3" -}}
+{{- $main := dict "@type" $http "stat_prefix" "gateway" "rds" (dict "route_config_name" "gateway" "config_source" $rds) "http_filters" (list $router) -}}
+{{- $shown := list
+  (dict "match" (dict "path" "/ready") "route" (dict "cluster" "admin"))
+  (dict "match" (dict "path" "/metrics") "route" (dict "cluster" "admin" "prefix_rewrite" "/stats/prometheus")) -}}
+{{- $routes := dict "virtual_hosts" (list (dict "name" "admin" "domains" (list "*") "routes" $shown)) -}}
+{{- $probes := dict "@type" $http "stat_prefix" "probes" "route_config" $routes "http_filters" (list $router) -}}
+{{- $loopback := dict "socket_address" (dict "address" "127.0.0.1" "port_value" 9901) -}}
+{{- $admin := dict "name" "admin" "type" "STATIC" "load_assignment" (dict "cluster_name" "admin" "endpoints" (list (dict "lb_endpoints" (list (dict "endpoint" (dict "address" $loopback)))))) -}}
+{{- $listeners := list (include "tidegate.listener" (dict "name" "gateway" "port" 8080 "manager" $main) | fromYaml) (include "tidegate.listener" (dict "name" "probes" "port" 8082 "manager" $probes) | fromYaml) -}}
+{{- dict
+  "node" (dict "id" "gateway" "cluster" "tidegate")
+  "admin" (dict "address" $loopback)
+  "dynamic_resources" (dict "cds_config" $cds)
+  "static_resources" (dict "listeners" $listeners "clusters" (list $admin)) | toPrettyJson -}}
+{{- end }}
+
+{{- define "tidegate.listener" -}}
+name: {{ .name }}
+address: {socket_address: {address: 0.0.0.0, port_value: {{ .port }}}}
+filter_chains:
+  - filters:
+      - name: http
+        typed_config: {{- toYaml .manager | nindent 10 }}
+{{- end }}
+
+{{- define "tidegate.rds" -}}
+version_info: "1"
+resources:
+  - "@type": type.googleapis.com/envoy.config.route.v3.RouteConfiguration
+    name: gateway
+    virtual_hosts:
+      - name: models
+        domains: ["*"]
+        routes:
+          {{- range .Values.gateway.models }}
+          {{- $route := dict
+            "cluster" (printf "%s-%s-active" $.Release.Name .name)
+            "timeout" (printf "%vs" (.timeoutSeconds | default 10))
+            "retry_policy" (dict "retry_on" "connect-failure,refused-stream,reset-before-request" "num_retries" 1) }}
+          - match: {prefix: /models/{{ .name }}/}
+            route: {{- toYaml (set (deepCopy $route) "prefix_rewrite" "/") | nindent 14 }}
+          - match: {path_separated_prefix: /v2/models/{{ .name }}}
+            route: {{- toYaml $route | nindent 14 }}
+          {{- end }}
+          - match: {prefix: /}
+            direct_response: {status: 404, body: {inline_string: '{"error": "no such model here"}'}}
+{{- end }}
+
+{{- define "tidegate.cds" -}}
+version_info: "1"
+{{- if .Values.gateway.models }}
+resources:
+  {{- range .Values.gateway.models }}
+  - "@type": type.googleapis.com/envoy.config.cluster.v3.Cluster
+    name: {{ $.Release.Name }}-{{ .name }}-active
+    type: STRICT_DNS
+    connect_timeout: 1s
+    load_assignment:
+      cluster_name: {{ $.Release.Name }}-{{ .name }}-active
+      endpoints:
+        - lb_endpoints:
+            - endpoint: {address: {socket_address: {address: {{ .name }}-active.{{ .namespace }}.svc.cluster.local, port_value: 80}}}
+  {{- end }}
+{{- else }}
+resources: []
+{{- end }}
+{{- end }}
