@@ -74,7 +74,7 @@ HELM = Recipe(
     "helm",
     "helm.sh/helm/v3",
     ("helm",),
-    linker_flags=f"-X {_HELM}.k8sVersionMajor=1 -X {_HELM}.k8sVersionMinor=34 -X helm.sh/helm/v3/internal/version.version=v3.19.4",
+    linker_flags=f"-X {_HELM}.k8sVersionMajor=1 -X {_HELM}.k8sVersionMinor=34",
 )
 PROMETHEUS_OPERATOR = Recipe(
     "prometheus-operator",
