@@ -1,0 +1,86 @@
+"""The how-to 'bring your own model', executed as it stands: its shell and Python blocks, in order, on a copy of the project."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SKUS = 120  # of the sample: the how-to is about the way, not about accuracy
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for name in ("features", "pipelines", "serving", "monitoring"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    gateway, admin, slots = free_ports(3)
+    text = (ROOT / "tidegate.yaml").read_text()
+    text = re.sub(r"gatewayPort: \d+", f"gatewayPort: {gateway}", text)
+    text = re.sub(r"adminPort: \d+", f"adminPort: {admin}", text)
+    text = re.sub(r"slotPorts: \d+", f"slotPorts: {min(slots, 60000)}", text)
+    (tmp_path / "tidegate.yaml").write_text(re.sub(r"replicas: \d+", "replicas: 1", text))
+    some = sorted(pl.read_parquet(ROOT / "features/data/online_retail_year1.parquet")["StockCode"].unique())[::5][:SKUS]
+    for year in ("year1", "year2"):
+        path = tmp_path / f"features/data/online_retail_{year}.parquet"
+        lines = pl.read_parquet(path)
+        path.unlink()
+        lines.filter(pl.col("StockCode").str.to_uppercase().is_in([*some, "85123A"])).write_parquet(path)
+    (tmp_path / ".port").write_text(str(gateway))
+    return tmp_path
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_every_step_of_the_how_to_works(project: Path) -> None:
+    blocks = BLOCK.findall((ROOT / "docs/bring-your-own-model.md").read_text())
+    python = "\n\n".join(code for kind, code in blocks if kind == "python")
+    (project / "how_to.py").write_text(python)
+    shell: list[str] = []
+    ran_python = False
+    for kind, code in blocks:
+        if kind == "sh":
+            shell.append(code)
+        elif not ran_python:
+            shell.append("python how_to.py")
+            ran_python = True
+    bin_folder = Path(sys.executable).parent
+    environment = {key: value for key, value in os.environ.items() if key not in ("TIDEGATE_STATE", "PYTHONPATH")}
+    environment |= {
+        "PATH": f"{bin_folder}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT / "platform"),
+        "GATEWAY_PORT": (project / ".port").read_text(),
+        "NO_COLOR": "1",
+    }
+    script = "set -eux\ncurl() { python - \"$@\" <<'EOF'\n" + CURL + "\nEOF\n}\n" + "\n".join(shell)
+    try:
+        done = subprocess.run(
+            ["bash", "-c", script], cwd=project, env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
+        assert re.search(r'"units": ?\[', done.stdout), done.stdout[-2000:]
+    finally:
+        subprocess.run([str(bin_folder / "tidegate"), "down"], cwd=project, env=environment, check=False, timeout=60)
+
+
+# a bare system has no curl: what the how-to asks of it, in Python
+CURL = """
+import sys, urllib.request
+url, body = sys.argv[2], sys.argv[sys.argv.index("-d") + 1]
+request = urllib.request.Request(url, body.encode(), {"content-type": "application/json"})
+print(urllib.request.urlopen(request, timeout=10).read().decode())
+"""
