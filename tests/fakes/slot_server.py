@@ -1,7 +1,7 @@
 """A slot's process without a model: answers what the real one answers, and can be told to be faulty.
 
-Its release's digest selects the behaviour: `...bad` answers 500, `...slow` takes 300 ms, `...unready` is never ready.
-`GET /counts` says how many live and mirrored requests it got.
+With `--fault` (a file `bad` in the release's folder) it answers 500 to live requests, and mirrored ones well, as a release does
+that fails only under live traffic. `GET /counts` says how many live and mirrored requests it got.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ def command(project: object, replica: object) -> list[str]:
     """The supervisor's injectable slot command."""
     name = f"{replica.slot}-{replica.number}"  # type: ignore[attr-defined]
     port, release = str(replica.port), replica.release  # type: ignore[attr-defined]
-    return [sys.executable, str(Path(__file__).resolve()), "--port", port, "--release", release, "--name", name]
+    fault = ["--fault"] if (project.state / "releases" / release / "bad").exists() else []  # type: ignore[attr-defined]
+    return [sys.executable, str(Path(__file__).resolve()), "--port", port, "--release", release, "--name", name, *fault]
 
 
-def application(release: str, name: str) -> web.Application:
+def application(release: str, name: str, fault: bool) -> web.Application:
     counts = {"live": 0, "mirrored": 0}
 
     async def predict(request: web.Request) -> web.Response:
@@ -30,15 +31,11 @@ def application(release: str, name: str) -> web.Application:
         shadow = "x-tidegate-shadow" in request.headers
         assert shadow == request.headers["host"].endswith("-shadow"), "both marks of a mirrored request"
         counts["mirrored" if shadow else "live"] += 1
-        if "slow" in release:
-            await asyncio.sleep(0.3)
-        elif "hang" in request.query:
-            await asyncio.sleep(float(request.query["hang"]))
         body = {"release": release, "replica": name, "path": request.path}
-        return web.json_response(body, status=500 if "bad" in release else 200, headers={"x-tidegate-release": release})
+        return web.json_response(body, status=500 if fault and not shadow else 200, headers={"x-tidegate-release": release})
 
     async def ready(_: web.Request) -> web.Response:
-        return web.json_response({"ready": "unready" not in release}, status=503 if "unready" in release else 200)
+        return web.json_response({"ready": True})
 
     async def live(_: web.Request) -> web.Response:
         return web.json_response({"live": True})
@@ -54,8 +51,8 @@ def application(release: str, name: str) -> web.Application:
     return app
 
 
-async def serve(port: int, release: str, name: str) -> None:
-    runner = web.AppRunner(application(release, name), access_log=None, shutdown_timeout=5)
+async def serve(port: int, release: str, name: str, fault: bool) -> None:
+    runner = web.AppRunner(application(release, name, fault), access_log=None, shutdown_timeout=5)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
     ended = asyncio.Event()
@@ -69,5 +66,6 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int)
     parser.add_argument("--release")
     parser.add_argument("--name")
+    parser.add_argument("--fault", action="store_true")
     options = parser.parse_args()
-    asyncio.run(serve(options.port, options.release, options.name))
+    asyncio.run(serve(options.port, options.release, options.name, options.fault))

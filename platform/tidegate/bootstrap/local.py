@@ -130,11 +130,13 @@ def ensure_supervisor(
     """
     state = StateFolder(project.state)
     child = None
-    deadline = time.monotonic() + timeout
+    called, deadline = time.time(), time.monotonic() + timeout
     while time.monotonic() < deadline:
         pid = supervisor_pid(state)
         observed = read_observed(state)
-        if pid and observed and observed.get("supervisor") == pid and observed["gateway"]["ready"]:
+        # it has to look once more: a supervisor that is just being killed still holds its lock for a moment
+        looked = observed is not None and observed.get("supervisor") == pid and observed["at"] > called
+        if pid and observed and looked and observed["gateway"]["ready"]:
             return pid
         if child is None and pid is None:
             child = _spawn_supervisor(project, state, slot_command, gates, finish)

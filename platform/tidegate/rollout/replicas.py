@@ -80,7 +80,9 @@ class Replicas:
         self.backoff = Backoff()
         self._retired: dict[str, float] = {}  # name -> when it left the endpoints
         self._asked: dict[str, float] = {}  # name -> when SIGTERM was sent
-        self._was_ready: set[str] = set()
+        # after a restart nothing is probed yet, and what was routed to until now is what must go on being routed to
+        routed = {port for routes in router.applied() for ports in routes.endpoints.values() for port in ports}
+        self._was_ready = {record.name for record in processes.records() if record.labels.get("port") in routed}
         self.problems: dict[str, str] = {}
 
     def of(self, model: str, slot: Slot) -> list[ProcessRecord]:

@@ -72,6 +72,8 @@ class Platform:
         self.target = LocalTarget(project.state, LocalConfig.of(project))
         self.url = self.target.gateway_url
 
+    eventually = staticmethod(eventually)
+
     def up(self) -> int:
         return local.ensure_supervisor(self.project, COMMAND)
 

@@ -18,6 +18,7 @@ from tidegate.rollout.plan import Check
 SPEC = importlib.util.spec_from_file_location("rollout_world", Path(__file__).parent / "conftest.py")
 CONFTEST = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(CONFTEST)
+GATE = st.sampled_from(["parity", "shadow", "drift", "bake"])
 
 
 class Rollouts(RuleBasedStateMachine):
@@ -32,6 +33,7 @@ class Rollouts(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "folder"):
+            assert self.world.ledger.verify().ok
             self.unsynced.stop()
             self.folder.cleanup()
 
@@ -45,14 +47,25 @@ class Rollouts(RuleBasedStateMachine):
     def start(self, number: int) -> None:
         self.order(lambda: self.world.start(number))
 
+    @rule(number=st.sampled_from([2, 3]), gate=GATE, verdict=st.sampled_from(list(Verdict)), count=st.integers(10, 40))
+    def rollout_with_one_odd_gate(self, number: int, gate: str, verdict: Verdict, count: int) -> None:
+        """The long way, which rules drawn one by one seldom go."""
+        self.target_behaves(away=False, stuck=False)
+        self.everything_passes()
+        self.gate_says(gate, verdict)
+        self.start(number)
+        self.steps(count, 1.0)
+
     @rule(count=st.integers(1, 12), seconds=st.sampled_from([0.1, 1.0, 20.0]))
     def steps(self, count: int, seconds: float) -> None:
         for _ in range(count):
             if self.world.id:
+                served = len(self.world.target.served)
                 self.world.step(seconds)
-                self.rules_hold()
+                if len(self.world.target.served) > served:
+                    self.rules_hold()  # proven before it was served, not after
 
-    @rule(gate=st.sampled_from(["parity", "shadow", "drift", "bake"]), verdict=st.sampled_from(list(Verdict)))
+    @rule(gate=GATE, verdict=st.sampled_from(list(Verdict)))
     def gate_says(self, gate: str, verdict: Verdict) -> None:
         self.world.gates[gate].verdict = verdict
 
@@ -73,7 +86,7 @@ class Rollouts(RuleBasedStateMachine):
     def person_orders(self, what: str) -> None:
         self.order(lambda: getattr(self.world.orders, what)("demand", "because"))
 
-    @rule(gate=st.sampled_from(["parity", "shadow", "drift", "bake"]))
+    @rule(gate=GATE)
     def person_overrides(self, gate: str) -> None:
         self.order(lambda: self.world.orders.override("demand", gate, "because"))
 
@@ -94,7 +107,6 @@ class Rollouts(RuleBasedStateMachine):
         desired = world.target.desired("demand")
         assert desired.active is not None
         assert desired.active_release is not None, "there is always one active release"
-        assert world.ledger.verify().ok
 
     @staticmethod
     def proven(record) -> bool:
@@ -114,9 +126,8 @@ class Rollouts(RuleBasedStateMachine):
             if not self.world.rollout.needs_controller or self.world.rollout.status.value == "FROZEN":
                 return
             self.world.step(1.0)
-            self.rules_hold()
         raise AssertionError(f"no end: {self.world.rollout}")
 
 
-Rollouts.TestCase.settings = settings(max_examples=120, stateful_step_count=25, deadline=None)
+Rollouts.TestCase.settings = settings(max_examples=25, stateful_step_count=12, deadline=None)
 TestRollouts = Rollouts.TestCase
