@@ -89,7 +89,11 @@ def _evaluation(panel: Panel, parameters: TrainingParameters) -> Rows:
     for origin in evaluation_origins(panel, parameters):
         known = np.flatnonzero(panel.first_sale < origin)
         horizons = np.arange(1, parameters.origin_step_days + 1)
-        parts.append(np.stack([np.repeat(known, len(horizons)), np.full(len(known) * len(horizons), origin), np.tile(horizons, len(known))]))
+        parts.append(
+            np.stack(
+                [np.repeat(known, len(horizons)), np.full(len(known) * len(horizons), origin), np.tile(horizons, len(known))]
+            )
+        )
     rows = np.concatenate(parts, axis=1)
     return rows[0], rows[1], rows[2]
 
@@ -109,4 +113,6 @@ def _reference(panel: Panel, parameters: TrainingParameters, rng: np.random.Gene
 
 def vectors(rows: pl.DataFrame, names: Sequence[str]) -> np.ndarray:
     """float32 [n, F] in the order of `names`; null is NaN."""
-    return np.ascontiguousarray(rows.select(pl.col(list(names)).cast(pl.Float32).fill_null(float("nan"))).to_numpy(), dtype=np.float32)
+    return np.ascontiguousarray(
+        rows.select(pl.col(list(names)).cast(pl.Float32).fill_null(float("nan"))).to_numpy(), dtype=np.float32
+    )

@@ -47,7 +47,9 @@ class Panel:
 
 def build_panel(sales: pl.DataFrame, until: datetime, home_country: str) -> Panel:
     """The panel of `sales` (sku, at, units, unit_price, country) before the midnight `until` (UTC)."""
-    if until.tzinfo is None or until.astimezone(UTC) != until.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0):
+    if until.tzinfo is None or until.astimezone(UTC) != until.astimezone(UTC).replace(
+        hour=0, minute=0, second=0, microsecond=0
+    ):
         raise InvalidInput(f"training: until is {until.isoformat()}, required a midnight in UTC, as 2011-09-01T00:00:00+00:00")
     known = sales.filter(pl.col("at") < until)
     if known.is_empty():
