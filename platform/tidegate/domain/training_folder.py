@@ -1,21 +1,12 @@
-"""Names of the files of a training output; `tidegate.registry.training_output` says what each holds."""
+"""Names in a training output that its maker and its readers share; tidegate.registry.training_output says what each holds."""
 
 from __future__ import annotations
 
-MODEL = "model/model.onnx"
-CONTRACT = "features/features.json"
-REFERENCE = "profile/reference.parquet"
-EVALUATION = "evaluation.parquet"
-METRICS = "evaluation.json"
-LINEAGE = "lineage.json"
-CARD = "card.md"
-PLOTS = "plots"
+EVALUATION, SUMMARY, LINEAGE, CARD, PLOTS = "evaluation.parquet", "evaluation.json", "lineage.json", "card.md", "plots"
 NATIVE = "model/native"  # the trees as LightGBM's own text, one file a quantile; nothing loads them to serve
 
+INPUT, OUTPUT = "features", "quantiles"  # tensors of a forecast's model.onnx
 QUANTILES = (0.1, 0.5, 0.9)
 QUANTILE_COLUMNS = ("q10", "q50", "q90")
-INPUT, OUTPUT = "features", "quantiles"
-MODEL_FORECAST = "model"
+MODEL_FORECAST, CHAMPION_FORECAST = "model", "champion"
 BASELINES = ("seasonal_naive", "mean_28", "croston_sba")
-CHAMPION_FORECAST = "champion"
-ALL_ROWS = "all"

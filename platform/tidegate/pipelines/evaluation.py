@@ -1,13 +1,14 @@
 """Rolling origins: what the model would have forecast, had it been trained at each of them.
 
 For each origin the learner sees only rows whose target day is over, its ONNX export forecasts the following days, and every
-baseline forecasts the same rows. A champion is scored on origins at which it had already been trained, never on days it has
-seen. Nothing is tuned here, so the numbers are those of the settings as they stand in the pipeline.
+baseline forecasts the same rows. A champion is scored at origins at which it had already been trained, never on days it has
+seen; for earlier ones its own rolling forecasts stand, where it made some for the same row. Nothing is tuned here, so the
+numbers are those of the settings as they stand in the pipeline.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,14 +18,7 @@ import numpy as np
 import polars as pl
 
 from tidegate.domain.errors import InvalidInput
-from tidegate.domain.training_folder import (
-    ALL_ROWS,
-    BASELINES,
-    CHAMPION_FORECAST,
-    MODEL_FORECAST,
-    QUANTILE_COLUMNS,
-    QUANTILES,
-)
+from tidegate.domain.training_folder import BASELINES, CHAMPION_FORECAST, MODEL_FORECAST, QUANTILE_COLUMNS
 from tidegate.pipelines.baselines import Baselines
 from tidegate.pipelines.frame import EVALUATION, TRAINING, vectors
 from tidegate.pipelines.metrics import coverage, mean_pinball, wape
@@ -34,17 +28,21 @@ from tidegate.pipelines.scoring import score
 from tidegate.ports.training import QuantileLearner
 
 Progress = Callable[[str], None]
-SEGMENT_KINDS = ("country", "price", "movement")
-ELIGIBLE = "eligible"
+SEGMENTS = ("country", "price", "movement")
+ELIGIBLE, POINT = "eligible", "point"
+KEY = ("sku", "date", "horizon")
+CHAMPION_COLUMNS = [f"{CHAMPION_FORECAST}_{column}" for column in QUANTILE_COLUMNS]
 
 
 @dataclass(frozen=True)
 class Champion:
-    """The model to compare with: its vector's names, and until when it was trained."""
+    """The model to compare with: its vector's names, until when it was trained, and its own evaluation table."""
 
+    version: str
     onnx: bytes
     names: tuple[str, ...]
     trained_until: datetime
+    evaluation: pl.DataFrame
 
 
 def rolling_forecasts(
@@ -63,6 +61,7 @@ def rolling_forecasts(
     training, evaluation = rows.filter(pl.col("use") == TRAINING), rows.filter(pl.col("use") == EVALUATION)
     origins = sorted(evaluation["origin"].unique())
     baselines = Baselines(panel.units, parameters.baseline_residual_origins)
+    eligible = panel.selling_days() >= parameters.min_selling_days
 
     def at_origin(origin: int) -> pl.DataFrame:
         past = training.filter(pl.col("target_day") < origin)
@@ -74,97 +73,102 @@ def rolling_forecasts(
         settings = {**parameters.learner, "threads": 1}
         onnx = learner.fit(vectors(past, names), past["target"].to_numpy(), names, settings).onnx
         ahead = evaluation.filter(pl.col("origin") == origin)
+        table = _forecasts(ahead, origin, panel, baselines, score(onnx, vectors(ahead, names)), eligible)
+        if champion is not None:
+            table = _with_champion(table, ahead, panel.origin_time(origin), champion)
         if progress:
             progress(f"origin {panel.day(origin)}: learned from {len(past):,} rows, forecast {len(ahead):,}")
-        return _forecasts(ahead, origin, panel, baselines, score(onnx, vectors(ahead, names)), champion)
+        return table
 
     with ThreadPoolExecutor(max_workers=parameters.threads) as pool:
         return pl.concat(pool.map(at_origin, origins)).sort("origin", "sku", "horizon")
 
 
 def _forecasts(
-    ahead: pl.DataFrame, origin: int, panel: Panel, baselines: Baselines, quantiles: np.ndarray, champion: Champion | None
+    ahead: pl.DataFrame, origin: int, panel: Panel, baselines: Baselines, quantiles: np.ndarray, eligible: np.ndarray
 ) -> pl.DataFrame:
     sku, step = ahead["sku_index"].to_numpy(), ahead["horizon"].to_numpy() - 1
     steps = int(step.max()) + 1
     points, spreads = baselines.points(origin, steps), baselines.quantiles(origin, steps)
-    kinds = segments(panel, origin)
     columns: dict[str, Any] = {
         "origin": [panel.origin_time(origin)] * len(ahead),
         "sku": [panel.skus[index] for index in sku],
         "horizon": ahead["horizon"],
         "date": [panel.day(day) for day in ahead["target_day"]],
         "actual": ahead["target"],
-        **{column: quantiles[:, i] for i, column in enumerate(QUANTILE_COLUMNS)},
+        ELIGIBLE: eligible[sku],
     }
+    columns |= {f"{MODEL_FORECAST}_{column}": quantiles[:, i] for i, column in enumerate(QUANTILE_COLUMNS)}
     for name in BASELINES:
-        columns[name] = points[name][sku, step]
         columns |= {f"{name}_{column}": spreads[name][sku, step, i] for i, column in enumerate(QUANTILE_COLUMNS)}
-    theirs = np.full(quantiles.shape, np.nan)
-    if champion and champion.trained_until <= panel.origin_time(origin) and set(champion.names) <= set(ahead.columns):
-        theirs = score(champion.onnx, vectors(ahead, champion.names), "the champion")
-    columns |= {f"{CHAMPION_FORECAST}_{c}": pl.Series(theirs[:, i]).fill_nan(None) for i, c in enumerate(QUANTILE_COLUMNS)}
-    columns |= {kind: kinds[kind][sku] for kind in SEGMENT_KINDS}
+        columns[f"{name}_{POINT}"] = points[name][sku, step]
+    columns |= {f"segment_{kind}": values[sku] for kind, values in segments(panel, origin).items()}
     return pl.DataFrame(columns)
 
 
-def with_eligibility(table: pl.DataFrame, panel: Panel, min_selling_days: int) -> pl.DataFrame:
-    """Adds `eligible`: the SKU had at least `min_selling_days` days with sales before `until`; the headline counts these."""
-    enough = pl.DataFrame({"sku": panel.skus, ELIGIBLE: panel.selling_days() >= min_selling_days})
-    return table.join(enough, on="sku", how="left", maintain_order="left")
+def _with_champion(table: pl.DataFrame, ahead: pl.DataFrame, origin: datetime, champion: Champion) -> pl.DataFrame:
+    """Adds the champion's quantiles, null where it has no honest forecast."""
+    if champion.trained_until <= origin and set(champion.names) <= set(ahead.columns):
+        theirs = score(champion.onnx, vectors(ahead, champion.names), f"champion version {champion.version}")
+        return table.with_columns(pl.Series(name, theirs[:, i]) for i, name in enumerate(CHAMPION_COLUMNS))
+    renamed = {f"{MODEL_FORECAST}_{c}": f"{CHAMPION_FORECAST}_{c}" for c in QUANTILE_COLUMNS}
+    needed = [*KEY, *renamed]
+    if not set(needed) <= set(champion.evaluation.columns):
+        return table.with_columns(pl.lit(None, pl.Float64).alias(name) for name in CHAMPION_COLUMNS)
+    theirs_then = champion.evaluation.select(needed).rename(renamed)
+    return table.join(theirs_then, on=list(KEY), how="left", maintain_order="left")
 
 
-def summary(table: pl.DataFrame) -> dict[str, Any]:
-    """evaluation.json of an evaluation table: `forecasts` over the eligible rows, `segments` over all."""
+def summary(table: pl.DataFrame, champion: str | None = None) -> dict[str, Any]:
+    """evaluation.json of an evaluation table: `forecasts` over the eligible rows, `segments` over all.
+
+    A champion is named when it has forecasts on some of the rows; its errors are over these.
+    """
     eligible = table.filter(pl.col(ELIGIBLE))
-    groups = {ALL_ROWS: table}
-    for kind in SEGMENT_KINDS:
-        for (value,), part in sorted(table.group_by(kind), key=lambda item: str(item[0])):
-            groups[f"{kind}={value}"] = part
+    parts: dict[str, pl.DataFrame] = {"all": table}
+    for kind in SEGMENTS:
+        for (value,), part in sorted(table.group_by(f"segment_{kind}"), key=lambda item: str(item[0])):
+            parts[f"{kind}={value}"] = part
+    compared = champion if CHAMPION_COLUMNS[0] in table.columns and table[CHAMPION_COLUMNS[0]].count() else None
+    quantiles = _quantiles(eligible, MODEL_FORECAST)
     return {
-        "schema": 1,
         "n": len(eligible),
-        "skus": eligible["sku"].n_unique(),
+        "entities": eligible["sku"].n_unique(),
         "origins": [origin.isoformat() for origin in eligible["origin"].unique().sort()],
+        "baselines": list(BASELINES),
+        "champion": compared,
         "forecasts": measures(eligible),
-        "segments": {name: {"n": len(part), "forecasts": measures(part)} for name, part in groups.items()},
-        "coverage": dict(zip(QUANTILE_COLUMNS, coverage(_actual(eligible), _quantiles(eligible, "")), strict=True)),
+        "coverage": dict(zip(QUANTILE_COLUMNS, coverage(_actual(eligible), quantiles), strict=True)),
+        "segments": {name: {"n": len(part), "forecasts": measures(part)} for name, part in parts.items()},
     }
 
 
-def measures(table: pl.DataFrame) -> dict[str, dict[str, float | int | None]]:
-    """WAPE and mean pinball loss by forecast; null where they do not exist. A champion is measured on its own rows."""
-    result = {MODEL_FORECAST: _measure(table, "q50", "")}
-    for name in BASELINES:
-        result[name] = _measure(table, name, f"{name}_")
-    theirs = table.drop_nulls(f"{CHAMPION_FORECAST}_q50")
-    if len(theirs):
-        result[CHAMPION_FORECAST] = _measure(theirs, f"{CHAMPION_FORECAST}_q50", f"{CHAMPION_FORECAST}_")
+def measures(table: pl.DataFrame) -> dict[str, dict[str, float]]:
+    """By forecast: `wape` of the median, `pinball` (mean loss, units), of baselines `wape_point` of the bare forecast.
+
+    What does not exist (nothing was sold) is left out. A champion is measured on its own rows, and so is the model beside
+    it: `model_on_champion_rows`.
+    """
+    result = {name: _measure(table, name) for name in (MODEL_FORECAST, *BASELINES)}
+    if CHAMPION_COLUMNS[0] in table.columns:
+        common = table.drop_nulls(CHAMPION_COLUMNS)
+        if len(common):
+            result[CHAMPION_FORECAST] = _measure(common, CHAMPION_FORECAST)
+            result["model_on_champion_rows"] = _measure(common, MODEL_FORECAST)
     return result
 
 
-def _measure(table: pl.DataFrame, point: str, prefix: str) -> dict[str, float | int | None]:
-    actual = _actual(table)
-    values = {
-        "wape": wape(actual, table[point].to_numpy()),
-        "pinball": mean_pinball(actual, _quantiles(table, prefix), QUANTILES),
-    }
-    return {"n": len(table), **{name: value if np.isfinite(value) else None for name, value in values.items()}}
+def _measure(table: pl.DataFrame, name: str) -> dict[str, float]:
+    actual, quantiles = _actual(table), _quantiles(table, name)
+    values = {"wape": wape(actual, quantiles[:, 1]), "pinball": mean_pinball(actual, quantiles)}
+    if f"{name}_{POINT}" in table.columns:
+        values["wape_point"] = wape(actual, table[f"{name}_{POINT}"].to_numpy())
+    return {measure: value for measure, value in values.items() if np.isfinite(value)}
 
 
 def _actual(table: pl.DataFrame) -> np.ndarray:
     return np.asarray(table["actual"].to_numpy(), dtype=np.float64)
 
 
-def _quantiles(table: pl.DataFrame, prefix: str) -> np.ndarray:
-    return np.asarray(table.select(f"{prefix}{column}" for column in QUANTILE_COLUMNS).to_numpy(), dtype=np.float64)
-
-
-def headline(evaluation: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers that a registry shows: `wape_model`, `pinball_seasonal_naive`, ..."""
-    return {
-        f"{measure}_{forecast}": float(values[measure])
-        for forecast, values in evaluation["forecasts"].items()
-        for measure in ("wape", "pinball")
-        if values[measure] is not None
-    }
+def _quantiles(table: pl.DataFrame, name: str) -> np.ndarray:
+    return np.asarray(table.select(f"{name}_{column}" for column in QUANTILE_COLUMNS).to_numpy(), dtype=np.float64)

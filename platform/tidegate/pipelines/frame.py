@@ -26,7 +26,7 @@ def evaluation_origins(panel: Panel, parameters: TrainingParameters) -> list[int
     if origins[0] <= parameters.warmup_days + step:
         raise InvalidInput(
             f"training: {panel.days} days of data before 'until', required more than "
-            f"{parameters.warmup_days + step * (parameters.origins + 1)} for {parameters.origins} rolling origins; choose a later one"
+            f"{parameters.warmup_days + step * (parameters.origins + 1)} for {parameters.origins} rolling origins"
         )
     return origins
 

@@ -1,4 +1,4 @@
-"""What a training may be told. The values stand in the pipeline's definition, where people see them; nothing has a default here.
+"""What a training may be told. The values stand in the pipeline's definition, where people see them: no defaults here.
 
 A pipeline hands them to its steps as one JSON object, and the model card repeats them.
 """
@@ -45,7 +45,7 @@ class TrainingParameters:
                 raise InvalidInput(f"pipeline parameter '{field.name}' is {value}, required a number above 0")
         if self.horizons < self.origin_step_days:
             raise InvalidInput(
-                f"pipeline parameter 'horizons' is {self.horizons}, required at least origin_step_days ({self.origin_step_days})"
+                f"pipeline parameter 'horizons' is {self.horizons}, required at least origin_step_days, {self.origin_step_days}"
             )
 
     @property

@@ -85,7 +85,7 @@ def error_ratio(rows: pl.DataFrame, entity: str, other: str, seed: int = 0) -> R
 
 
 def _compared(output: TrainingOutput, other: str, limit: float, min_rows: int) -> tuple[Verdict, Evidence]:
-    rows = output.evaluation
+    rows = _judged_rows(output, other)
     if len(rows) < min_rows:
         return Verdict.INCONCLUSIVE, Evidence(f"{len(rows)} evaluated rows, required {min_rows}", sample_size=len(rows))
     ratio = error_ratio(rows, output.contract.entity, other)
@@ -97,6 +97,12 @@ def _compared(output: TrainingOutput, other: str, limit: float, min_rows: int) -
     verdict = Verdict.PASS if ratio.upper <= limit else Verdict.FAIL if ratio.value > limit else Verdict.INCONCLUSIVE
     finding = Finding(f"WAPE ratio to {other}", ratio.upper, f"<= {limit:.3f}", verdict.opens)
     return verdict, Evidence(text, ratio.rows, numbers, {"limit": limit}, (finding,))
+
+
+def _judged_rows(output: TrainingOutput, other: str) -> pl.DataFrame:
+    """The rows that both have forecast: a champion has none for days it was trained on. NaN stays, and is an error."""
+    column = f"{other}_q50"
+    return output.evaluation.drop_nulls(column) if column in output.evaluation.columns else output.evaluation.clear()
 
 
 def best_baseline(output: TrainingOutput) -> str:
@@ -132,7 +138,7 @@ def segments(output: TrainingOutput, champion: str | None, rules: PromotionRules
     skipped = judged = 0
     columns = [name for name in output.evaluation.columns if name.startswith("segment_")]
     for column in columns:
-        for (value,), rows in output.evaluation.group_by([column], maintain_order=True):
+        for (value,), rows in _judged_rows(output, other).group_by([column], maintain_order=True):
             if len(rows) < rules.segments.min_rows:
                 skipped += 1
                 continue

@@ -6,7 +6,8 @@
                                 inputs and the model's outputs, from the last weeks before the model was trained
     evaluation.parquet          a row a forecast on rolling origins: `origin`, the entity, `horizon`, `date`, `actual`,
                                 `FORECAST_q50` (and `_q10`, `_q90`) for each forecast: `model`, each baseline, and
-                                `champion` where there was one; `segment_NAME` for each way to cut the rows
+                                `champion` where there was one (null on rows of days that it had seen); `segment_NAME`
+                                for each way to cut the rows
     evaluation.json             {"n", "baselines": [...], "champion": version or null, "forecasts": {name: {"wape", "pinball"}}}
     lineage.json                domain.release.Lineage
     plots/*.png, card.md        for people
@@ -29,8 +30,9 @@ from tidegate.domain.digests import file_digest
 from tidegate.domain.errors import InvalidInput
 from tidegate.domain.release import FeatureContract, Lineage
 from tidegate.domain.release_folder import CONTRACT, MODEL, REFERENCE
+from tidegate.domain.training_folder import CARD, EVALUATION, LINEAGE, PLOTS, SUMMARY
 
-EVALUATION, SUMMARY, LINEAGE, CARD, PLOTS = "evaluation.parquet", "evaluation.json", "lineage.json", "card.md", "plots"
+__all__ = ["CARD", "EVALUATION", "LINEAGE", "PLOTS", "SUMMARY", "TrainingOutput", "open_output"]
 REQUIRED = (MODEL, CONTRACT, REFERENCE, EVALUATION, SUMMARY, LINEAGE)
 
 

@@ -1,0 +1,244 @@
+"""MLflow as the registry of models (`ports.registry.ModelRegistry`).
+
+A version's run holds two things: `model/`, an MLflow model of the ONNX flavour with its signature (what MLflow's own tools
+read), and `output/`, the training output as it was (what `fetch` brings back). No pickle is written or read. Versions are
+addressed by the SHA-256 of `model/model.onnx`, kept as a tag and checked on what was downloaded.
+
+Tracking is SQLite in the given folder, or an MLflow server (MLFLOW_TRACKING_URI). A server that does not answer is one
+Unavailable within seconds: MLflow's own default would try for minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tidegate.domain.digests import file_digest
+from tidegate.domain.errors import IntegrityError, InvalidInput, NotFound, TidegateError, Unavailable
+from tidegate.domain.release_folder import CONTRACT, MODEL
+from tidegate.domain.training_folder import CARD, LINEAGE
+from tidegate.ports.registry import ModelVersion
+
+OUTPUT, FLAVOUR = "output", "model"
+DIGEST_TAG, NOTE_TAG = "tidegate.artifact_digest", "mlflow.note.content"
+MAX_NOTE = 4500
+SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "1",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+Result = TypeVar("Result")
+
+
+class MlflowModelRegistry:
+    """`folder` holds mlflow.db and artifacts/ unless `tracking_uri` (or MLFLOW_TRACKING_URI) names a server."""
+
+    def __init__(self, folder: Path, tracking_uri: str | None = None) -> None:
+        self._folder = folder.resolve()
+        self._uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self._folder / 'mlflow.db'}"
+
+    def register(self, model: str, folder: Path, metrics: Mapping[str, float], tags: Mapping[str, str]) -> ModelVersion:
+        if not (folder / MODEL).is_file() or not (folder / CONTRACT).is_file():
+            raise InvalidInput(f"registering {model}: {folder} is no training output, required {MODEL} and {CONTRACT}")
+        digest = file_digest(folder / MODEL)
+        return self._ask(f"registering {model}", lambda: self._register(model, folder, metrics, dict(tags), digest))
+
+    def _register(
+        self, model: str, folder: Path, metrics: Mapping[str, float], tags: dict[str, str], digest: str
+    ) -> ModelVersion:
+        from mlflow.exceptions import MlflowException
+
+        client = self._client
+        all_tags = {**tags, DIGEST_TAG: digest, **_lineage_tags(folder)}
+        run = client.create_run(self._experiment(model), tags={**all_tags, "mlflow.runName": f"{model}-{digest[:8]}"})
+        run_id = run.info.run_id
+        try:
+            for name, value in metrics.items():
+                client.log_metric(run_id, name, float(value))
+            client.log_artifacts(run_id, str(folder), OUTPUT)
+            with tempfile.TemporaryDirectory(prefix="tidegate-") as scratch:
+                flavour = Path(scratch) / FLAVOUR
+                _save_flavour(folder, flavour, run_id)
+                client.log_artifacts(run_id, str(flavour), FLAVOUR)
+            try:
+                client.create_registered_model(model)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            note = _note(folder)
+            source = f"{run.info.artifact_uri}/{FLAVOUR}"
+            version = client.create_model_version(model, source, run_id, tags=all_tags, description=note)
+            client.set_terminated(run_id, "FINISHED")
+        except BaseException:
+            client.set_terminated(run_id, "FAILED")
+            raise
+        return self._version(model, version)
+
+    def get(self, model: str, version_or_alias: str) -> ModelVersion:
+        def ask() -> ModelVersion:
+            by_number = version_or_alias.isdecimal()
+            look_up = self._client.get_model_version if by_number else self._client.get_model_version_by_alias
+            return self._version(model, look_up(model, version_or_alias))
+
+        return self._ask(f"looking up {model}/{version_or_alias}", ask)
+
+    def versions(self, model: str) -> list[ModelVersion]:
+        def ask() -> list[ModelVersion]:
+            if not _exists(self._client, model):
+                return []
+            found, token = [], None
+            while True:
+                page = self._client.search_model_versions(f"name = '{model}'", max_results=200, page_token=token)
+                found += [self._version(model, self._client.get_model_version(model, each.version)) for each in page]
+                token = page.token
+                if not token:
+                    return sorted(found, key=lambda each: int(each.version))
+
+        return self._ask(f"listing versions of {model}", ask)
+
+    def set_alias(self, model: str, alias: str, version: str) -> None:
+        self._ask(f"setting alias {alias} of {model}", lambda: self._client.set_registered_model_alias(model, alias, version))
+
+    def delete_alias(self, model: str, alias: str) -> None:
+        self._ask(f"deleting alias {alias} of {model}", lambda: self._client.delete_registered_model_alias(model, alias))
+
+    def set_tags(self, model: str, version: str, tags: Mapping[str, str]) -> None:
+        def ask() -> None:
+            for name, value in tags.items():
+                self._client.set_model_version_tag(model, version, name, value)
+
+        self._ask(f"tagging {model}/{version}", ask)
+
+    def fetch(self, version: ModelVersion, into: Path) -> Path:
+        def ask() -> Path:
+            into.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".fetch-", dir=into.parent) as scratch:
+                output = Path(self._client.download_artifacts(version.run_id, OUTPUT, scratch))
+                shutil.copytree(output, into, dirs_exist_ok=True)
+            return into
+
+        what = f"{version.model}/{version.version}"
+        folder = self._ask(f"fetching {what}", ask)
+        observed = file_digest(folder / MODEL) if (folder / MODEL).is_file() else "nothing"
+        if not version.artifact_digest or observed != version.artifact_digest:
+            raise IntegrityError(
+                f"fetching {what}: {MODEL} has SHA-256 {observed[:12]}, registered {version.artifact_digest[:12] or 'none'}; "
+                "the artifact was changed or damaged, train and register again"
+            )
+        return folder
+
+    @cached_property
+    def _client(self) -> Any:
+        for name, value in SETTINGS.items():
+            os.environ.setdefault(name, value)
+        if self._uri.startswith("sqlite"):
+            self._folder.mkdir(parents=True, exist_ok=True)
+        from mlflow.tracking import MlflowClient
+
+        for name in ("mlflow", "alembic", "mlflow.store.db.utils"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        return MlflowClient(self._uri, self._uri)
+
+    def _experiment(self, model: str) -> str:
+        found = self._client.get_experiment_by_name(model)
+        if found is not None:
+            return str(found.experiment_id)
+        local = self._uri.startswith("sqlite")
+        return str(self._client.create_experiment(model, (self._folder / "artifacts" / model).as_uri() if local else None))
+
+    def _version(self, model: str, found: Any) -> ModelVersion:
+        metrics = self._client.get_run(found.run_id).data.metrics
+        return ModelVersion(
+            model=model,
+            version=str(found.version),
+            run_id=found.run_id,
+            artifact_digest=found.tags.get(DIGEST_TAG, ""),
+            metrics=dict(metrics),
+            tags=dict(found.tags),
+            aliases=tuple(sorted(found.aliases)),
+        )
+
+    def _ask(self, what: str, question: Callable[[], Result]) -> Result:
+        """Run a question to MLflow; its errors become ours, one sentence each."""
+        try:
+            return question()
+        except TidegateError:
+            raise
+        except Exception as error:
+            code = getattr(error, "error_code", "")
+            reason = " ".join(str(error).split())[:200]
+            if code == "RESOURCE_DOES_NOT_EXIST" or ("alias" in reason.lower() and "not found" in reason.lower()):
+                raise NotFound(f"{what}: MLflow has none; see 'tidegate registry' for what there is") from error
+            if code == "INVALID_PARAMETER_VALUE":
+                raise InvalidInput(f"{what}: MLflow refused it ({reason})") from error
+            raise Unavailable(
+                f"{what}: MLflow at {self._uri} did not do it ({reason}); check that it runs and can write"
+            ) from error
+
+
+def _exists(client: Any, model: str) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_registered_model(model)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
+    return True
+
+
+def _save_flavour(folder: Path, into: Path, run_id: str) -> None:
+    """The model as MLflow's ONNX flavour: MLmodel with signature, and the same bytes of the graph."""
+    import mlflow.onnx
+    import onnx
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    model = onnx.load(str(folder / MODEL))
+    specs = [
+        Schema([TensorSpec(_numpy_type(value), _shape(value), value.name) for value in values])
+        for values in (model.graph.input, model.graph.output)
+    ]
+    mlflow.onnx.save_model(
+        model,
+        str(into),
+        mlflow_model=Model(run_id=run_id),
+        signature=ModelSignature(inputs=specs[0], outputs=specs[1]),
+        pip_requirements=["onnx", "onnxruntime"],
+        save_as_external_data=False,
+    )
+
+
+def _numpy_type(value: Any) -> Any:
+    import numpy as np
+    from onnx import helper
+
+    return np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    return tuple(dim.dim_value if dim.HasField("dim_value") else -1 for dim in value.type.tensor_type.shape.dim)
+
+
+def _lineage_tags(folder: Path) -> dict[str, str]:
+    path = folder / LINEAGE
+    if not path.is_file():
+        return {}
+    return {f"lineage.{name}": str(value) for name, value in json.loads(path.read_bytes()).items()}
+
+
+def _note(folder: Path) -> str | None:
+    path = folder / CARD
+    return path.read_text(encoding="utf-8")[:MAX_NOTE] if path.is_file() else None

@@ -1,0 +1,71 @@
+"""The use case behind `tidegate train`: one run of a model's pipeline, compared with the champion, ending in the registry."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tidegate.domain.errors import InvalidInput, NotFound, Unavailable
+from tidegate.ports.pipeline_runs import PipelineRunner, Progress
+from tidegate.ports.registry import ModelRegistry, ModelVersion
+
+CHAMPION = "champion"
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """`project` is the project file, `data` an ingestion's folder, `until` a midnight (UTC): nothing at or after it is seen."""
+
+    model: str
+    project: Path
+    state: Path
+    pipeline: Path
+    data: Path
+    until: datetime
+
+
+@dataclass(frozen=True)
+class Trained:
+    version: ModelVersion
+    run_id: str
+
+
+def train(
+    request: TrainingRequest, runner: PipelineRunner, registry: ModelRegistry, progress: Progress | None = None
+) -> Trained:
+    """Run the pipeline; returns what it registered.
+
+    Raises InvalidInput (data, parameters; names the step), Unavailable (registry, endpoint; or a run that was left to an
+    endpoint and is not over).
+    """
+    until = request.until.astimezone(UTC) if request.until.tzinfo else request.until.replace(tzinfo=UTC)
+    if until != until.replace(hour=0, minute=0, second=0, microsecond=0):
+        raise InvalidInput(f"training {request.model} until {until.isoformat()}: required a midnight in UTC, as 2011-09-01")
+    champion, folder = fetch_champion(registry, request.model, request.state / "pipelines" / "champions")
+    arguments = {
+        "project": str(request.project),
+        "state": str(request.state),
+        "model": request.model,
+        "data": str(request.data),
+        "until": until.isoformat(),
+        "champion": str(folder) if folder else "",
+        "champion_version": champion.version if champion else "",
+    }
+    run = runner.run(request.pipeline, arguments, progress)
+    if not run.finished:
+        raise Unavailable(f"training {request.model}: run {run.run_id} goes on at {run.url} and registers its version itself")
+    version = registry.get(request.model, str(run.outputs["version"]))
+    return Trained(version, run.run_id)
+
+
+def fetch_champion(registry: ModelRegistry, model: str, folder: Path) -> tuple[ModelVersion | None, Path | None]:
+    """The champion's version and its training output below `folder`, verified; (None, None) when there is none."""
+    try:
+        champion = registry.get(model, CHAMPION)
+    except NotFound:
+        return None, None
+    place = folder / f"{model}-{champion.version}"
+    shutil.rmtree(place, ignore_errors=True)
+    return champion, registry.fetch(champion, place)
