@@ -47,6 +47,7 @@ def up(session: Session, dry_run: bool) -> None:
 @command()
 def down(session: Session, dry_run: bool) -> None:
     """Stop every process, requests in flight finished first. All data stay, and what was live comes back with the next up."""
+    session.check_files = False  # a definition that is gone must not keep anyone from stopping
     if dry_run:
         session.emit({"running": session.platform.is_up()}, "would stop" if session.platform.is_up() else "nothing runs")
         return

@@ -41,13 +41,14 @@ class Session:
     def __init__(self, project_path: Path | None) -> None:
         self.project_path = project_path
         self.json = False
+        self.check_files = True
         self._stdout: IO[str] = sys.stdout
 
     @cached_property
     def project(self) -> Project:
         from tidegate.adapters.project_file import load_project
 
-        return load_project(self.project_path)
+        return load_project(self.project_path, check_files=self.check_files)
 
     @cached_property
     def platform(self) -> Platform:
