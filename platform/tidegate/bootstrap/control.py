@@ -136,7 +136,18 @@ class Platform(Wiring):
         """
         from tidegate.bootstrap.training import train
 
-        return train(self, model, until, sources)
+        data = None
+        if sources:
+            from tidegate.domain.digests import files_digest
+            from tidegate.features.ingest import ingest, load_definition
+
+            definition = load_definition(self.project.model(model).ingest)
+            missing = [path for path in sources if not path.is_file()]
+            if missing:
+                raise InvalidInput(f"training {model}: there is no file {missing[0]}; name existing raw files")
+            data = self.project.state / "exports" / files_digest(sources)[:12] / model
+            ingest(definition, sources, data, self.progress)
+        return train(self, model, until, data)
 
     def training_output(self, model: str, version: str = LATEST) -> TrainingOutput:
         """The training output of a version, fetched from the registry and verified; kept in the state folder."""
