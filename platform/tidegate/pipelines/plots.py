@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +17,24 @@ COLOURS = {MODEL_FORECAST: "#0b6e99", "seasonal_naive": "#b8b8b8", "mean_28": "#
 
 def draw(table: pl.DataFrame, importance: Mapping[str, float], folder: Path) -> list[Path]:
     """Write the plots of an evaluation table as PNG; returns their paths."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure  # not pyplot: it keeps a global of the figures
 
     folder.mkdir(parents=True, exist_ok=True)
     eligible = table.filter(pl.col(ELIGIBLE))
+    plots: dict[str, Callable[[Any], None]] = {
+        "forecasts": lambda axes: _forecasts(axes, eligible),
+        "wape_by_origin": lambda axes: _wape_by_origin(axes, eligible),
+        "calibration": lambda axes: _calibration(axes, eligible),
+        "importance": lambda axes: _importance(axes, importance),
+    }
     paths = []
-    for name, plot in (
-        ("forecasts", lambda axes: _forecasts(axes, eligible)),
-        ("wape_by_origin", lambda axes: _wape_by_origin(axes, eligible)),
-        ("calibration", lambda axes: _calibration(axes, eligible)),
-        ("importance", lambda axes: _importance(axes, importance)),
-    ):
-        figure, axes = pyplot.subplots(figsize=(8, 4), dpi=90, layout="constrained")
-        try:
-            plot(axes)
-            axes.spines[["top", "right"]].set_visible(False)
-            path = folder / f"{name}.png"
-            figure.savefig(path, metadata={"Software": None})
-            paths.append(path)
-        finally:
-            pyplot.close(figure)  # type: ignore[no-untyped-call]
+    for name, plot in plots.items():
+        figure = Figure(figsize=(8, 4), dpi=90, layout="constrained")
+        axes = figure.subplots()
+        plot(axes)
+        axes.spines[["top", "right"]].set_visible(False)
+        paths.append(folder / f"{name}.png")
+        figure.savefig(paths[-1], metadata={"Software": None})
     return paths
 
 
