@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -173,10 +173,12 @@ def stop_supervisor(project: Project, timeout: float = 60.0) -> bool:
     pid = supervisor_pid(state)
     if pid is None:
         return _stop_orphans(project, state)
-    os.kill(pid, signal.SIGTERM)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if supervisor_pid(state) is None and not _runs(pid):
+            _stop_orphans(project, state)  # of a supervisor that was being killed and held its lock for a moment more
             return True
         time.sleep(0.05)
     raise Unavailable(
