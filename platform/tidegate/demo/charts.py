@@ -96,8 +96,9 @@ def drift(weeks: Sequence[str], features: Sequence[str], ratios: np.ndarray) -> 
     ax.set_xticks(range(len(weeks)), [w[5:] for w in weeks], fontsize=7)
     for row in range(len(features)):
         for column in range(len(weeks)):
-            if ratios[row, column] >= 1:
-                ax.text(column, row, f"{ratios[row, column]:.1f}", ha="center", va="center", fontsize=6, color="white")
+            if (ratio := ratios[row, column]) >= 1:
+                color = "white" if ratio > 2 else INK
+                ax.text(column, row, f"{ratio:.1f}", ha="center", va="center", fontsize=6, color=color)
     bar = figure.colorbar(image, ax=ax, shrink=0.8)
     bar.set_label("distance / threshold", fontsize=7)
     bar.ax.tick_params(labelsize=7)
@@ -120,6 +121,8 @@ def errors(names: Sequence[str], wape: Sequence[float], pinball: Sequence[float]
 
 def latency(samples: Mapping[str, np.ndarray]) -> str:
     """Cumulative distribution of the client's latency by slot, milliseconds on a log scale."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
     figure, axes = _axes(11, 2.4)
     ax = axes[0, 0]
     for slot, color in (("blue", BLUE), ("green", GREEN)):
@@ -127,6 +130,9 @@ def latency(samples: Mapping[str, np.ndarray]) -> str:
         if len(ms):
             ax.plot(ms, np.linspace(0, 1, len(ms)), color=color, label=f"{slot} (n = {len(ms):,})", linewidth=1.4)
     ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel("milliseconds, as the client saw them", fontsize=8)
     ax.set_ylabel("share of answers", fontsize=8)
     ax.legend(fontsize=7, frameon=False)

@@ -96,12 +96,14 @@ def _promotions(platform: Platform) -> list[dict[str, Any]]:
 
 def _rollout(record: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:
     ended = record["ended_at"] or record["history"][-1]["at"]
+    frozen = any(event["event"] == "frozen" for event in record["history"])
     return {
         "id": record["id"],
         "release": record["release"],
         "label": labels.get(record["release"], ""),
         "slot": record["slot"],
         "status": record["status"],
+        "statuses": list(dict.fromkeys([*(["FROZEN"] if frozen else []), record["status"]])),
         "reason": record["reason"],
         "created_at": record["created_at"],
         "seconds": round(ended - record["created_at"], 3),

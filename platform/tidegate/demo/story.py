@@ -27,8 +27,9 @@ from tidegate.domain.project import Project
 from tidegate.domain.release import ReleaseManifest
 
 MODEL = "demand"
-JUNE = datetime(2011, 6, 1, tzinfo=UTC)  # v1 is trained and served
-SEPTEMBER = datetime(2011, 9, 1, tzinfo=UTC)  # v2
+# Mondays: forecasts are asked for as a planner's week begins
+JUNE = datetime(2011, 6, 6, tzinfo=UTC)  # v1 is trained and served
+SEPTEMBER = datetime(2011, 9, 5, tzinfo=UTC)  # v2
 CHRISTMAS = datetime(2011, 11, 14, tzinfo=UTC)  # the weeks in which the demand leaves what v2 knows
 RATE = 50.0  # requests a second
 
@@ -61,9 +62,9 @@ class Story:
         for title, chapter in (
             ("Two years of invoice lines come in", self.ingest),
             ("One definition of features, for training and for serving", self.features),
-            ("A first model, through the offline gates", self.first_model),
+            ("A first model passes the offline gates", self.first_model),
             ("Its release goes live as blue", self.first_release),
-            ("A better model is rolled out under load", self.second_release),
+            ("A newer model is rolled out under load", self.second_release),
             ("Prices in pence instead of pounds", self.pence),
             ("A fault that only live traffic shows", self.live_fault),
             ("Christmas: the data drift", self.christmas),

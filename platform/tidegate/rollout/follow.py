@@ -35,10 +35,16 @@ def follow(
     say: Callable[[Mapping[str, Any]], None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> Rollout:
-    """Say every event until the rollout settles; returns its record. Ctrl-C stops the watching alone."""
+    """Say every event until the rollout settles; returns its record. Ctrl-C stops the watching alone.
+
+    A verdict and what it led to carry the same words; they are said once.
+    """
+    said = ""
     try:
         for event in events(store, model, id, sleep):
-            say(event)
+            if event["message"] != said:
+                say(event)
+            said = event["message"]
     except KeyboardInterrupt:
         message = f"rollout {id} goes on without this command; the same command again follows it"
         say({"at": time.time(), "stage": "", "event": "left", "message": message})
