@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,16 +76,29 @@ def watched(vector: Sequence[str], rules: DriftRules) -> list[str]:
 
 
 def latest_vectors(records: Sequence[InferenceRecord], window: int) -> np.ndarray:
-    """float32 [at most `window`, F]: the latest vectors of `records` (oldest first); [0, 0] when there are none."""
+    """float32 [at most `window`, F]: the latest vectors of `records` (oldest first); [0, 0] when there are none.
+
+    One vector an entity of a request: its others differ in the request's inputs alone (each horizon of a forecast, say), and
+    a window that counted them all would be a smaller sample than it claims to be.
+    """
     parts: list[np.ndarray] = []
     count = 0
     for record in reversed(records):
         if count >= window:
             break
         if record.features.ndim == 2 and len(record.features):
-            parts.append(record.features)
-            count += len(record.features)
+            parts.append(_one_an_entity(record))
+            count += len(parts[-1])
     return np.concatenate(parts[::-1])[-window:] if parts else np.empty((0, 0), dtype=np.float32)
+
+
+def _one_an_entity(record: InferenceRecord) -> np.ndarray:
+    """One row of each entity, chosen by the request's id, so that no horizon is preferred; all rows where none is named."""
+    if len(record.entities) != len(record.features):
+        return record.features
+    order = np.random.default_rng(zlib.crc32(record.id.encode())).permutation(len(record.entities))
+    chosen = {record.entities[row]: row for row in order}
+    return record.features[sorted(chosen.values())]
 
 
 def check_drift(
