@@ -6,8 +6,9 @@ Both are exact: outputs must have equal bytes, features equal values (a missing 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,6 +45,9 @@ class ReplayResult:
     @property
     def identical(self) -> bool:
         return self.outputs_identical and self.vectors_identical is not False
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "identical": self.identical}
 
     def describe(self) -> str:
         """One line for people."""

@@ -31,6 +31,7 @@ AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 logger = logging.getLogger("tidegate.serving")
 
 PICKLE = "application/vnd.bentoml+pickle"
+BENTOML_PATHS = {"/openapi.json": "/docs.json"}  # where people look for the document, and where BentoML has it
 BODY_LIMIT = 1024 * 1024
 DISCARD_LIMIT = 16 * BODY_LIMIT  # of a body too large, so much is read before the connection is given up
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -181,6 +182,7 @@ class ServingApp:
 
     async def _pass_on(self, scope: Scope, headers: dict[str, str], receive: Receive, send: Send, request_id: str) -> int:
         """To BentoML, with our limit on the body, our headers, and `{"error": ...}` for its plain-text errors."""
+        scope = {**scope, "path": BENTOML_PATHS.get(scope["path"], scope["path"])}
         try:
             body = await self._read(headers, receive)
             if body and scope["method"] == "POST" and media_type(headers) in ("", JSON):

@@ -1,0 +1,137 @@
+"""A copy of the project on free ports, its demo told once, and what tests ask of the result."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+TIDEGATE = Path(sys.executable).with_name("tidegate")
+PARTS = ("features", "pipelines", "serving", "monitoring")
+
+
+def free_ports() -> dict[str, int]:
+    """Two ports, and a run of sixteen: found by binding, released for whom they are for."""
+    for first in range(20_000, 30_000, 64):
+        try:
+            held = [socket.create_server(("127.0.0.1", first + i)) for i in range(18)]
+        except OSError:
+            continue
+        for each in held:
+            each.close()
+        return {"gatewayPort": first, "adminPort": first + 1, "slotPorts": first + 2}
+    raise AssertionError("no run of eighteen free ports")
+
+
+def copy_project(folder: Path) -> dict[str, int]:
+    """The project's definitions in `folder`, its ports replaced by free ones; returns them."""
+    for name in PARTS:
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    text, ports = (ROOT / "tidegate.yaml").read_text(), free_ports()
+    for name, port in ports.items():
+        text = re.sub(rf"{name}: \d+", f"{name}: {port}", text)
+    (folder / "tidegate.yaml").write_text(text)
+    return ports
+
+
+@dataclass
+class Told:
+    """The project in `root`, the demo's folder, and its facts."""
+
+    root: Path
+    gateway: str
+    output: str
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "build/demo"
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
+        return {**kept, "TIDEGATE_STATE": str(self.state), "PYTHONPATH": str(ROOT / "platform"), "NO_COLOR": "1"}
+
+    def facts(self) -> dict[str, Any]:
+        return json.loads((self.folder / "demo.json").read_bytes())
+
+    def lines(self, path: Path) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+    def popen(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [TIDEGATE, *arguments],
+            cwd=self.root,
+            env=self.environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    def run(self, *arguments: str, code: int = 0) -> Any:
+        """The JSON that `tidegate ARGUMENTS --json` prints; its exit code must be `code`."""
+        command = [TIDEGATE, *arguments, "--json"]
+        done = subprocess.run(
+            command, cwd=self.root, env=self.environment, text=True, capture_output=True, timeout=180, check=False
+        )
+        assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+        assert "Traceback" not in done.stderr, done.stderr
+        return json.loads(done.stdout) if done.stdout else done.stderr
+
+    def processes(self) -> list[psutil.Process]:
+        """All running processes that belong to this state folder."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                mine = str(self.state) in " ".join(process.cmdline()) + process.environ().get("TIDEGATE_PROCESS", "")
+                if mine and process.status() != psutil.STATUS_ZOMBIE and process.pid != os.getpid():
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def pids_of(self, word: str) -> list[int]:
+        """Processes whose command line has `word` (`control`, `supervise`, `envoy`, `bootstrap.serving`)."""
+        found = []
+        for process in self.processes():
+            try:
+                if word in " ".join(process.cmdline()):
+                    found.append(process.pid)
+            except psutil.Error:
+                continue
+        return found
+
+
+def eventually(condition: Any, seconds: float = 60.0) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "what was awaited did not come about"
+        time.sleep(0.05)
+    return found
+
+
+def tell(root: Path) -> Told:
+    """Run `tidegate demo` on a copy of the project."""
+    ports = copy_project(root)
+    told = Told(root, f"http://127.0.0.1:{ports['gatewayPort']}", "")
+    environment = {name: value for name, value in told.environment.items() if name != "TIDEGATE_STATE"}
+    done = subprocess.run(
+        [TIDEGATE, "demo"], cwd=root, env=environment, text=True, capture_output=True, timeout=900, check=False
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
+    told.output = done.stderr
+    return told
