@@ -30,6 +30,7 @@ from tidegate.ports.pipeline_runs import PipelineRun, Progress
 DIGEST = "pipeline_digest"  # the argument that gets the SHA-256 of the compiled pipeline, where a pipeline has it
 LAST_LINES = 12
 _EXECUTING = re.compile(r"Executing task .*?'([\w-]+)'")
+_FAILED = re.compile(r"finished with status .*FAIL")  # what follows is kfp's own traceback
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # Two busy cores: threads that spin while they wait for each other cost ten times what they compute.
 STEP_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore"}
@@ -79,6 +80,7 @@ class _Watch:
         self._step = "start"
         self._error: TidegateError | None = None
         self._last: deque[str] = deque(maxlen=LAST_LINES)
+        self._failed = False
 
     def see(self, line: str) -> None:
         text = _COLOUR.sub("", line).strip()
@@ -92,13 +94,15 @@ class _Watch:
                 self._progress(f"{self._step}: {said}")
         elif (error := error_in(text, self._step)) is not None:
             self._error = self._error or error
-        elif not text.startswith("----"):
+        elif _FAILED.search(text):
+            self._failed = True
+        elif not self._failed and not text.startswith("----"):
             self._last.append(text)
 
     def failure(self, log: Path) -> TidegateError:
         if self._error is not None:
             return self._error
-        words = " | ".join(list(self._last)[-5:]) or "it said nothing"
+        words = " | ".join(list(self._last)[-3:]) or "it said nothing"
         return InvalidInput(f"pipeline {self._pipeline.name}: step '{self._step}' failed: {words}; the whole log is {log}")
 
 

@@ -1,0 +1,190 @@
+"""Runners of pipelines: kfp's local one with real steps, and an endpoint's API as kfp's client speaks it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tidegate.adapters.kfp_runner import KfpEndpointRunner, LocalKfpRunner, compile_pipeline, main
+from tidegate.domain.errors import InvalidInput, Unavailable
+
+PIPELINES = Path(__file__).resolve().parents[2] / "pipelines"
+TWO_STEPS = """
+from kfp import dsl
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def first(word: str, into: dsl.Output[dsl.Artifact]):
+    from tidegate.pipelines.messages import say
+
+    say("writing " + word)
+    with open(into.path, "w") as file:
+        file.write(word)
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def second(found: dsl.Input[dsl.Artifact]) -> str:
+    import os
+
+    from tidegate.domain.errors import Conflict
+    from tidegate.pipelines.messages import told
+
+    text = open(found.path).read()
+
+    def body():
+        if text == "expected":
+            raise Conflict("the word is 'expected', required another")
+        if text == "defect":
+            raise ZeroDivisionError("a defect of this step")
+        if text == "killed":
+            os.kill(os.getpid(), 9)
+        return text.upper()
+
+    return told(body)
+
+
+@dsl.pipeline(name="two-steps")
+def two_steps(word: str) -> str:
+    return second(found=first(word=word).outputs["into"]).output
+"""
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> Path:
+    path = tmp_path / "two_steps.py"
+    path.write_text(TWO_STEPS)
+    return path
+
+
+def test_a_run_s_steps_pass_folders_and_say_what_they_do(pipeline: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    run = LocalKfpRunner(tmp_path / "runs").run(pipeline, {"word": "tide"}, said.append)
+    assert (run.finished, dict(run.outputs)) == (True, {"version": "TIDE"})
+    assert said == ["first: writing tide"]
+    assert run.folder is not None
+    assert "second" in (run.folder / "log.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("word", "kind", "said"),
+    [
+        ("expected", Exception, "step 'second' failed: the word is 'expected', required another"),
+        ("defect", InvalidInput, r"step 'second' failed: .*a defect of this step.*the whole log is .*log\.txt"),
+        ("killed", InvalidInput, r"step 'second' failed"),
+    ],
+)
+def test_a_step_that_fails_is_named_in_one_sentence(
+    pipeline: Path, tmp_path: Path, word: str, kind: type[Exception], said: str
+) -> None:
+    with pytest.raises(kind, match=said) as caught:
+        LocalKfpRunner(tmp_path / "runs").run(pipeline, {"word": word})
+    assert "\n" not in str(caught.value)
+    if word == "expected":
+        assert type(caught.value).__name__ == "Conflict"
+
+
+def test_what_is_no_pipeline_is_refused(pipeline: Path, tmp_path: Path) -> None:
+    runner = LocalKfpRunner(tmp_path / "runs")
+    with pytest.raises(InvalidInput, match="has no argument wrod; it has word"):
+        runner.run(pipeline, {"wrod": "x"})
+    for text, named in (("x = 1", "defines 0 pipelines"), ("import nothing_of_this_name", "cannot be loaded")):
+        pipeline.write_text(text)
+        with pytest.raises(InvalidInput, match=named):
+            runner.run(pipeline, {})
+    with pytest.raises(InvalidInput, match="there is no such Python file"):
+        runner.run(tmp_path / "absent.py", {})
+
+
+def test_the_compiled_pipeline_beside_the_definition_is_up_to_date(tmp_path: Path) -> None:
+    into = tmp_path / "demand_pipeline.yaml"
+    compile_pipeline(PIPELINES / "demand_pipeline.py", into)
+    assert into.read_bytes() == (PIPELINES / "demand_pipeline.yaml").read_bytes(), (
+        "run: python -m tidegate.adapters.kfp_runner compile pipelines/demand_pipeline.py"
+    )
+    spec = next(yaml.safe_load_all(into.read_text()))
+    assert set(spec["root"]["dag"]["tasks"]) == {"extract", "validate", "train", "evaluate", "register"}
+    assert spec["root"]["dag"]["tasks"]["train"]["dependentTasks"]
+    assert main(["compile", str(tmp_path / "absent.py")]) == 2
+
+
+class Api(BaseHTTPRequestHandler):
+    """As much of Kubeflow Pipelines' v2beta1 API as a submission needs; every request is kept."""
+
+    seen: list[tuple[str, str, dict]]
+
+    def _answer(self, value: dict, status: int = 200) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        self.seen.append(("GET", self.path, {}))
+        if "/experiments" in self.path:
+            self._answer({"experiments": [{"experiment_id": "e1", "display_name": "tidegate", "namespace": ""}]})
+        else:
+            self._answer({"multi_user": False})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])) or b"{}")
+        self.seen.append(("POST", self.path, body))
+        if self.path.endswith("/runs"):
+            self._answer({**body, "run_id": "r-17"})
+        else:
+            self._answer({**body, "experiment_id": "e1"})
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list]]:
+    monkeypatch.setenv("HOME", str(tmp_path))  # kfp's client keeps a file there
+    Api.seen = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Api)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", Api.seen
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_an_endpoint_gets_the_compiled_pipeline_and_its_arguments(endpoint: tuple[str, list]) -> None:
+    url, seen = endpoint
+    said: list[str] = []
+    arguments = {"project": "/p/tidegate.yaml", "model": "demand", "data": "/d", "until": "2011-06-06T00:00:00+00:00"}
+    run = KfpEndpointRunner(url).run(PIPELINES / "demand_pipeline.py", arguments, said.append)
+    assert (run.run_id, run.finished) == ("r-17", False)
+    assert run.url is not None
+    assert run.url.startswith(url)
+    assert len(said) == 1
+    sent = [body for method, path, body in seen if (method, path) == ("POST", "/apis/v2beta1/runs")]
+    assert len(sent) == 1, "submitted once, whatever happens: a run is not repeated"
+    spec = sent[0]["pipeline_spec"]
+    assert (spec.get("pipeline_spec") or spec)["pipelineInfo"]["name"] == "demand"
+    given = sent[0]["runtime_config"]["parameters"]
+    assert {name: given[name] for name in arguments} == arguments
+    assert len(given["pipeline_digest"]) == 64
+
+
+def test_an_endpoint_that_does_not_answer_and_a_pipeline_that_is_not_compiled(tmp_path: Path, pipeline: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        runner = KfpEndpointRunner(f"http://127.0.0.1:{closed.getsockname()[1]}")
+        with pytest.raises(Unavailable, match="check TIDEGATE_KFP_ENDPOINT") as caught:
+            runner.run(PIPELINES / "demand_pipeline.py", {})
+        assert "\n" not in str(caught.value)
+    with pytest.raises(InvalidInput, match=r"there is no two_steps\.yaml beside it"):
+        KfpEndpointRunner("http://127.0.0.1:9").run(pipeline, {})
+    assert "TIDEGATE_KFP_ENDPOINT" not in os.environ
