@@ -154,6 +154,9 @@ def test_forecast_errors_are_those_of_the_evaluations(told: Told) -> None:
     christmas = pl.read_parquet(told.folder / "christmas.parquet")
     assert facts["before_retraining"] == pytest.approx(scored(christmas, "before"))
     assert facts["after_retraining"] == pytest.approx(scored(christmas, "after"))
+    change = facts["retraining"]
+    assert change["ratio"] == pytest.approx(facts["after_retraining"]["wape"] / facts["before_retraining"]["wape"])
+    assert change["low"] < change["ratio"] < change["high"]
     table = next((told.state / "outputs/demand").glob("2-*/evaluation.parquet"))
     rows = pl.read_parquet(table).filter(pl.col("eligible"))
     for fact, name in (("v1", "champion"), ("v2", "model"), *((n, n) for n in ("seasonal_naive", "mean_28", "croston_sba"))):

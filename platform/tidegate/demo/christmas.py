@@ -33,6 +33,15 @@ class Comparison:
         forecast = self.rows.select(f"{name}_q10", f"{name}_q50", f"{name}_q90").to_numpy()
         return {"wape": wape(actual, forecast[:, 1]), "pinball": mean_pinball(actual, forecast, QUANTILES), "n": len(actual)}
 
+    def change(self, draws: int = 2000, seed: int = 0) -> dict[str, float]:
+        """WAPE after over WAPE before: `ratio`, and `low` and `high`, between which 95 % of a bootstrap over SKUs lies."""
+        missed = [(pl.col("actual") - pl.col(f"{name}_q50")).abs().sum().alias(name) for name in ("before", "after")]
+        by_sku = self.rows.group_by("sku").agg(missed).sort("sku")
+        before, after = (by_sku[name].to_numpy() for name in ("before", "after"))
+        drawn = np.random.default_rng(seed).integers(0, len(before), (draws, len(before)))
+        low, high = np.quantile(after[drawn].sum(axis=1) / before[drawn].sum(axis=1), [0.025, 0.975])
+        return {"ratio": float(after.sum() / before.sum()), "low": float(low), "high": float(high)}
+
 
 def compare(
     platform: Platform, model: str, before: str, after: str, origins: Sequence[datetime], end: datetime, min_days: int = 100

@@ -127,6 +127,7 @@ def _forecast(platform: Platform, cast: Cast, comparison: Comparison) -> dict[st
         "v2": errors("model"),
         "before_retraining": comparison.errors("before"),
         "after_retraining": comparison.errors("after"),
+        "retraining": comparison.change(),
     }
 
 

@@ -134,7 +134,12 @@ class Story:
         self.narrator.doing("both models on the same weeks")
         comparison = compare(self.platform, MODEL, self.cast.v2.id, self.cast.retrained.id, origins, end)
         before, after = (comparison.errors(name)["wape"] for name in ("before", "after"))
-        outcome.append(f"On the weeks from {origins[0]:%d %B} on, WAPE before retraining {before:.3f}, after {after:.3f}.")
+        change = comparison.change()
+        told = "less" if change["high"] < 1 else "more" if change["low"] > 1 else "no difference these weeks can tell"
+        outcome.append(
+            f"On the weeks from {origins[0]:%d %B} on, WAPE before retraining {before:.3f}, after {after:.3f}: {told} "
+            f"(ratio {change['ratio']:.3f}, 95 % of draws of SKUs from {change['low']:.3f} to {change['high']:.3f})."
+        )
         self.comparison = comparison
 
     def _ask_at(self, moment: datetime) -> None:

@@ -3,9 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 
 from tidegate.demo import facts
+from tidegate.demo.christmas import Comparison
 from tidegate.demo.load import classify
 
 
@@ -70,3 +73,19 @@ def test_series_add_up_to_the_requests() -> None:
 )
 def test_an_answer_without_a_release_is_lost(status: int, release: str | None, body: str | None, expected: tuple) -> None:
     assert classify(status, release, body) == expected
+
+
+def test_a_change_is_told_only_where_the_skus_agree() -> None:
+    rng = np.random.default_rng(1)
+    actual = rng.gamma(2, 5, 3000)
+    rows = pl.DataFrame({"sku": [f"S{i % 60}" for i in range(3000)], "actual": actual})
+    noise = rng.normal(size=(2, 3000))
+
+    def change(scale: float) -> dict[str, float]:
+        both = rows.with_columns(before_q50=actual + noise[0], after_q50=actual + scale * noise[1])
+        return Comparison(both).change()
+
+    same, better = change(1.0), change(0.8)
+    assert same["low"] < 1 < same["high"]
+    assert better["high"] < 1
+    assert better["ratio"] == pytest.approx(0.8, abs=0.05)
