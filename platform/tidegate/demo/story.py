@@ -89,7 +89,6 @@ class Story:
         self.cast.v1 = self._release(JUNE, outcome)
 
     def first_release(self, outcome: list[str]) -> None:
-        self.platform.up()
         self._rollout(self.cast.v1, "v1, the first", "DONE", outcome)
         self._ask_at(JUNE)
         self.traffic.start()
@@ -183,6 +182,7 @@ def tell(project: Project, folder: Path, narrator: Narrator | None = None, keep:
     story = _fresh(project, folder, narrator)
     begun = time.monotonic()
     try:
+        story.platform.up()  # first, so that a taken port is said now and not when the first release is ready
         story.run()
         with narrator.chapter("The report, counted from the logs") as outcome:
             story.traffic.stop()
