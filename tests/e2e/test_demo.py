@@ -236,7 +236,7 @@ def test_the_endpoint_answers_bad_requests_with_one_sentence(told: Told) -> None
         (b'{"skus": ["85123A"], "horizon": 3}', "application/json", 200),
         (b'{"skus": ["NOSUCH"], "horizon": 3}', "application/json", 404),
         (b'{"skus": ["85123A"], "horizon": 99}', "application/json", 422),
-        (b'{"skus": ["85123A"], "horizon": NaN}', "application/json", 400),
+        (b'{"skus": ["85123A"], "horizon": NaN}', "application/json", 422),
         (b'{"skus": [', "application/json", 400),
         (b'{"skus": ["85123A"], "horizon": 3}', "text/plain", 415),
         (b"[" * 100_000, "application/json", 400),

@@ -44,6 +44,20 @@ def test_what_a_client_sends_is_what_the_model_gets(array: np.ndarray, binary: b
     assert np.array_equal(decoded["x"], array)
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([0, 2**63], [0, 2**63]), ([1, 2**64 - 1], [1, 2**64 - 1]), ([1, -1], None), ([0, 2**64], None), ([2**63, 0.5], None)],
+)
+def test_large_unsigned_integers_stay_exact(values: list[Any], expected: list[int] | None) -> None:
+    tensor = {"name": "x", "shape": [2], "datatype": "UINT64", "data": values}
+    body = json.dumps({"inputs": [tensor]}).encode()
+    if expected is None:
+        with pytest.raises(MalformedRequest, match="input 'x'"):
+            decode_request(body, None)
+    else:
+        assert decode_request(body, None)[1]["x"].tolist() == expected
+
+
 @given(tensors, st.booleans())
 def test_what_the_model_gives_is_what_a_client_reads(array: np.ndarray, binary: bool) -> None:
     request = InferRequest([], id="7", outputs=[OutputRequest("y", {"binary_data": binary})])

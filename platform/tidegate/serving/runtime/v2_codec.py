@@ -133,6 +133,16 @@ def _decode_tensor(tensor: InputTensor, binary: memoryview) -> tuple[np.ndarray,
     return array, binary[required:]
 
 
+def _array(values: list[Any], dtype: np.dtype) -> np.ndarray:
+    """NumPy's own type for the values; beside integers of 2^63 and more, small ones would make all of them floats."""
+    array = np.asarray(values)
+    if dtype == np.uint64 and array.dtype.kind == "f":
+        exact = np.asarray(values, dtype=object)
+        if all(type(value) is int and 0 <= value < 2**64 for value in exact.flat):
+            return exact.astype(np.uint64)
+    return array
+
+
 def _from_json(tensor: InputTensor, dtype: np.dtype, count: int) -> np.ndarray:
     if not bytes(tensor.data):
         raise MalformedRequest(f"input '{tensor.name}' has neither data nor binary_data_size")
@@ -140,7 +150,7 @@ def _from_json(tensor: InputTensor, dtype: np.dtype, count: int) -> np.ndarray:
         raise MalformedRequest(f"input '{tensor.name}': FP16 has no JSON representation, send it as a binary tensor")
     try:
         values = msgspec.json.decode(tensor.data)
-        array = np.asarray(values) if isinstance(values, list) and values else np.empty(0, dtype=dtype)
+        array = _array(values, dtype) if isinstance(values, list) and values else np.empty(0, dtype=dtype)
     except (ValueError, RecursionError, OverflowError) as error:  # msgspec's errors are ValueErrors, as is a ragged list
         raise MalformedRequest(f"input '{tensor.name}': data is not a tensor of numbers ({error})") from error
     kinds = "b" if dtype.kind == "b" else "iuf" if dtype.kind == "f" else "iu"
