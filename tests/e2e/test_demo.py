@@ -221,6 +221,7 @@ def test_up_brings_back_what_was_live_and_predictions_replay_to_the_bit(told: To
     running = told.run("up")
     assert running["live"] == {"demand": release_of("retrained on the weeks before Christmas", told)}
     assert told.run("up") == running
+    assert {slot["ready"] for slot in told.run("status", "demand")[0]["slots"] if slot["release"]} == {2}
     sent = [r for r in told.lines(told.folder / "requests.jsonl") if r["status"] == 200]
     chosen = {r["release"]: r["id"] for r in sent}  # the last of each release
     for release, request in chosen.items():

@@ -356,15 +356,15 @@ class Platform(Wiring):
 
     # --- processes --------------------------------------------------------------------------------------------------
 
-    def up(self) -> Running:
-        """Start supervisor and gateway unless they run; waits until the gateway answers. Raises Unavailable."""
-        from tidegate.bootstrap.local import ensure_supervisor
+    def up(self, wait: bool = False) -> Running:
+        """Start supervisor and gateway unless they run; with `wait`, until what is live is ready too. Raises Unavailable."""
+        from tidegate.bootstrap.local import await_live, ensure_supervisor
 
         pid = ensure_supervisor(self.project)
-        live = {}
-        for model in self.project.models:
-            digest = self.target.desired(model).active_release
-            live[model] = f"{model}@{digest[:12]}" if digest else None
+        active = {model: self.target.desired(model).active_release for model in self.project.models}
+        live = {model: f"{model}@{digest[:12]}" if digest else None for model, digest in active.items()}
+        if wait:
+            await_live(self.target, [model for model, digest in active.items() if digest])
         return Running(pid, self.target.gateway_url, live)
 
     def is_up(self) -> bool:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from tidegate.bootstrap.rollouts import FINISH, GATES, resolve, run_controller, wanted_controllers
 from tidegate.domain.errors import Conflict, TidegateError, Unavailable
@@ -29,6 +29,9 @@ from tidegate.domain.local import LocalConfig
 from tidegate.domain.project import Project
 from tidegate.rollout.replicas import Replica, SlotCommand
 from tidegate.rollout.state_folder import StateFolder, read_observed
+
+if TYPE_CHECKING:
+    from tidegate.adapters.local_target import LocalTarget
 
 INTERVAL = 0.1  # seconds between looks of the supervisor
 SLOT_COMMAND = "tidegate.bootstrap.local:serving_command"
@@ -162,6 +165,23 @@ def _spawn_supervisor(
 def _last_words(state: StateFolder) -> str:
     lines = [line for line in state.supervisor_log.read_text(errors="replace").splitlines() if line.strip()]
     return lines[-1] if lines else f"the supervisor of {state.root} ended without a word; see {state.supervisor_log}"
+
+
+def await_live(target: LocalTarget, models: Sequence[str], timeout: float = 90.0) -> None:
+    """Wait until every replica of what is live of `models` is ready; raises Unavailable naming the model that is not."""
+    deadline = time.monotonic() + timeout
+    for model in models:
+        while True:
+            active = target.desired(model).active
+            found = target.slots(model)[active] if active else None
+            if found is None or 0 < found.wanted == found.ready:
+                break
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"starting what is live of {model}: {found.ready} of {found.wanted} replicas in {found.slot} are ready "
+                    f"after {timeout:g} s; 'tidegate status {model}' shows more, the processes' logs are in {target.state.logs}"
+                )
+            time.sleep(INTERVAL)
 
 
 def stop_supervisor(project: Project, timeout: float = 60.0) -> bool:

@@ -35,7 +35,7 @@ def up(session: Session, dry_run: bool) -> None:
         plan = {"gatewayPort": local.gateway_port, "adminPort": local.admin_port, "state": str(session.project.state)}
         session.emit(plan, f"would start the supervisor and the gateway on port {local.gateway_port}, state in {plan['state']}")
         return
-    running = session.platform.up()
+    running = session.platform.up(wait=True)
     lines = [f"running (supervisor pid {running.supervisor}); clients call {running.gateway_url}"]
     lines += [f"  {model}: live is {release or 'nothing yet'}" for model, release in running.live.items()]
     lines += ["look: tidegate status    stop: tidegate down"]
