@@ -1,0 +1,91 @@
+"""Tests on a real Kubernetes. They run only when asked for: `make test-cluster`, or pytest with `-m cluster`.
+
+- KUBECONFIG set: that cluster is used (it needs Argo Rollouts, KEDA and the Prometheus operator's custom resources, and
+  CLUSTER_TEST_IMAGE has to name the responder's image by digest, in a registry that it can pull from).
+- CLUSTER=NAME: our own cluster of that name, left running afterwards: quick to run again.
+- neither: a cluster of our own that is taken down afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from infra.one_node import images, lifecycle  # noqa: E402 (after the path)
+from infra.one_node.addons import NAMES  # noqa: E402
+from infra.one_node.errors import Unavailable  # noqa: E402
+from infra.one_node.layout import cluster  # noqa: E402
+from tests.cluster.access import Kubernetes, build_responder, own_environment, tools_environment  # noqa: E402
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "cluster: needs a real Kubernetes; run by `make test-cluster`")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect this folder's tests unless the marker expression asks for them by name."""
+    here = Path(__file__).parent
+    asked = "cluster" in (config.option.markexpr or "")
+    mine = [item for item in items if here in item.path.parents]
+    for item in mine:
+        item.add_marker(pytest.mark.cluster)
+    if mine and not asked:
+        config.hook.pytest_deselected(items=mine)
+        items[:] = [item for item in items if item not in mine]
+
+
+def _say(message: str) -> None:
+    sys.__stderr__.write(f"  {message}\n")  # type: ignore[union-attr]
+
+
+@pytest.fixture(scope="session")
+def kubernetes() -> Iterator[Kubernetes]:
+    """The cluster under test, with Argo Rollouts, KEDA and Prometheus' resources, and the responder's image."""
+    given = os.environ.get("KUBECONFIG")
+    if given:
+        image = os.environ.get("CLUSTER_TEST_IMAGE")
+        assert image, (
+            "KUBECONFIG is set: set CLUSTER_TEST_IMAGE to the responder's image by digest, where that cluster can pull it"
+        )
+        yield Kubernetes(None, tools_environment(given), image)
+        return
+    name = os.environ.get("CLUSTER")
+    target = cluster(name or f"t{os.getpid()}")
+    try:
+        lifecycle.up(target, lifecycle.Wanted(addons=NAMES), _say)
+        responder = build_responder(_say)
+        images.load(target, responder)
+        yield Kubernetes(target, own_environment(target), responder.pinned)
+    finally:
+        if name is None:
+            try:
+                lifecycle.down(target, _say)
+            except Unavailable as error:
+                pytest.fail(f"the cluster could not be taken down: {error}")
+
+
+@pytest.fixture
+def new_namespace(kubernetes: Kubernetes) -> Iterator[Callable[..., str]]:
+    """Makes namespaces with Pod Security `restricted` enforced, and removes them after the test."""
+    made: list[str] = []
+
+    def make(prefix: str = "t") -> str:
+        name = f"{prefix}-{os.urandom(4).hex()}"
+        labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+        document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+        kubernetes.kubectl("create", "-f", "-", given=json.dumps(document))
+        made.append(name)
+        return name
+
+    yield make
+    for name in made:
+        kubernetes.kubectl("delete", "namespace", name, "--wait=false", check=False)

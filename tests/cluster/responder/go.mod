@@ -1,0 +1,3 @@
+module tidegate/responder
+
+go 1.25

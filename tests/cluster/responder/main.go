@@ -1,0 +1,194 @@
+// One small program for the cluster tests, in an image from scratch. By its first argument it is
+//
+//	(none of these)  a model's server: answers its release (TIDEGATE_RELEASE), health, and requests in flight for Prometheus
+//	gates            a gate service whose verdicts the test sets: POST /verdicts/GATE/MODE
+//	get URL          a client: prints the body once the server answers, for at most a minute
+//	load URL SECONDS a client that counts what it sent, what was answered by which release, and what was lost, as JSON
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+func main() {
+	mode := ""
+	if len(os.Args) > 1 {
+		mode = os.Args[1]
+	}
+	switch mode {
+	case "gates":
+		serve("8080", gates())
+	case "get":
+		get(os.Args[2])
+	case "load":
+		seconds, _ := strconv.Atoi(os.Args[3])
+		load(os.Args[2], time.Duration(seconds)*time.Second)
+	default:
+		port := "8080"
+		for _, argument := range os.Args[1:] {
+			if value, found := strings.CutPrefix(argument, "--port="); found {
+				port = value
+			}
+		}
+		serve(port, model())
+	}
+}
+
+// serve answers until SIGTERM, then finishes the requests that it has.
+func serve(port string, handler http.Handler) {
+	server := &http.Server{Addr: ":" + port, Handler: handler}
+	stopped := make(chan struct{})
+	go func() {
+		signals := make(chan os.Signal, 1)
+		signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+		<-signals
+		limit, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		_ = server.Shutdown(limit)
+		close(stopped)
+	}()
+	if err := server.ListenAndServe(); err != http.ErrServerClosed {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	<-stopped
+}
+
+func model() http.Handler {
+	var inFlight atomic.Int64
+	release := os.Getenv("TIDEGATE_RELEASE")
+	mux := http.NewServeMux()
+	ok := func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"ready": true, "live": true}`) }
+	for _, path := range []string{"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"} {
+		mux.HandleFunc(path, ok)
+	}
+	mux.HandleFunc("/metrics", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, "# TYPE tidegate_requests_in_flight gauge\ntidegate_requests_in_flight %d\n", inFlight.Load())
+	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, request *http.Request) {
+		inFlight.Add(1)
+		defer inFlight.Add(-1)
+		if wait, err := time.ParseDuration(request.URL.Query().Get("wait")); err == nil && wait < 10*time.Second {
+			time.Sleep(wait)
+		}
+		_ = json.NewEncoder(w).Encode(map[string]string{"release": release})
+	})
+	return mux
+}
+
+func gates() http.Handler {
+	var lock sync.Mutex
+	modes := map[string]string{}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"ready": true}`) })
+	mux.HandleFunc("POST /verdicts/{gate}/{mode}", func(w http.ResponseWriter, request *http.Request) {
+		lock.Lock()
+		defer lock.Unlock()
+		modes[request.PathValue("gate")] = request.PathValue("mode")
+		fmt.Fprint(w, "{}")
+	})
+	mux.HandleFunc("GET /v1/models/{model}/releases/{release}/gates/{gate}", func(w http.ResponseWriter, request *http.Request) {
+		lock.Lock()
+		mode := modes[request.PathValue("gate")]
+		lock.Unlock()
+		answer := map[string]any{"gate": request.PathValue("gate"), "release": request.PathValue("release"), "verdict": "PASS"}
+		switch mode {
+		case "", "PASS":
+		case "ANOTHER_RELEASE":
+			answer["release"] = strings.Repeat("0", 64)
+		case "NO_VERDICT":
+			delete(answer, "verdict")
+		case "NOT_JSON":
+			fmt.Fprint(w, "PASS")
+			return
+		case "EMPTY":
+			return
+		case "STATUS_500":
+			w.WriteHeader(http.StatusInternalServerError)
+		case "STATUS_404":
+			w.WriteHeader(http.StatusNotFound)
+		default:
+			answer["verdict"] = mode
+		}
+		_ = json.NewEncoder(w).Encode(answer)
+	})
+	return mux
+}
+
+func get(url string) {
+	client := &http.Client{Timeout: 2 * time.Second}
+	var last error
+	for begun := time.Now(); time.Since(begun) < time.Minute; time.Sleep(200 * time.Millisecond) {
+		answer, err := client.Get(url)
+		if err != nil {
+			last = err
+			continue
+		}
+		body, err := io.ReadAll(answer.Body)
+		answer.Body.Close()
+		if err == nil && answer.StatusCode == http.StatusOK {
+			fmt.Println(string(body))
+			return
+		}
+		last = fmt.Errorf("status %d", answer.StatusCode)
+	}
+	fmt.Fprintln(os.Stderr, last)
+	os.Exit(1)
+}
+
+// load sends with 8 workers over kept-alive connections, each some 50 requests a second. Every request is counted once.
+func load(url string, duration time.Duration) {
+	var lock sync.Mutex
+	sent, lost, releases, errors := 0, 0, map[string]int{}, map[string]int{}
+	var workers sync.WaitGroup
+	end := time.Now().Add(duration)
+	for range 8 {
+		workers.Go(func() {
+			client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{}}
+			for time.Now().Before(end) {
+				release, problem := ask(client, url)
+				lock.Lock()
+				sent++
+				if problem == "" {
+					releases[release]++
+				} else {
+					lost++
+					errors[problem]++
+				}
+				lock.Unlock()
+				time.Sleep(20 * time.Millisecond)
+			}
+		})
+	}
+	workers.Wait()
+	_ = json.NewEncoder(os.Stdout).Encode(map[string]any{"sent": sent, "lost": lost, "releases": releases, "errors": errors})
+}
+
+func ask(client *http.Client, url string) (release, problem string) {
+	answer, err := client.Get(url)
+	if err != nil {
+		return "", err.Error()
+	}
+	defer answer.Body.Close()
+	var body struct{ Release string }
+	if err := json.NewDecoder(answer.Body).Decode(&body); err != nil {
+		return "", err.Error()
+	}
+	if answer.StatusCode != http.StatusOK {
+		return "", answer.Status
+	}
+	_, _ = io.Copy(io.Discard, answer.Body)
+	return body.Release, ""
+}
