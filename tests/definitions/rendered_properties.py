@@ -98,6 +98,8 @@ def analyses_closed(document: Object) -> list[str]:
             problems.append(f"{metric['name']}: could succeed, or run on, without one success")
         if int(metric.get("failureLimit", 0)) != 0:
             problems.append(f"{metric['name']}: tolerates a FAIL")
+        if "web" in metric["provider"]:
+            problems.append(f"{metric['name']}: a web metric takes a body that is not JSON for a success")
     return problems or ([] if document["spec"]["metrics"] else ["no metric"])
 
 
@@ -117,6 +119,8 @@ def selectors_select(document: Object) -> list[str]:
     if document["kind"] not in {"Service", "PodMonitor", "PodDisruptionBudget"}:
         return []
     selector = document["spec"].get("selector") or {}
+    if "tidegate/role" in document["metadata"].get("labels", {}):  # active and preview: Argo Rollouts' to select
+        return ["applying it again would take the selector from Argo Rollouts"] if selector else []
     return [] if selector.get("matchLabels", selector) else ["selects everything"]
 
 

@@ -174,6 +174,7 @@ MUTATIONS: dict[str, list[Callable[[], dict[str, Any]]]] = {
         _of_kind("AnalysisTemplate", lambda d: d["spec"]["metrics"][0].pop("successCondition")),
         _of_kind("AnalysisTemplate", lambda d: d["spec"]["metrics"][0].pop("consecutiveSuccessLimit")),
         _of_kind("AnalysisTemplate", lambda d: d["spec"]["metrics"][0].update(failureLimit=1)),
+        _of_kind("AnalysisTemplate", lambda d: d["spec"]["metrics"][0].update(provider={"web": {"url": "http://gates"}})),
         _of_kind("AnalysisTemplate", lambda d: d["spec"].update(metrics=[])),
     ],
     "rollouts_gated": [
@@ -181,7 +182,10 @@ MUTATIONS: dict[str, list[Callable[[], dict[str, Any]]]] = {
         _workload(lambda d: d["spec"]["strategy"]["blueGreen"].update(scaleDownDelaySeconds=30)),
         _workload(lambda d: d["spec"].pop("progressDeadlineAbort")),
     ],
-    "selectors_select": [_of_kind("Service", lambda d: d["spec"].update(selector={}))],
+    "selectors_select": [
+        _of_kind("PodDisruptionBudget", lambda d: d["spec"].update(selector={})),
+        _of_kind("Service", lambda d: d["spec"].update(selector={"app.kubernetes.io/instance": "demand"})),
+    ],
 }
 
 
@@ -230,7 +234,7 @@ def test_gates_that_are_asked_are_those_of_the_release() -> None:
     for stage in ("prePromotionAnalysis", "postPromotionAnalysis"):
         assert strategy[stage]["args"] == [{"name": "release", "value": release}]
         metrics = templates[strategy[stage]["templates"][0]["templateName"]]["metrics"]
-        asked.append([re.search(r"/gates/(.+)$", metric["provider"]["web"]["url"])[1] for metric in metrics])  # type: ignore[index]
+        asked.append([re.search(r"/gates/(.+)$", metric["provider"]["prometheus"]["address"])[1] for metric in metrics])  # type: ignore[index]
     assert asked == [["parity", "shadow", "drift"], ["bake"]]
 
 

@@ -21,11 +21,13 @@ tidegate/model: {{ .Values.model }}
 {{- end }}
 
 {{/*
-A metric that asks the gate service for the verdict of one gate. It is closed:
-- only PASS, of the release that was asked about, is a success; every other answer is a failure or inconclusive;
+A metric that asks the gate service for the verdict of one gate, by the HTTP API of Prometheus' instant queries: one sample for
+a verdict that has been reached (1 PASS, 0 FAIL, -1 ERROR), none while it is open. It is closed:
+- one sample that is 1 is a success, one that is 0 or less a failure; everything else, NaN among it, is inconclusive;
 - an answer that is still open is asked for again. `consecutiveSuccessLimit` is what makes it closed: with `count` alone, Argo
   Rollouts takes a metric whose measurements were all inconclusive, within their limit, for a success;
-- errors (no answer, a status that is not 2xx, a body that is not JSON) end the analysis after a few in a row.
+- errors (no answer, a status that is not 2xx, a body that is not such an answer) end the analysis after a few in a row. That
+  is why it is not a `web` metric: those take any body that is not JSON, an empty one or a proxy's page, for a success.
 */}}
 {{- define "model.gate" -}}
 - name: {{ .gate }}
@@ -35,11 +37,11 @@ A metric that asks the gate service for the verdict of one gate. It is closed:
   failureLimit: 0
   inconclusiveLimit: {{ .gates.attempts }}
   consecutiveErrorLimit: {{ .gates.unreachableAttempts }}
-  successCondition: result.verdict == "PASS" && result.release == "{{ `{{args.release}}` }}"
-  failureCondition: result.verdict in ["FAIL", "ERROR"] || result.release != "{{ `{{args.release}}` }}"
+  successCondition: len(result) == 1 && result[0] == 1
+  failureCondition: len(result) == 1 && result[0] <= 0
   provider:
-    web:
-      url: "{{ .gates.address }}/v1/models/{{ .model }}/releases/{{ `{{args.release}}` }}/gates/{{ .gate }}"
-      timeoutSeconds: {{ .gates.timeoutSeconds }}
-      jsonPath: "{$}"
+    prometheus:
+      address: "{{ .gates.address }}/v1/models/{{ .model }}/releases/{{ `{{args.release}}` }}/gates/{{ .gate }}"
+      query: tidegate_gate_verdict
+      timeout: {{ .gates.timeoutSeconds }}
 {{- end }}

@@ -1,6 +1,6 @@
 {{/*
 Envoy's files. The listener for probes and Prometheus shows two paths of the admin interface, which itself listens on loopback
-alone. Requests without an answer are asked again once; answers of 5xx are not, as they are what the gates must see.
+alone. Requests that did not reach a pod are sent to another one; answers of 5xx are not, as they are what the gates must see.
 */}}
 {{- define "tidegate.envoy" -}}
 {{- $http := "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager" -}}
@@ -43,10 +43,12 @@ resources:
         domains: ["*"]
         routes:
           {{- range .Values.gateway.models }}
+          {{- $previous := "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate" }}
+          {{- $others := list (dict "name" "previous_hosts" "typed_config" (dict "@type" $previous)) }}
           {{- $route := dict
             "cluster" (printf "%s-%s-active" $.Release.Name .name)
             "timeout" (printf "%vs" (.timeoutSeconds | default 10))
-            "retry_policy" (dict "retry_on" "connect-failure,refused-stream,reset-before-request" "num_retries" 1) }}
+            "retry_policy" (dict "retry_on" "connect-failure,refused-stream,reset-before-request" "num_retries" 2 "retry_host_predicate" $others "host_selection_retry_max_attempts" 5) }}
           - match: {prefix: /models/{{ .name }}/}
             route: {{- toYaml (set (deepCopy $route) "prefix_rewrite" "/") | nindent 14 }}
           - match: {path_separated_prefix: /v2/models/{{ .name }}}
@@ -64,12 +66,14 @@ resources:
   - "@type": type.googleapis.com/envoy.config.cluster.v3.Cluster
     name: {{ $.Release.Name }}-{{ .name }}-active
     type: STRICT_DNS
+    dns_lookup_family: V4_PREFERRED
+    dns_refresh_rate: 1s # asked that often what is active; a host that went away is left once its requests are answered
     connect_timeout: 1s
     load_assignment:
       cluster_name: {{ $.Release.Name }}-{{ .name }}-active
       endpoints:
         - lb_endpoints:
-            - endpoint: {address: {socket_address: {address: {{ .name }}-active.{{ .namespace }}.svc.cluster.local, port_value: 80}}}
+            - endpoint: {address: {socket_address: {address: {{ .name }}-active.{{ .namespace }}.svc.cluster.local, port_value: {{ .port | default 8080 }}}}}
   {{- end }}
 {{- else }}
 resources: []

@@ -1,9 +1,9 @@
 // One small program for the cluster tests, in an image from scratch. By its first argument it is
 //
 //	(none of these)  a model's server: answers its release (TIDEGATE_RELEASE), health, and requests in flight for Prometheus
-//	gates            a gate service whose verdicts the test sets: POST /verdicts/GATE/MODE
+//	gates            a gate service whose verdicts the test sets: POST /verdicts/GATE/MODE; it answers Prometheus' instant queries
 //	get URL          a client: prints the body once the server answers, for at most a minute
-//	load URL SECONDS a client that counts what it sent, what was answered by which release, and what was lost, as JSON
+//	load URL SECONDS a client that counts what it sent, what was answered by which release in each second, and what was lost
 package main
 
 import (
@@ -99,19 +99,34 @@ func gates() http.Handler {
 		modes[request.PathValue("gate")] = request.PathValue("mode")
 		fmt.Fprint(w, "{}")
 	})
-	mux.HandleFunc("GET /v1/models/{model}/releases/{release}/gates/{gate}", func(w http.ResponseWriter, request *http.Request) {
+	mux.HandleFunc("/v1/models/{model}/releases/{release}/gates/{gate}/api/v1/query", func(w http.ResponseWriter, request *http.Request) {
 		lock.Lock()
 		mode := modes[request.PathValue("gate")]
 		lock.Unlock()
-		answer := map[string]any{"gate": request.PathValue("gate"), "release": request.PathValue("release"), "verdict": "PASS"}
+		sample := func(value string) any { return map[string]any{"metric": map[string]string{}, "value": []any{0, value}} }
+		samples := []any{}
 		switch mode {
 		case "", "PASS":
-		case "ANOTHER_RELEASE":
-			answer["release"] = strings.Repeat("0", 64)
-		case "NO_VERDICT":
-			delete(answer, "verdict")
+			samples = append(samples, sample("1"))
+		case "FAIL":
+			samples = append(samples, sample("0"))
+		case "ERROR":
+			samples = append(samples, sample("-1"))
+		case "INCONCLUSIVE":
+		case "NAN":
+			samples = append(samples, sample("NaN"))
+		case "INFINITE":
+			samples = append(samples, sample("+Inf"))
+		case "TWO":
+			samples = append(samples, sample("1"), sample("1"))
+		case "NO_DATA":
+			fmt.Fprint(w, `{"status": "success"}`)
+			return
 		case "NOT_JSON":
 			fmt.Fprint(w, "PASS")
+			return
+		case "ANOTHER_DOCUMENT":
+			fmt.Fprint(w, `{"verdict": "PASS"}`)
 			return
 		case "EMPTY":
 			return
@@ -120,9 +135,11 @@ func gates() http.Handler {
 		case "STATUS_404":
 			w.WriteHeader(http.StatusNotFound)
 		default:
-			answer["verdict"] = mode
+			http.Error(w, "no such mode", http.StatusBadRequest)
+			return
 		}
-		_ = json.NewEncoder(w).Encode(answer)
+		data := map[string]any{"resultType": "vector", "result": samples}
+		_ = json.NewEncoder(w).Encode(map[string]any{"status": "success", "data": data})
 	})
 	return mux
 }
@@ -151,9 +168,14 @@ func get(url string) {
 // load sends with 8 workers over kept-alive connections, each some 50 requests a second. Every request is counted once.
 func load(url string, duration time.Duration) {
 	var lock sync.Mutex
-	sent, lost, releases, errors := 0, 0, map[string]int{}, map[string]int{}
+	sent, lost, errors := 0, 0, map[string]int{}
 	var workers sync.WaitGroup
-	end := time.Now().Add(duration)
+	begun := time.Now()
+	end := begun.Add(duration)
+	releases := make([]map[string]int, int(duration.Seconds())+11) // a request may take 10 s
+	for i := range releases {
+		releases[i] = map[string]int{}
+	}
 	for range 8 {
 		workers.Go(func() {
 			client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{}}
@@ -162,7 +184,7 @@ func load(url string, duration time.Duration) {
 				lock.Lock()
 				sent++
 				if problem == "" {
-					releases[release]++
+					releases[int(time.Since(begun).Seconds())][release]++
 				} else {
 					lost++
 					errors[problem]++

@@ -1,0 +1,131 @@
+"""A model in a namespace of its own, installed by the charts, with a gate service whose verdicts a test sets."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tests.cluster.access import Kubernetes, await_true
+from tests.cluster.objects import pod, service
+
+A, B = "a" * 64, "b" * 64
+MODEL = "demand"
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a client inside the cluster counted. `releases` has how many answers each release gave, second by second."""
+
+    sent: int
+    lost: int
+    errors: dict[str, int]
+    releases: list[dict[str, int]]
+
+    @property
+    def answered(self) -> Counter[str]:
+        return sum((Counter(second) for second in self.releases), Counter())
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """`release` applies a release of the model; Argo Rollouts and the gates decide what becomes of it."""
+
+    kubernetes: Kubernetes
+    namespace: str
+
+    def start_gates(self) -> None:
+        self.kubernetes.apply(pod("gates", self.kubernetes.responder, ["gates"]), self.namespace)
+        self.kubernetes.apply(service("gates"), self.namespace)
+
+    def kill_gates(self) -> None:
+        self.kubernetes.kubectl("delete", "pod", "gates", "-n", self.namespace, "--wait=true")
+
+    def verdict(self, gate: str, mode: str) -> None:
+        self.kubernetes.ask(self.namespace, "gates", f"/verdicts/{gate}/{mode}", post=True)
+
+    def release(self, digest: str, **gates: Any) -> None:
+        settings = {
+            "address": f"http://gates.{self.namespace}.svc",
+            "intervalSeconds": 1,
+            "attempts": 4,
+            "unreachableAttempts": 1,
+        }
+        values = {
+            "model": MODEL,
+            "release": digest,
+            "image": self.kubernetes.responder,
+            "onlineStore": "redis://none:6379/0",
+            "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "64Mi"}},
+            "gates": settings | gates,
+            "terminationGraceSeconds": 30,
+        }
+        self.kubernetes.apply(self.kubernetes.helm_template("model", MODEL, self.namespace, values), self.namespace)
+
+    def gateway(self) -> str:
+        """Install the gateway of the platform's chart for this model alone; the model's address through it."""
+        values = {
+            "gateway": {"image": self.kubernetes.envoy, "models": [{"name": MODEL, "namespace": self.namespace}]},
+            "gates": {"enabled": False},
+            "monitor": {"enabled": False},
+        }
+        rendered = self.kubernetes.helm_template("tidegate", "tidegate", self.namespace, values)
+        self.kubernetes.apply(rendered, self.namespace)
+        self.kubernetes.kubectl("rollout", "status", "deployment/tidegate-gateway", "-n", self.namespace, "--timeout=120s")
+        return f"http://tidegate-gateway.{self.namespace}.svc.cluster.local/models/{MODEL}/"
+
+    def rollout(self) -> dict[str, Any]:
+        return self.kubernetes.get("rollout", MODEL, self.namespace)
+
+    def phase(self) -> str:
+        """Argo Rollouts' own word for the state of the object that was last applied; empty while it has not looked at it."""
+        found = self.rollout()
+        status = found.get("status", {})
+        if str(status.get("observedGeneration")) != str(found.get("metadata", {}).get("generation")):
+            return ""
+        phase: str = status.get("phase", "")
+        return phase
+
+    def live(self) -> str:
+        """The release that answers clients of the active Service."""
+        answer = self.kubernetes.ask(self.namespace, f"{MODEL}-active", "/")
+        release: str = json.loads(answer)["release"] if answer else ""
+        return release
+
+    def pods(self, digest: str) -> list[str]:
+        """Names of the pods that serve a release."""
+        return [
+            found["metadata"]["name"]
+            for found in self.kubernetes.list("pods", self.namespace)
+            if found["metadata"].get("annotations", {}).get("tidegate/release") == digest
+        ]
+
+    def analyses(self) -> dict[str, str]:
+        """Phase of the newest AnalysisRun of each stage."""
+        runs = sorted(self.kubernetes.list("analysisruns", self.namespace), key=lambda r: r["metadata"]["creationTimestamp"])
+        return {run["metadata"]["labels"]["rollout-type"]: run.get("status", {}).get("phase", "") for run in runs}
+
+    def describe(self) -> str:
+        status = self.rollout().get("status", {})
+        return f"{status.get('phase')}: {status.get('message')}; live {self.live()[:4]}; analyses {self.analyses()}"
+
+    def until(self, check: Callable[[], bool], timeout_s: float = 90) -> None:
+        await_true(check, timeout_s, self.describe)
+
+    def until_healthy(self, digest: str) -> None:
+        self.until(lambda: self.phase() == "Healthy" and self.live() == digest)
+
+    def start_load(self, url: str, seconds: int) -> Callable[[], Load]:
+        """Send from inside the cluster for that long; what is returned waits for the end of it, and says what was counted."""
+        client = pod("load", self.kubernetes.responder, ["load", url, str(seconds)], restartPolicy="Never")
+        self.kubernetes.apply(client, self.namespace)
+        phase = lambda: self.kubernetes.get("pod", "load", self.namespace).get("status", {}).get("phase")  # noqa: E731
+        await_true(lambda: phase() == "Running", 60, lambda: f"the load's pod is {phase()}")
+
+        def counted() -> Load:
+            self.until(lambda: phase() == "Succeeded", seconds + 60)
+            return Load(**json.loads(self.kubernetes.kubectl("logs", "load", "-n", self.namespace)))
+
+        return counted
