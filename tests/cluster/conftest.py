@@ -53,12 +53,12 @@ def kubernetes() -> Iterator[Kubernetes]:
     """The cluster under test, with Argo Rollouts, KEDA and Prometheus' resources, and the responder's image."""
     given = os.environ.get("KUBECONFIG")
     if given:
-        responder, envoy = (os.environ.get(f"CLUSTER_TEST_{name}") for name in ("RESPONDER", "ENVOY"))
-        assert responder and envoy, (
-            "KUBECONFIG is set: set CLUSTER_TEST_RESPONDER (tests/cluster/responder) and CLUSTER_TEST_ENVOY to images by digest, "
-            "where that cluster can pull them"
+        names = ("CLUSTER_TEST_RESPONDER", "CLUSTER_TEST_ENVOY")
+        missing = [name for name in names if not os.environ.get(name)]
+        assert not missing, (
+            f"KUBECONFIG is set: {' and '.join(missing)} must name an image by digest, where that cluster can pull it"
         )
-        yield Kubernetes(None, tools_environment(given), responder, envoy)
+        yield Kubernetes(None, tools_environment(given), *(os.environ[name] for name in names))
         return
     name = os.environ.get("CLUSTER")
     target = cluster(name or f"t{os.getpid()}")

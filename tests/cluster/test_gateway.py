@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from tests.cluster.deployment import MODEL, A, Deployed
 
 
@@ -22,7 +24,7 @@ def test_clients_lose_nothing_over_ten_switches_in_both_directions(deployed: Dep
     assert answering[-1] == {A}
     # each switch is one passage from one release to the other: nobody is sent back and forth
     order = [min(second) for second in answering if len(second) == 1]
-    passages = [after for before, after in zip(order, order[1:], strict=False) if after != before]
+    passages = [after for before, after in itertools.pairwise(order) if after != before]
     assert passages == [release for pair in zip(newer, [A] * 5, strict=True) for release in pair]
 
 
