@@ -31,7 +31,7 @@ func main() {
 	case "gates":
 		serve("8080", gates())
 	case "get":
-		get(os.Args[2])
+		fmt.Println(get(os.Args[2]))
 	case "load":
 		seconds, _ := strconv.Atoi(os.Args[3])
 		load(os.Args[2], time.Duration(seconds)*time.Second)
@@ -144,7 +144,8 @@ func gates() http.Handler {
 	return mux
 }
 
-func get(url string) {
+// get is the body once the server answers 200; a Service's address is refused until every kube-proxy knows it.
+func get(url string) string {
 	client := &http.Client{Timeout: 2 * time.Second}
 	var last error
 	for begun := time.Now(); time.Since(begun) < time.Minute; time.Sleep(200 * time.Millisecond) {
@@ -156,17 +157,19 @@ func get(url string) {
 		body, err := io.ReadAll(answer.Body)
 		answer.Body.Close()
 		if err == nil && answer.StatusCode == http.StatusOK {
-			fmt.Println(string(body))
-			return
+			return string(body)
 		}
 		last = fmt.Errorf("status %d", answer.StatusCode)
 	}
 	fmt.Fprintln(os.Stderr, last)
 	os.Exit(1)
+	return ""
 }
 
-// load sends with 8 workers over kept-alive connections, each some 50 requests a second. Every request is counted once.
+// load sends with 8 workers over kept-alive connections, each some 50 requests a second. Every request is counted once, from the
+// moment that the address answers at all.
 func load(url string, duration time.Duration) {
+	get(url)
 	var lock sync.Mutex
 	sent, lost, errors := 0, 0, map[string]int{}
 	var workers sync.WaitGroup
