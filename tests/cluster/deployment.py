@@ -117,6 +117,16 @@ class Deployed:
     def until_healthy(self, digest: str) -> None:
         self.until(lambda: self.phase() == "Healthy" and self.live() == digest)
 
+    def until_clients_reach(self, digest: str) -> None:
+        """Until the gateway's pods all answer with that release: they follow the active Service as names in DNS do, in seconds."""
+        path = f"/models/{MODEL}/"
+
+        def all_answer() -> bool:
+            answers = [self.kubernetes.ask(self.namespace, "tidegate-gateway", path) for _ in range(8)]
+            return all(answer and json.loads(answer)["release"] == digest for answer in answers)
+
+        self.until(all_answer)
+
     def start_load(self, url: str, seconds: int) -> Callable[[], Load]:
         """Send from inside the cluster for that long; what is returned waits for the end of it, and says what was counted."""
         client = pod("load", self.kubernetes.responder, ["load", url, str(seconds)], restartPolicy="Never")

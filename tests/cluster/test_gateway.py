@@ -9,12 +9,13 @@ from tests.cluster.deployment import MODEL, A, Deployed
 
 def test_clients_lose_nothing_over_ten_switches_in_both_directions(deployed: Deployed) -> None:
     """Five releases become live, and each is taken back for A again: ten switches under kept-alive connections."""
-    counted = deployed.start_load(deployed.gateway(), seconds=240)
+    counted = deployed.start_load(deployed.gateway(), seconds=300)
     newer = [str(i) * 64 for i in range(1, 6)]
     for release in newer:
         for wanted in (release, A):
             deployed.release(wanted)
             deployed.until_healthy(wanted)
+            deployed.until_clients_reach(wanted)
             deployed.until(lambda: deployed.analyses().get("PostPromotion") != "Running")
     load = counted()
     assert load.lost == 0, load.errors
