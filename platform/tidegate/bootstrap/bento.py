@@ -55,4 +55,5 @@ def _settings(release: LoadedRelease, environment: Mapping[str, str]) -> SlotSet
         port=0,
         online=environment["TIDEGATE_ONLINE"],
         log_dir=Path(environment["TIDEGATE_LOG_DIR"]),
+        records=environment.get("TIDEGATE_RECORDS", ""),
     )

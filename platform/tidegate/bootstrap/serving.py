@@ -32,7 +32,7 @@ from tidegate.serving.runtime.generic import generic_endpoint
 from tidegate.serving.runtime.http_app import BODY_LIMIT, AsgiApp, Guarded, ServingApp
 from tidegate.serving.runtime.http_routes import Routes
 from tidegate.serving.runtime.http_server import bind, serve
-from tidegate.serving.runtime.inference_log import Identity, InferenceLog, LogLimits
+from tidegate.serving.runtime.inference_log import Identity, InferenceLog, LogLimits, LogSink
 from tidegate.serving.runtime.metrics import ServingMetrics
 from tidegate.serving.runtime.release_loader import LoadedRelease, load_release, serving_module
 
@@ -45,7 +45,8 @@ logger = logging.getLogger("tidegate.serving")
 
 @dataclass(frozen=True)
 class SlotSettings:
-    """The process's arguments. `online` is a path or a URL, `sample_rate` the share of requests that are logged."""
+    """The process's arguments. `online` is a path or a URL, `records` a URL or empty for files in `log_dir`, `sample_rate` the
+    share of requests that are logged."""
 
     release_folder: Path
     model: str
@@ -54,6 +55,7 @@ class SlotSettings:
     port: int
     online: str
     log_dir: Path
+    records: str = ""
     host: str = "127.0.0.1"
     body_limit: int = BODY_LIMIT
     sample_rate: float = 1.0
@@ -92,7 +94,8 @@ def assemble(
     endpoint.bind(predictor)
     manifest = release.manifest
     identity = Identity(manifest.model, manifest.digest, settings.slot, settings.replica)
-    log = InferenceLog(settings.log_dir, identity, LogLimits(sample_rate=settings.sample_rate))
+    limits = LogLimits(sample_rate=settings.sample_rate)
+    log = InferenceLog(settings.log_dir, identity, limits, _open_records(settings.records, manifest.model))
     info = {"model": manifest.model, "version": manifest.version, "release": manifest.id}
     metrics = ServingMetrics(log, info | {"slot": settings.slot, "replica": str(settings.replica)})
     routes = Routes(predictor, endpoint, metrics)
@@ -161,6 +164,14 @@ def _open_online(location: str, contract: FeatureContract) -> OnlineFeatureReade
     return reader
 
 
+def _open_records(url: str, model: str) -> LogSink | None:
+    if not url:
+        return None
+    from tidegate.adapters.redis_records import RedisSink
+
+    return RedisSink(url, model)
+
+
 def _parse(argv: Sequence[str] | None) -> SlotSettings:
     parser = argparse.ArgumentParser(prog="python -m tidegate.bootstrap.serving", description="Serve one release on one port.")
     parser.add_argument("--release-folder", type=Path, required=True, help="folder releases/<digest>")
@@ -170,6 +181,9 @@ def _parse(argv: Sequence[str] | None) -> SlotSettings:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--online", required=True, help="online store: a path, or redis://HOST:PORT/DB")
     parser.add_argument("--log-dir", type=Path, required=True, help="folder of the inference log")
+    parser.add_argument(
+        "--records", default="", help="the inference log: redis://HOST:PORT/DB; by default --log-dir"
+    )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--body-limit", type=int, default=BODY_LIMIT, help="largest request body in bytes")
     parser.add_argument("--sample-rate", type=float, default=1.0, help="share of requests in the inference log, 0 to 1")

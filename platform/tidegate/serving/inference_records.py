@@ -25,7 +25,7 @@ from tidegate.ports.inference_records import InferenceRecord
 _CHUNK = 8 * 1024 * 1024
 
 
-class _Head(msgspec.Struct):
+class RecordHead(msgspec.Struct):
     """What the index keeps of a line."""
 
     id: str
@@ -42,7 +42,7 @@ class _Array(msgspec.Struct):
     data: str
 
 
-class _Line(_Head):
+class _Line(RecordHead):
     status: int
     latency_ms: float
     rows: int
@@ -55,14 +55,37 @@ class _Line(_Head):
 
 @dataclass(frozen=True)
 class _Entry:
-    head: _Head
+    head: RecordHead
     path: Path
     offset: int
     length: int
 
 
-_head = msgspec.json.Decoder(_Head)
+_head = msgspec.json.Decoder(RecordHead)
 _line = msgspec.json.Decoder(_Line)
+
+
+def read_head(line: bytes) -> RecordHead | None:
+    """Who answered, when; None for a line that cannot be read."""
+    try:
+        return _head.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def read_record(line: bytes) -> InferenceRecord | None:
+    """The whole record; None for a line that cannot be read."""
+    try:
+        return _record(_line.decode(line))
+    except (msgspec.MsgspecError, ValueError, TypeError):
+        return None
+
+
+def matches(
+    head: RecordHead, release: str | None = None, slot: Slot | None = None, shadow: bool | None = None, since: float = 0.0
+) -> bool:
+    """Whether a record is asked for, see the port; what is None is not looked at."""
+    return head.at >= since and release in (None, head.release) and slot in (None, head.slot) and shadow in (None, head.shadow)
 
 
 class InferenceLogFiles:
@@ -91,14 +114,7 @@ class InferenceLogFiles:
         """See the port."""
         self._index(since)
         chosen = sorted(
-            (
-                entry
-                for entry in self._entries
-                if entry.head.at >= since
-                and release in (None, entry.head.release)
-                and slot in (None, entry.head.slot)
-                and shadow in (None, entry.head.shadow)
-            ),
+            (entry for entry in self._entries if matches(entry.head, release, slot, shadow, since)),
             key=lambda entry: entry.head.at,
         )
         if limit is not None:
@@ -147,12 +163,10 @@ class InferenceLogFiles:
         self._offsets[path] = offset
 
     def _add(self, path: Path, offset: int, line: bytes) -> None:
-        try:
-            head = _head.decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        head = read_head(line)
+        if head is None:
             self._unread.add((path, offset))
-            return
-        if head.model == self._model:
+        elif head.model == self._model:
             self._entries.append(_Entry(head, path, offset, len(line)))
 
     def _read(self, entries: Sequence[_Entry]) -> list[InferenceRecord]:
@@ -167,10 +181,11 @@ class InferenceLogFiles:
                     for place in wanted:
                         handle.seek(entries[place].offset)
                         line = handle.read(entries[place].length)
-                        try:
-                            records.append((place, _record(_line.decode(line))))
-                        except (msgspec.MsgspecError, ValueError, TypeError):
+                        record = read_record(line)
+                        if record is None:
                             self._unread.add((path, entries[place].offset))
+                        else:
+                            records.append((place, record))
             except FileNotFoundError:
                 continue  # taken away while we looked
         return [record for _, record in sorted(records, key=lambda pair: pair[0])]

@@ -5,9 +5,10 @@ runs the difference is what waits in the queue. `dropped` counts what did not fi
 written (a full disk, a folder that is gone or read-only); `logged` counts only what the file system took. After a
 failed write the file is cut back to its last whole line, one warning says so, and writing resumes by itself.
 
-Segments are `<slot>-<replica>-<pid>-<n>.jsonl`, one JSON object a line; a clean stop leaves
-`<slot>-<replica>-<pid>.summary.json` with the counts. Limits: lines are not fsynced, so a crash of the machine (not of
-the process) may lose what the kernel had not written yet; a killed process loses at most what waited in the queue.
+Records are JSON objects, one a line. By default they go to segments `<slot>-<replica>-<pid>-<n>.jsonl` of a folder, or else to
+the `LogSink` that is given; a clean stop leaves `<slot>-<replica>-<pid>.summary.json` in the folder with the counts. Limits:
+lines are not fsynced, so a crash of the machine (not of the process) may lose what the kernel had not written yet; a killed
+process loses at most what waited in the queue.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -30,6 +31,17 @@ import numpy as np
 from tidegate.serving.runtime.dataplane import Prediction
 
 logger = logging.getLogger("tidegate.inference_log")
+
+
+class LogSink(Protocol):
+    """Where records go. Called from one thread."""
+
+    names: list[str]  # of what was written to, for the summary
+
+    def append(self, lines: list[bytes]) -> int:
+        """Take whole lines, each with its end; how many were taken, the first ones. Raises OSError for none."""
+
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -129,12 +141,12 @@ def record_of(served: Served, identity: Mapping[str, Any]) -> dict[str, Any]:
 class InferenceLog:
     """Takes records from the request path (`offer`) and writes them from a thread of its own."""
 
-    def __init__(self, folder: Path, identity: Identity, limits: LogLimits | None = None) -> None:
+    def __init__(self, folder: Path, identity: Identity, limits: LogLimits | None = None, sink: LogSink | None = None) -> None:
         self.limits = limits or LogLimits()
         self._identity = asdict(identity)
         self._folder = folder
         self._stem = f"{identity.slot}-{identity.replica}-{os.getpid()}"
-        self._segments = _Segments(folder, self._stem, self.limits.segment_bytes)
+        self._sink = sink or _Segments(folder, self._stem, self.limits.segment_bytes)
         self._counts = LogCounts()
         self._lock = threading.Lock()
         self._queue: deque[Served] = deque()
@@ -177,7 +189,7 @@ class InferenceLog:
             self._thread = None
         else:
             self._flush()
-        self._segments.close()
+        self._sink.close()
         self._write_summary()
         return self.counts()
 
@@ -209,8 +221,8 @@ class InferenceLog:
 
     def _write(self, lines: list[bytes]) -> int:
         try:
-            written = self._segments.append(lines)
-            problem = "" if written == len(lines) else "the disk took only part of a write"
+            written = self._sink.append(lines)
+            problem = "" if written == len(lines) else "only a part of a write was taken"
         except OSError as error:
             written, problem = 0, str(error)
         if problem and not self._failing:
@@ -222,7 +234,7 @@ class InferenceLog:
 
     def _write_summary(self) -> None:
         path = self._folder / f"{self._stem}.summary.json"
-        body = {**self._identity, "closed_at": time.time(), "segments": self._segments.names, **self.counts().to_json()}
+        body = {**self._identity, "closed_at": time.time(), "segments": self._sink.names, **self.counts().to_json()}
         try:
             temporary = path.with_suffix(".tmp")
             temporary.write_bytes(msgspec.json.encode(body) + b"\n")
