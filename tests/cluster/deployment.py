@@ -118,7 +118,7 @@ class Deployed:
         self.until(lambda: self.phase() == "Healthy" and self.live() == digest)
 
     def until_clients_reach(self, digest: str) -> None:
-        """Until the gateway's pods all answer with that release: they follow the active Service as names in DNS do, in seconds."""
+        """Until all of the gateway answers with that release: it follows the active Service as names in DNS do, in seconds."""
         path = f"/models/{MODEL}/"
 
         def all_answer() -> bool:
