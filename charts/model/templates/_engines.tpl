@@ -9,6 +9,9 @@ args:
   - --port={{ .Values.port }}
   - --online={{ required "onlineStore is required for engine bento: the online feature store, redis://HOST:PORT/DB" .Values.onlineStore }}
   - --log-dir=/var/log/tidegate
+  {{- with .Values.records }}
+  - --records={{ . }}
+  {{- end }}
   {{- range .Values.args }}
   - {{ . | quote }}
   {{- end }}

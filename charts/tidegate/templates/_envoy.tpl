@@ -1,5 +1,6 @@
 {{/*
-Envoy's files. The listener for probes and Prometheus shows two paths of the admin interface, which itself listens on loopback
+Envoy's files. What is mirrored goes to a release while it is judged and else to nobody, since the shadow Service selects no pod then;
+Envoy appends `-shadow` to the host of what it mirrors, by which pods know it, so no client may choose the host. The listener for probes and Prometheus shows two paths of the admin interface, which itself listens on loopback
 alone. Requests that did not reach a pod are sent to another one; answers of 5xx are not, as they are what the gates must see.
 */}}
 {{- define "tidegate.envoy" -}}
@@ -8,7 +9,7 @@ alone. Requests that did not reach a pod are sent to another one; answers of 5xx
 {{- $folder := dict "path" "/etc/envoy" -}}
 {{- $rds := dict "path_config_source" (dict "path" "/etc/envoy/rds.json" "watched_directory" $folder) "resource_api_version" "V3" -}}
 {{- $cds := dict "path_config_source" (dict "path" "/etc/envoy/cds.json" "watched_directory" $folder) "resource_api_version" "V3" -}}
-{{- $main := dict "@type" $http "stat_prefix" "gateway" "rds" (dict "route_config_name" "gateway" "config_source" $rds) "http_filters" (list $router) -}}
+{{- $main := dict "@type" $http "stat_prefix" "gateway" "preserve_external_request_id" true "always_set_request_id_in_response" true "rds" (dict "route_config_name" "gateway" "config_source" $rds) "http_filters" (list $router) -}}
 {{- $shown := list
   (dict "match" (dict "path" "/ready") "route" (dict "cluster" "admin"))
   (dict "match" (dict "path" "/metrics") "route" (dict "cluster" "admin" "prefix_rewrite" "/stats/prometheus")) -}}
@@ -47,6 +48,8 @@ resources:
           {{- $others := list (dict "name" "previous_hosts" "typed_config" (dict "@type" $previous)) }}
           {{- $route := dict
             "cluster" (printf "%s-%s-active" $.Release.Name .name)
+            "host_rewrite_literal" (printf "%s.tidegate" .name)
+            "request_mirror_policies" (list (dict "cluster" (printf "%s-%s-shadow" $.Release.Name .name)))
             "timeout" (printf "%vs" (.timeoutSeconds | default 10))
             "retry_policy" (dict "retry_on" "connect-failure,refused-stream,reset-before-request" "num_retries" 2 "retry_host_predicate" $others "host_selection_retry_max_attempts" 5) }}
           - match: {prefix: /models/{{ .name }}/}
@@ -63,17 +66,23 @@ version_info: "1"
 {{- if .Values.gateway.models }}
 resources:
   {{- range .Values.gateway.models }}
+  {{- $model := . }}
+  {{- range $role := list "active" "shadow" }}
   - "@type": type.googleapis.com/envoy.config.cluster.v3.Cluster
-    name: {{ $.Release.Name }}-{{ .name }}-active
+    name: {{ $.Release.Name }}-{{ $model.name }}-{{ $role }}
     type: STRICT_DNS
     dns_lookup_family: V4_PREFERRED
     dns_refresh_rate: 1s # asked that often what is active; a host that went away is left once its requests are answered
     connect_timeout: 1s
     load_assignment:
-      cluster_name: {{ $.Release.Name }}-{{ .name }}-active
+      cluster_name: {{ $.Release.Name }}-{{ $model.name }}-{{ $role }}
       endpoints:
         - lb_endpoints:
-            - endpoint: {address: {socket_address: {address: {{ .name }}-active.{{ .namespace }}.svc.cluster.local, port_value: {{ .port | default 8080 }}}}}
+            - endpoint: {address: {socket_address: {address: {{ $model.name }}-{{ $role }}.{{ $model.namespace }}.svc.cluster.local, port_value: {{ $model.port | default 8080 }}}}}
+    {{- if eq $role "shadow" }}
+    circuit_breakers: {thresholds: [{max_requests: 256, max_pending_requests: 256}]} # a slow candidate piles nothing up
+    {{- end }}
+  {{- end }}
   {{- end }}
 {{- else }}
 resources: []

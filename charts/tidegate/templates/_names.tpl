@@ -27,7 +27,7 @@ automountServiceAccountToken: false
 {{/* What every pod has in common; what is restricted here is what Pod Security's `restricted` asks for, and a read-only root. */}}
 {{- define "tidegate.pod" -}}
 serviceAccountName: {{ .root.Release.Name }}-{{ .component }}
-automountServiceAccountToken: false
+automountServiceAccountToken: {{ eq .component "gates" }} # the gate service alone talks to Kubernetes' API
 enableServiceLinks: false
 {{- with .root.Values.imagePullSecrets }}
 imagePullSecrets: {{- toYaml . | nindent 2 }}

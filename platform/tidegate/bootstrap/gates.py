@@ -12,30 +12,40 @@ from tidegate.domain.project import Project
 from tidegate.ports.gates import Gate
 
 if TYPE_CHECKING:
+    from tidegate.ports.features import HistoricalFeatures
+    from tidegate.ports.inference_records import InferenceRecords
+    from tidegate.ports.traffic import LiveTraffic
     from tidegate.rollout.state import Rollout
 
 
 def build_gates(project: Project, model: str) -> dict[str, Gate]:
-    """Gates by name. They read the rules of the release that they judge, and remember what they saw of it."""
-    from tidegate.adapters.evidently_drift import EvidentlyDriftMeter
+    """Gates by name, of the local target."""
     from tidegate.adapters.feast_features import FeastFeatureStore
     from tidegate.adapters.local_target import LocalTarget
-    from tidegate.adapters.onnx_scorer import OnnxScorer
     from tidegate.domain.local import LocalConfig
+    from tidegate.serving.inference_records import InferenceLogFiles
+
+    return gates_over(
+        InferenceLogFiles(project.logs_dir, model),
+        FeastFeatureStore(project.model(model).features.repo, project.state, project.local.online_store),
+        LocalTarget(project.state, LocalConfig.of(project)),
+    )
+
+
+def gates_over(records: InferenceRecords, features: HistoricalFeatures, live: LiveTraffic) -> dict[str, Gate]:
+    """Gates by name. They read the rules of the release that they judge, and remember what they saw of it."""
+    from tidegate.adapters.evidently_drift import EvidentlyDriftMeter
+    from tidegate.adapters.onnx_scorer import OnnxScorer
     from tidegate.monitoring.bake import BakeGate
     from tidegate.monitoring.drift import DriftGate
     from tidegate.monitoring.parity import ParityGate
     from tidegate.monitoring.shadow import ShadowGate
-    from tidegate.serving.inference_records import InferenceLogFiles
 
-    config = project.model(model)
-    records = InferenceLogFiles(project.logs_dir, model)
-    store = FeastFeatureStore(config.features.repo, project.state, project.local.online_store)
     gates: list[Gate] = [
-        ParityGate(records, store),
+        ParityGate(records, features),
         ShadowGate(records, OnnxScorer()),
         DriftGate(records, EvidentlyDriftMeter()),
-        BakeGate(LocalTarget(project.state, LocalConfig.of(project))),
+        BakeGate(live),
     ]
     return {gate.name: gate for gate in gates}
 

@@ -181,9 +181,7 @@ def _parse(argv: Sequence[str] | None) -> SlotSettings:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--online", required=True, help="online store: a path, or redis://HOST:PORT/DB")
     parser.add_argument("--log-dir", type=Path, required=True, help="folder of the inference log")
-    parser.add_argument(
-        "--records", default="", help="the inference log: redis://HOST:PORT/DB; by default --log-dir"
-    )
+    parser.add_argument("--records", default="", help="the inference log: redis://HOST:PORT/DB; by default --log-dir")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--body-limit", type=int, default=BODY_LIMIT, help="largest request body in bytes")
     parser.add_argument("--sample-rate", type=float, default=1.0, help="share of requests in the inference log, 0 to 1")

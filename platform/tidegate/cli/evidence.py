@@ -89,6 +89,33 @@ def run_gate(session: Session, model: str, name: str, minutes: float) -> None:
     emit_results(session, [session.platform.run_gate(session.model(model), name, minutes * 60)])
 
 
+@gate.command(
+    name="serve",
+    epilog=examples(
+        "tidegate gate serve --namespace models --records redis://redis:6379/0 --store http://mlflow:5000 "
+        "--gateway http://tidegate-gateway-pods:8082"
+    ),
+)
+@click.option("--namespace", required=True, help="Where the models' Rollouts are.")
+@click.option("--records", required=True, metavar="URL", help="The inference log: redis://HOST:PORT/DB.")
+@click.option("--store", required=True, metavar="URL", help="The MLflow server whose artifact store has releases and features.")
+@click.option("--gateway", required=True, metavar="URL", help="The gateway's pods and the port of their metrics.")
+@click.option("--release", default="tidegate", show_default=True, help="Name that the platform's chart is installed under.")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535))
+@command(json_output=False)
+def serve_gates(session: Session, **given: Any) -> None:
+    """Answer a cluster's analyses with the verdicts of this project's gates, until it is stopped.
+
+    Runs in a pod that the platform's chart installs; it also keeps the ledger, and mirrors live traffic to a release while it
+    is judged. It takes no orders: freezes and overrides are annotations of the Rollout.
+    """
+    from tidegate.bootstrap.gate_server import GateServerSettings
+    from tidegate.bootstrap.gate_server import serve_gates as serve
+
+    serve(session.project, GateServerSettings(**given))
+
+
 @click.command(epilog=examples("tidegate replay 1c2f7a", "tidegate replay 1c2f7a --json"))
 @click.argument("request_id")
 @click.option("--lines", default=5, show_default=True, type=click.IntRange(0), help="Invoice lines shown for each entity.")

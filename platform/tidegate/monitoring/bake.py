@@ -17,7 +17,7 @@ from tidegate.domain.verdict import Evidence, Finding, GateResult, Verdict, eval
 from tidegate.monitoring.config import BakeRules, monitor_of
 from tidegate.monitoring.eprocess import log_evidence
 from tidegate.ports.gates import GateContext
-from tidegate.ports.traffic import SlotTraffic, Target
+from tidegate.ports.traffic import LiveTraffic, SlotTraffic
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Tally:
 class BakeGate:
     name = "bake"
 
-    def __init__(self, target: Target, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, target: LiveTraffic, clock: Callable[[], float] = time.time) -> None:
         self._target = target
         self._clock = clock
         self._seen: dict[tuple[str, str, float], tuple[SlotTraffic, Tally]] = {}

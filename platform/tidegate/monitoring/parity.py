@@ -17,7 +17,7 @@ from tidegate.domain.release import FeatureContract
 from tidegate.domain.release_folder import read_contract
 from tidegate.domain.verdict import Evidence, Finding, GateResult, Verdict, evaluate_closed
 from tidegate.monitoring.config import monitor_of
-from tidegate.ports.features import FeatureStore
+from tidegate.ports.features import HistoricalFeatures
 from tidegate.ports.gates import GateContext
 from tidegate.ports.inference_records import InferenceRecord, InferenceRecords
 
@@ -25,7 +25,7 @@ from tidegate.ports.inference_records import InferenceRecord, InferenceRecords
 class ParityGate:
     name = "parity"
 
-    def __init__(self, records: InferenceRecords, store: FeatureStore) -> None:
+    def __init__(self, records: InferenceRecords, store: HistoricalFeatures) -> None:
         self._records = records
         self._store = store
 

@@ -40,13 +40,8 @@ class OnlineFeatureReader(Protocol):
     def close(self) -> None: ...
 
 
-class FeatureStore(Protocol):
-    """The control plane's view of the store."""
-
-    def apply(self) -> tuple[str, ...]:
-        """Register the definitions; returns the names of the feature services."""
-
-    def contract(self, service: str) -> FeatureContract: ...
+class HistoricalFeatures(Protocol):
+    """The offline path."""
 
     def historical(self, contract: FeatureContract, entity_rows: pl.DataFrame) -> pl.DataFrame:
         """Point-in-time correct vectors.
@@ -55,6 +50,15 @@ class FeatureStore(Protocol):
         rows in the same order, the same columns, and the vector's columns as float32. No entity row is ever lost: a row
         without earlier feature rows has nulls.
         """
+
+
+class FeatureStore(HistoricalFeatures, Protocol):
+    """The control plane's view of the store."""
+
+    def apply(self) -> tuple[str, ...]:
+        """Register the definitions; returns the names of the feature services."""
+
+    def contract(self, service: str) -> FeatureContract: ...
 
     def materialize(self, until: datetime) -> int:
         """Bring the online store to the state known at `until`; returns the number of entities written."""

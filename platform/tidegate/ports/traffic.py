@@ -27,7 +27,16 @@ class SlotTraffic:
     latency_buckets_ms: Mapping[float, int]  # cumulative count by upper bound
 
 
-class Target(Protocol):
+class LiveTraffic(Protocol):
+    """What happens to clients' requests."""
+
+    def routed(self, model: str) -> tuple[Slot | None, bool]:
+        """The slot that the proxy really sends live traffic to, and whether it mirrors."""
+
+    def traffic(self, model: str) -> Mapping[Slot, SlotTraffic]: ...
+
+
+class Target(LiveTraffic, Protocol):
     """What a rollout engine needs of a place to run: compare and set what is wanted, and look at what is."""
 
     def desired(self, model: str) -> Desired: ...
@@ -36,8 +45,3 @@ class Target(Protocol):
         """Durably replace what is wanted; raises Conflict when the generation is another than expected."""
 
     def slots(self, model: str) -> Mapping[Slot, SlotStatus]: ...
-
-    def routed(self, model: str) -> tuple[Slot | None, bool]:
-        """The slot that the proxy really sends live traffic to, and whether it mirrors."""
-
-    def traffic(self, model: str) -> Mapping[Slot, SlotTraffic]: ...

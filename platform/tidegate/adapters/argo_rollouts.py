@@ -1,0 +1,135 @@
+"""Rollouts of models by Argo Rollouts: what is under way, orders left on the Rollout, and mirroring to the preview's pods.
+
+A pod template names its release and slot in annotations; Argo Rollouts names ReplicaSets by the hash of their template. Orders
+of people are annotations of the Rollout: who may write them is a matter of the cluster's RBAC, and its audit log has them.
+
+    tidegate/hold                 {"actor", "reason", "at"}: nothing goes forward
+    tidegate/override-<gate>      {"release", "actor", "reason", "at"}: that gate lets this release pass
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from tidegate.adapters.kubernetes_api import KubernetesApi, namespaced
+from tidegate.domain.errors import InvalidInput, NotFound
+from tidegate.domain.slots import Slot
+from tidegate.ports.cluster_rollouts import UnderWay
+
+GROUP = "argoproj.io/v1alpha1"
+HASH = "rollouts-pod-template-hash"
+RELEASE, SLOT, HOLD, OVERRIDE = "tidegate/release", "tidegate/slot", "tidegate/hold", "tidegate/override-"
+RUNNING = ("Pending", "Running")
+Json = dict[str, Any]
+
+
+class ArgoRollouts:
+    """`ClusterRollouts` of one namespace."""
+
+    def __init__(self, api: KubernetesApi, namespace: str) -> None:
+        self._api, self._namespace = api, namespace
+
+    def under_way(self, model: str) -> UnderWay:
+        try:
+            rollout = self._api.get(self._path(model))
+        except NotFound as error:
+            raise NotFound(
+                f"namespace {self._namespace} has no Rollout of model '{model}'; install it with the model's chart"
+            ) from error
+        selector = f"app.kubernetes.io/name=model,app.kubernetes.io/instance={model}"
+        sets = self._api.get(namespaced("apps/v1", self._namespace, "replicasets"), labelSelector=selector)["items"]
+        return under_way(model, rollout, sets, self._analysis(rollout))
+
+    def mirror(self, model: str, on: bool) -> None:
+        path = namespaced("v1", self._namespace, "services", f"{model}-shadow")
+        wanted = None
+        if on:
+            pods = self._api.get(self._path(model)).get("status", {}).get("currentPodHash")
+            # the role ends with the promotion, so that what nobody turns off ends by itself
+            wanted = {HASH: pods, "tidegate/role": "preview"}
+        if self._api.get(path)["spec"].get("selector") != wanted:
+            self._api.merge(path, {"spec": {"selector": wanted}})
+
+    def _analysis(self, rollout: Json) -> Json | None:
+        name = _analysis_name(rollout.get("status", {}))
+        return self._api.get(namespaced(GROUP, self._namespace, "analysisruns", name)) if name else None
+
+    def _path(self, model: str) -> str:
+        return namespaced(GROUP, self._namespace, "rollouts", model)
+
+
+def under_way(model: str, rollout: Json, replica_sets: list[Json], analysis: Json | None) -> UnderWay:
+    """What the objects say. Raises InvalidInput for a Rollout that the model's chart did not make."""
+    status = rollout.get("status", {})
+    annotations = _annotations(rollout["spec"]["template"])
+    if RELEASE not in annotations:
+        raise InvalidInput(f"Rollout {model}: its pods have no annotation {RELEASE}; install it with the model's chart")
+    releases = {each["metadata"]["labels"].get(HASH): _annotations(each["spec"]["template"]) for each in replica_sets}
+    live = releases.get(status.get("blueGreen", {}).get("activeSelector"), {})
+    stable = releases.get(status.get("stableRS"), {})
+    settled = str(status.get("observedGeneration")) == str(rollout["metadata"].get("generation"))
+    candidate = annotations[RELEASE]
+    stopped = str(status.get("message") or "the rollout was aborted") if status.get("abort") and settled else ""
+    return UnderWay(
+        model=model,
+        candidate=candidate,
+        slot=_slot(annotations) or Slot.BLUE,
+        live=live.get(RELEASE),
+        live_slot=_slot(live),
+        previous=stable.get(RELEASE),
+        judged_since=_began(analysis, candidate) if settled and not stopped else None,
+        stopped=stopped,
+        hold=_hold(rollout),
+        overrides=_overrides(rollout, candidate),
+    )
+
+
+def _analysis_name(status: Mapping[str, Any]) -> str:
+    """The AnalysisRun that asks for verdicts now: after the switch the one of the bake."""
+    state = status.get("blueGreen", {})
+    switched = status.get("currentPodHash") and state.get("activeSelector") == status.get("currentPodHash")
+    run = state.get("postPromotionAnalysisRunStatus" if switched else "prePromotionAnalysisRunStatus") or {}
+    return str(run.get("name", "")) if run.get("status") in RUNNING else ""
+
+
+def _began(analysis: Json | None, candidate: str) -> float | None:
+    if analysis is None:
+        return None
+    given = {argument["name"]: argument.get("value") for argument in analysis["spec"].get("args", ())}
+    if given.get("release") != candidate:
+        return None  # it judges what was wanted before
+    return datetime.fromisoformat(analysis["metadata"]["creationTimestamp"].replace("Z", "+00:00")).timestamp()
+
+
+def _annotations(found: Json) -> Mapping[str, str]:
+    return found.get("metadata", {}).get("annotations") or {}
+
+
+def _slot(annotations: Mapping[str, str]) -> Slot | None:
+    name = annotations.get(SLOT)
+    return Slot(name) if name in set(Slot) else None
+
+
+def _hold(rollout: Json) -> Json | None:
+    text = _annotations(rollout).get(HOLD)
+    return None if text is None else _order(text) or {"actor": "unknown", "reason": f"{HOLD} cannot be read", "at": 0.0}
+
+
+def _overrides(rollout: Json, candidate: str) -> dict[str, Json]:
+    """Orders that can be read and are about this release; anything else overrides nothing."""
+    found = {
+        name.removeprefix(OVERRIDE): _order(text) for name, text in _annotations(rollout).items() if name.startswith(OVERRIDE)
+    }
+    return {gate: order for gate, order in found.items() if order is not None and order.get("release") == candidate}
+
+
+def _order(text: str) -> Json | None:
+    try:
+        order = json.loads(text)
+    except ValueError:
+        return None
+    complete = isinstance(order, dict) and str(order.get("actor", "")).strip() and str(order.get("reason", "")).strip()
+    return order if complete else None

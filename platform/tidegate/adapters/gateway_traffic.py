@@ -1,0 +1,79 @@
+"""Live traffic on a cluster as its gateway saw it: counters of all its pods together, since the first look at each.
+
+The gateway has one Envoy cluster for whatever is live, so both slots have the same counters: a reader that adds up what grew
+since a switch sees the release that was switched to, and the last answers of the one before it. A gateway pod that is new, or
+was restarted, counts from zero; one that went away keeps what it had counted.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+
+from tidegate.adapters.envoy_stats import parse_traffic
+from tidegate.domain.errors import Unavailable
+from tidegate.domain.slots import Slot
+from tidegate.ports.cluster_rollouts import ClusterRollouts
+from tidegate.ports.traffic import SlotTraffic
+
+TIMEOUT_S = 2.0
+NOTHING = SlotTraffic(0, 0, 0, {})
+
+
+class GatewayTraffic:
+    """`LiveTraffic`. `address` is a headless Service over the gateway's pods, with the port of their metrics: http://HOST:PORT."""
+
+    def __init__(self, address: str, release: str, rollouts: ClusterRollouts) -> None:
+        self._address = urllib.parse.urlsplit(address)
+        self._release, self._rollouts = release, rollouts
+        self._pods: dict[str, dict[str, SlotTraffic]] = {}
+        self._sums: dict[str, SlotTraffic] = {}
+
+    def routed(self, model: str) -> tuple[Slot | None, bool]:
+        state = self._rollouts.under_way(model)
+        return state.live_slot, state.mirrors
+
+    def traffic(self, model: str) -> Mapping[Slot, SlotTraffic]:
+        """Raises Unavailable when a pod of the gateway does not answer: its part of the traffic would not be judged."""
+        cluster = f"{self._release}-{model}-active"
+        now = {pod: parse_traffic(self._page(pod, cluster), cluster) for pod in self._addresses()}
+        before, first = self._pods.get(model, {}), model not in self._pods
+        total = self._sums.get(model, NOTHING)
+        for pod, counts in now.items():
+            total = _add(total, counts, counts if first else before.get(pod, NOTHING))
+        self._pods[model], self._sums[model] = now, total
+        return dict.fromkeys(Slot, total)
+
+    def _addresses(self) -> list[str]:
+        host, port = self._address.hostname or "", self._address.port or 80
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise Unavailable(f"gateway: no pod of it is found as {host} ({error}); check that the gateway runs") from error
+        ips = sorted({str(address[0]) for *_, address in found})
+        return [f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}" for ip in ips]
+
+    def _page(self, pod: str, cluster: str) -> str:
+        query = urllib.parse.urlencode({"filter": rf"^cluster\.{cluster}\.upstream_rq_(completed|active|5xx|time)$"})
+        try:
+            with urllib.request.urlopen(f"http://{pod}/metrics?{query}", timeout=TIMEOUT_S) as answer:
+                return str(answer.read().decode())
+        except (urllib.error.URLError, OSError, ValueError) as error:
+            raise Unavailable(f"gateway: pod {pod} does not tell its counters ({error})") from error
+
+
+def _add(total: SlotTraffic, now: SlotTraffic, before: SlotTraffic) -> SlotTraffic:
+    base = NOTHING if now.completed < before.completed or now.errors_5xx < before.errors_5xx else before
+    buckets = dict(total.latency_buckets_ms)
+    for bound, count in now.latency_buckets_ms.items():
+        buckets[bound] = buckets.get(bound, 0) + count - base.latency_buckets_ms.get(bound, 0)
+    return SlotTraffic(
+        total.completed + now.completed - base.completed,
+        total.errors_5xx + now.errors_5xx - base.errors_5xx,
+        now.active,
+        dict(sorted(buckets.items(), key=lambda pair: (math.isinf(pair[0]), pair[0]))),
+    )

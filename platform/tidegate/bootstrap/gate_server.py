@@ -1,0 +1,186 @@
+"""The gate service of a cluster, put together: `tidegate gate serve`.
+
+It runs the project's own gates on what the cluster's pods recorded (Redis), on what its gateway counted (Envoy) and on releases
+and feature tables that were pushed to the MLflow server's artifact store. It keeps the ledger, and a copy of what it fetched,
+in the state folder. One process: the ledger has one writer.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tidegate.domain.errors import TidegateError
+from tidegate.domain.project import Project
+from tidegate.domain.release import FeatureContract, ReleaseManifest
+from tidegate.domain.release_folder import read_manifest
+from tidegate.ports.cluster_rollouts import ClusterRollouts
+from tidegate.ports.gates import Gate
+
+if TYPE_CHECKING:
+    import polars as pl
+    from starlette.applications import Starlette
+
+    from tidegate.adapters.feast_features import FeastFeatureStore
+    from tidegate.adapters.mlflow_artifacts import MlflowArtifacts
+
+logger = logging.getLogger("tidegate.gates")
+STALE_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class GateServerSettings:
+    """Addresses of what the gate service reads. `gateway` is the headless Service over the gateway's pods, with the port of
+    their metrics; `release` the name under which the platform's chart is installed."""
+
+    namespace: str
+    records: str
+    store: str
+    gateway: str
+    release: str = "tidegate"
+    host: str = "127.0.0.1"
+    port: int = 8080
+    watch_seconds: float = 1.0
+
+
+def serve_gates(project: Project, settings: GateServerSettings) -> None:
+    """Serve until SIGTERM."""
+    import uvicorn
+
+    from tidegate.adapters.argo_rollouts import ArgoRollouts
+    from tidegate.adapters.kubernetes_api import KubernetesApi
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
+    rollouts = ArgoRollouts(KubernetesApi.connect(), settings.namespace)
+    watching = Watching(project, rollouts, settings.watch_seconds)
+    app = build_app(project, settings, rollouts, watching)
+    watching.start()
+    try:
+        uvicorn.run(app, host=settings.host, port=settings.port, log_level="warning", timeout_graceful_shutdown=5)
+    finally:
+        watching.stop()
+
+
+def build_app(project: Project, settings: GateServerSettings, rollouts: ClusterRollouts, watching: Watching) -> Starlette:
+    from tidegate.adapters.gate_http import gate_app
+    from tidegate.adapters.mlflow_artifacts import MlflowArtifacts
+    from tidegate.bootstrap.rollouts import LazyGates, open_ledger, rollout_config
+    from tidegate.monitoring.config import monitor_of
+    from tidegate.rollout.evaluation import ThreadedEvaluations
+    from tidegate.rollout.gate_service import GateService
+
+    store = MlflowArtifacts(settings.store)
+
+    @lru_cache(maxsize=64)
+    def release(digest: str) -> tuple[ReleaseManifest, Path]:
+        project.releases_dir.mkdir(parents=True, exist_ok=True)
+        folder = store.fetch_release(digest, project.releases_dir)
+        return read_manifest(folder), folder
+
+    @lru_cache(maxsize=64)
+    def evaluations(model: str) -> ThreadedEvaluations:
+        return ThreadedEvaluations(LazyGates(lambda: cluster_gates(project, model, settings, rollouts, store)))
+
+    service = GateService(
+        rollouts,
+        release,
+        lambda manifest, folder: rollout_config(monitor_of(folder, manifest)),
+        evaluations,
+        open_ledger(project),
+    )
+    return gate_app(service.answer, watching.problem)
+
+
+def cluster_gates(
+    project: Project, model: str, settings: GateServerSettings, rollouts: ClusterRollouts, store: MlflowArtifacts
+) -> Mapping[str, Gate]:
+    """The gates of the local target, over the cluster's records, counters and feature tables."""
+    from tidegate.adapters.feast_features import FeastFeatureStore
+    from tidegate.adapters.gateway_traffic import GatewayTraffic
+    from tidegate.adapters.redis_records import RedisRecords
+    from tidegate.bootstrap.gates import gates_over
+
+    features = FeastFeatureStore(project.model(model).features.repo, project.state)
+    return gates_over(
+        RedisRecords(settings.records, model),
+        FetchedFeatures(features, store, project.state, model),
+        GatewayTraffic(settings.gateway, settings.release, rollouts),
+    )
+
+
+@dataclass
+class FetchedFeatures:
+    """`HistoricalFeatures` over the feature tables that the store calls current."""
+
+    features: FeastFeatureStore
+    store: MlflowArtifacts
+    state: Path
+    model: str
+    _have: str = ""
+
+    def historical(self, contract: FeatureContract, entity_rows: pl.DataFrame) -> pl.DataFrame:
+        from tidegate.features.tables import tables_folder
+
+        current = self.store.current_tables(self.model)
+        if current != self._have:
+            self.store.fetch_tables(current, tables_folder(self.state))
+            self.features.apply()
+            self._have = current
+        return self.features.historical(contract, entity_rows)
+
+
+@dataclass
+class Watching:
+    """A thread that looks at the rollouts of all models of the project again and again."""
+
+    project: Project
+    rollouts: ClusterRollouts
+    every_seconds: float
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _looked: dict[str, float] = field(default_factory=dict)
+    _problems: dict[str, str] = field(default_factory=dict)
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="watch", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def problem(self) -> str:
+        """Why the service cannot answer; empty when it looked at the cluster lately, or the cluster has none of its models."""
+        late = [m for m in self.project.models if time.monotonic() - self._looked.get(m, -STALE_SECONDS) >= STALE_SECONDS]
+        return "; ".join(self._problems.get(model, f"model {model} was not looked at yet") for model in late)
+
+    def _run(self) -> None:
+        from tidegate.bootstrap.rollouts import open_ledger
+        from tidegate.domain.errors import NotFound
+        from tidegate.rollout.cluster_watch import ClusterWatch
+
+        watch = ClusterWatch(self.rollouts, open_ledger(self.project), self.project.state / "cluster")
+        while not self._stop.wait(self.every_seconds):
+            for model in self.project.models:
+                try:
+                    watch.look(model)
+                    self._seen(model, "")
+                except NotFound as error:
+                    self._seen(model, str(error))  # it was looked, and there is none
+                except TidegateError as error:
+                    self._say(model, str(error))
+                except Exception:
+                    logger.exception("watching model %s: a defect", model)
+                    self._problems[model] = f"watching model {model} failed, see the log"
+
+    def _seen(self, model: str, said: str) -> None:
+        self._say(model, said)
+        self._looked[model] = time.monotonic()
+
+    def _say(self, model: str, problem: str) -> None:
+        if problem and self._problems.get(model) != problem:
+            logger.warning("%s", problem)
+        self._problems[model] = problem

@@ -1,0 +1,132 @@
+"""What the gate service answers when a cluster asks for the verdict of one gate on the release that it rolls out.
+
+The gates, their limits and the record of their verdicts are those of the local engine; only who moves the traffic differs.
+Closed: a release that is not under way, a gate that its plan has not, a stage at which the gate has nothing to say, a
+person's freeze, an evaluation that has not ended: none of them is a PASS. A decisive verdict is in the ledger before it is
+answered, and stays what it is for the rest of the stage.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tidegate.domain.errors import Conflict, NotFound
+from tidegate.domain.release import ReleaseManifest
+from tidegate.domain.verdict import Evidence, GateResult, Verdict, to_json
+from tidegate.ports.cluster_rollouts import ClusterRollouts, UnderWay
+from tidegate.ports.gates import GateContext
+from tidegate.ports.ledger import Ledger
+from tidegate.rollout.evaluation import Evaluations
+from tidegate.rollout.plan import Bake, Check, RolloutConfig
+
+ReleaseSource = Callable[[str], tuple[ReleaseManifest, Path]]
+SAMPLES = {Verdict.PASS: 1, Verdict.FAIL: 0, Verdict.ERROR: -1}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`sample` is 1 for PASS, 0 for FAIL, -1 for ERROR, None while the verdict is open; `reason` is for people."""
+
+    gate: str
+    release: str
+    sample: int | None
+    reason: str
+    result: GateResult | None = None
+
+
+@dataclass
+class GateService:
+    """`plan_of` gives the checks and the bake that a release asks for; `evaluations` those of a model's gates."""
+
+    rollouts: ClusterRollouts
+    releases: ReleaseSource
+    plan_of: Callable[[ReleaseManifest, Path], RolloutConfig]
+    evaluations: Callable[[str], Evaluations]
+    ledger: Ledger
+    clock: Callable[[], float] = time.time
+    _decided: dict[tuple[str, str, str, float], Answer] = field(default_factory=dict)
+    _last: dict[tuple[str, str, str, float], GateResult] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def answer(self, model: str, digest: str, gate: str) -> Answer:
+        """The verdict of `gate` on release `digest`, as far as it is known now; never waits for an evaluation.
+
+        Raises NotFound for a model, release or gate that is not known, Conflict for a release that is not under way,
+        Unavailable when the cluster or the ledger cannot be reached.
+        """
+        state = self.rollouts.under_way(model)
+        if state.candidate != digest:
+            raise Conflict(
+                f"gate '{gate}' on release {digest[:12]} of model {model}: the release under way is {state.candidate[:12]}"
+            )
+        manifest, folder = self.releases(digest)
+        stage = self._stage(gate, manifest, folder)
+        if state.judged_since is None:
+            return self._open(gate, manifest, "the cluster does not judge this release now")
+        if isinstance(stage, Check) and state.switched:
+            return self._open(gate, manifest, "the release has live traffic already, so this gate has nothing more to say")
+        if isinstance(stage, Bake) and not state.switched:
+            return self._open(gate, manifest, "the release has no live traffic yet")
+        key = (model, digest, gate, state.judged_since)
+        with self._lock:  # one writer, and each verdict recorded once
+            if key not in self._decided:
+                answer = self._judge(state, stage, gate, key)
+                if answer.sample is None:
+                    return answer
+                self._decided[key] = answer
+            decided = self._decided[key]
+        return self._held(state, decided, manifest)
+
+    def _stage(self, gate: str, manifest: ReleaseManifest, folder: Path) -> Check | Bake:
+        plan = self.plan_of(manifest, folder)
+        stages: dict[str, Check | Bake] = {check.gate: check for check in plan.checks}
+        if plan.bake:
+            stages |= dict.fromkeys(plan.bake.gates, plan.bake)
+        if gate not in stages:
+            raise NotFound(f"release {manifest.id} has no gate '{gate}'; it has {', '.join(stages) or 'none'}")
+        return stages[gate]
+
+    def _judge(self, state: UnderWay, stage: Check | Bake, gate: str, key: tuple[str, str, str, float]) -> Answer:
+        candidate, folder = self.releases(state.candidate)
+        if isinstance(stage, Check) and gate in state.overrides:
+            said = state.overrides[gate]
+            self.ledger.append("override", candidate.id, {"gate": gate, **said}, str(said["actor"]))
+            return Answer(gate, candidate.id, SAMPLES[Verdict.PASS], f"overridden by {said['actor']}: {said['reason']}")
+        active, active_folder = self.releases(state.previous) if state.previous else (None, None)
+        deadline = key[3] + stage.deadline_seconds
+        context = GateContext(state.model, candidate, folder, state.slot, active, active_folder, key[3], deadline)
+        evaluations = self.evaluations(state.model)
+        result = evaluations.poll(gate, context, stage.interval_seconds)
+        if isinstance(stage, Bake) and evaluations.running_seconds(gate, context) > stage.evaluation_seconds:
+            why = f"it has not answered for {stage.evaluation_seconds:g} s, and what is not watched is not served"
+            result = GateResult(gate, candidate.id, Verdict.ERROR, Evidence(why))
+        if result is not None:
+            self._last[key] = result
+        last = self._last.get(key)
+        early = last is not None and last.verdict is Verdict.PASS and self.clock() - key[3] < stage.min_seconds
+        if self.clock() >= deadline and (last is None or last.verdict is Verdict.INCONCLUSIVE):
+            seen = last.evidence.summary if last else "it never answered"
+            late = Evidence(f"it did not PASS within {stage.deadline_seconds:g} s: {seen}")
+            last = GateResult(gate, candidate.id, Verdict.ERROR, late)
+        if last is None or last.verdict is Verdict.INCONCLUSIVE or early:
+            return self._open(gate, candidate, last.evidence.summary if last else "it is being evaluated", last)
+        self.ledger.append("verdict", candidate.id, {"message": last.describe(), **to_json(last)})
+        drifted = last.verdict is Verdict.FAIL and isinstance(stage, Check) and stage.on_fail == "freeze"
+        if drifted and last.evidence.numbers.get("kind") != "fault":
+            self.ledger.append("retraining.asked", candidate.id, {"gate": gate, "reason": last.describe()})
+        return Answer(gate, candidate.id, SAMPLES[last.verdict], last.describe(), last)
+
+    def _held(self, state: UnderWay, answer: Answer, manifest: ReleaseManifest) -> Answer:
+        """A person's freeze lets nothing forward; harm is told all the same."""
+        if state.hold is None or answer.sample != SAMPLES[Verdict.PASS]:
+            return answer
+        reason = f"model {state.model} is frozen by {state.hold['actor']}: {state.hold['reason']}"
+        return self._open(answer.gate, manifest, reason, answer.result)
+
+    @staticmethod
+    def _open(gate: str, manifest: ReleaseManifest, reason: str, result: GateResult | None = None) -> Answer:
+        return Answer(gate, manifest.id, None, reason, result)

@@ -1,0 +1,68 @@
+"""Counters of the gateway's pods, added up so that restarts and new pods neither lose nor invent requests."""
+
+from __future__ import annotations
+
+import pytest
+
+from fakes.cluster import FakeCluster
+from tidegate.adapters import gateway_traffic
+from tidegate.adapters.gateway_traffic import GatewayTraffic
+from tidegate.domain.errors import Unavailable
+from tidegate.domain.slots import Slot
+from tidegate.ports.traffic import SlotTraffic
+
+
+class Gateway(GatewayTraffic):
+    """`pods` have completed requests, errors and answers below 250 ms."""
+
+    def __init__(self) -> None:
+        super().__init__("http://localhost:1", "tidegate", FakeCluster())
+        self.pods: dict[str, tuple[int, int, int]] = {}
+
+    def _addresses(self) -> list[str]:
+        return sorted(self.pods)
+
+    def _page(self, pod: str, cluster: str) -> str:
+        completed, errors, quick = self.pods[pod]
+        label = f'envoy_cluster_name="{cluster}"'
+        return "\n".join(
+            [
+                f"envoy_cluster_upstream_rq_completed{{{label}}} {completed}",
+                f'envoy_cluster_upstream_rq_xx{{envoy_response_code_class="5",{label}}} {errors}',
+                f'envoy_cluster_upstream_rq_time_bucket{{{label},le="250"}} {quick}',
+                f'envoy_cluster_upstream_rq_time_bucket{{{label},le="+Inf"}} {completed}',
+                'envoy_cluster_upstream_rq_completed{envoy_cluster_name="another"} 999',
+            ]
+        )
+
+    def seen(self) -> tuple[int, int, dict[float, int]]:
+        found = self.traffic("demand")
+        assert found[Slot.BLUE] == found[Slot.GREEN]
+        counts: SlotTraffic = found[Slot.BLUE]
+        return counts.completed, counts.errors_5xx, dict(counts.latency_buckets_ms)
+
+
+def test_what_was_counted_before_the_first_look_does_not_count() -> None:
+    gateway = Gateway()
+    gateway.pods = {"a": (1000, 10, 900), "b": (500, 0, 500)}
+    assert gateway.seen() == (0, 0, {250.0: 0, float("inf"): 0})
+    gateway.pods = {"a": (1010, 12, 905), "b": (520, 0, 520)}
+    assert gateway.seen() == (30, 2, {250.0: 25, float("inf"): 30})
+
+
+def test_a_restarted_pod_and_a_new_one_count_from_zero_and_one_that_left_keeps_its_count() -> None:
+    gateway = Gateway()
+    gateway.pods = {"a": (1000, 0, 1000), "b": (500, 0, 500)}
+    gateway.seen()
+    gateway.pods = {"a": (7, 1, 7), "b": (505, 0, 505)}
+    assert gateway.seen()[:2] == (12, 1)
+    gateway.pods = {"a": (9, 1, 9), "c": (4, 4, 0)}
+    assert gateway.seen()[:2] == (18, 5)
+
+
+def test_a_gateway_that_cannot_be_asked_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Unavailable, match="does not tell its counters"):
+        GatewayTraffic("http://127.0.0.1:1", "tidegate", FakeCluster()).traffic("demand")
+    monkeypatch.setattr(gateway_traffic, "TIMEOUT_S", 0.2)
+    with pytest.raises(Unavailable, match="no pod of it is found"):
+        GatewayTraffic("http://no-such-gateway.invalid:1", "tidegate", FakeCluster()).traffic("demand")
