@@ -1,7 +1,7 @@
-{{/* How each engine is started, and what it answers when it is ready. Its image holds the release at /release. */}}
+{{/* How each engine is started, and what it answers when it is ready. Its image holds the release in /release, a folder named by its digest. */}}
 {{- define "model.bento" -}}
 args:
-  - --release-folder=/release
+  - --release-folder=/release/{{ .Values.release }}
   - --model={{ .Values.model }}
   - --slot={{ .Values.slot }}
   - --replica=0

@@ -1,0 +1,118 @@
+"""Images in layers, each upon another one: the same content gives the same digest, and what is shared is stored once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from infra.images import layers
+from infra.images.layers import Say
+from infra.one_node.errors import Unavailable
+from infra.one_node.images import NONROOT, Image
+from infra.one_node.layout import cache_folder
+
+PYTHON = "/usr/bin/python3"
+ENVIRONMENT = {"PYTHONPATH": "/opt/tidegate:/opt/packages", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An image: `upon` another one (an Image, a reference that buildah can pull, or None), with folders at their places."""
+
+    name: str
+    upon: Image | str | None
+    folders: Mapping[str, Path] = field(default_factory=dict)
+    entrypoint: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    folder: str = "/"
+
+
+def base(say: Say, given: str | None = None) -> Image | str:
+    """Debian's Python 3.11, or the image that is given: it has to have Python 3.11 at /usr/bin/python3 and libgomp."""
+    return given or build(Recipe("base", None, {"/": layers.debian(say)}), say)
+
+
+def serving(say: Say, given: str | None = None) -> Image:
+    folders = {"/opt/packages": layers.packages(layers.SERVING, say)}
+    return build(Recipe("serving", base(say, given), folders, environment=ENVIRONMENT), say)
+
+
+def release(folder: Path, say: Say, given: str | None = None) -> Image:
+    """What pods of a model run: one release, at /release/<digest>. Its arguments are the chart's."""
+    folders = {"/opt/tidegate": layers.package(say), f"/release/{folder.name}": folder}
+    entrypoint = [PYTHON, "-m", "tidegate.bootstrap.serving"]
+    return build(Recipe(f"release-{folder.name[:12]}", serving(say, given), folders, entrypoint), say)
+
+
+def platform(say: Say, given: str | None = None) -> Image:
+    """The command `tidegate` in a project: gate service, monitor, pipelines."""
+    packages = layers.packages(layers.platform_requirements(), say)
+    heavy = build(Recipe("packages", base(say, given), {"/opt/packages": packages}, environment=ENVIRONMENT), say)
+    folders = {"/opt/tidegate": layers.package(say), "/project": layers.project(say)}
+    return build(Recipe("platform", heavy, folders, [PYTHON, "-m", "tidegate.cli.main"], folder="/project"), say)
+
+
+def mlflow(say: Say, given: str | None = None) -> Image:
+    """The MLflow of the lock, as a server."""
+    return build(Recipe("mlflow", platform(say, given), entrypoint=[PYTHON, "-m", "mlflow"]), say)
+
+
+def build(recipe: Recipe, say: Say) -> Image:
+    """From the cache where it is there. Raises Unavailable."""
+    upon = recipe.upon.pinned if isinstance(recipe.upon, Image) else recipe.upon
+    about = [recipe.name, upon, sorted((at, str(path)) for at, path in recipe.folders.items()), list(recipe.entrypoint)]
+    about += [sorted(recipe.environment.items()), recipe.folder, 1]
+    tag = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]  # folders are named by their content
+    kept = cache_folder() / "images" / f"{recipe.name}-{tag}"
+    if not kept.is_dir():
+        say(f"image {recipe.name}")
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{recipe.name}-", dir=kept.parent))
+        try:
+            _build(recipe, tag, unfinished)
+            if not kept.is_dir():
+                unfinished.rename(kept)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    return Image(recipe.name, tag, (kept / "digest").read_text().strip(), kept / "image.tar")
+
+
+def _build(recipe: Recipe, tag: str, into: Path) -> None:
+    reference = f"localhost/tidegate/{recipe.name}:{tag}"
+    upon = recipe.upon.tagged if isinstance(recipe.upon, Image) else recipe.upon or "scratch"
+    if isinstance(recipe.upon, Image) and not _buildah("images", "--quiet", upon, check=False):
+        _buildah("pull", "--quiet", f"oci-archive:{recipe.upon.archive}:{upon}")
+    lines = [f"FROM {upon}"]
+    contexts = []
+    for i, (at, folder) in enumerate(sorted(recipe.folders.items())):
+        contexts.append(f"--build-context=layer{i}={folder}")
+        lines.append(f"COPY --from=layer{i} . {at}")
+    lines += [f"ENV {name}={value}" for name, value in recipe.environment.items()]
+    lines += [f"USER {NONROOT}", f"WORKDIR {recipe.folder}"]
+    if recipe.entrypoint:
+        lines.append(f"ENTRYPOINT {json.dumps(list(recipe.entrypoint))}")
+    context = into / "context"
+    context.mkdir()
+    (context / "Containerfile").write_text("\n".join(lines) + "\n")
+    options = ["--isolation", "chroot", "--timestamp", "0", "--format", "oci", "--layers=false", "--pull=never", *contexts]
+    _buildah("build", *options, "--tag", reference, "--file", str(context / "Containerfile"), str(context))
+    archive = f"oci-archive:{into / 'image.tar'}:{reference}"
+    _buildah("push", "--disable-compression", "--digestfile", str(into / "digest"), reference, archive)
+    shutil.rmtree(context)
+
+
+def _buildah(*arguments: str, check: bool = True) -> str:
+    """With a storage of our own, which keeps the layers that images share."""
+    storage = cache_folder() / "images" / ".storage"
+    options = ["--root", str(storage / "root"), "--runroot", str(storage / "run"), "--storage-driver", "overlay"]
+    done = subprocess.run(["buildah", *options, *arguments], capture_output=True, text=True, check=False)
+    if check and done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise Unavailable(f"`buildah {arguments[0]}` failed: {last}")
+    return done.stdout.strip() if done.returncode == 0 else ""

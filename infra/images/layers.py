@@ -1,0 +1,160 @@
+"""The folders that images are made of, each made once and kept by what it is made from."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from infra.one_node.errors import Unavailable
+from infra.one_node.layout import cache_folder
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[2]
+SUITE = "bookworm"
+DEBIAN_PACKAGES = ("python3-minimal", "libpython3.11-stdlib", "libgomp1", "ca-certificates")
+# what no program here reads, or what differs from build to build
+UNWANTED = (
+    *("usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale", "debootstrap"),
+    *("var/cache", "var/log", "var/lib/apt", "var/lib/dpkg/info", "etc/machine-id", "etc/resolv.conf", "etc/hostname"),
+    *("dev", "proc", "sys"),
+)
+SERVING = ("bentoml", "msgspec", "numpy", "onnxruntime", "prometheus-client", "pydantic", "redis", "uvicorn", "uvloop")
+PROJECT = ("tidegate.yaml", "features", "pipelines", "serving", "monitoring")
+Say = Callable[[str], None]
+
+
+def debian(say: Say) -> Path:
+    """Debian's Python 3.11 and little else, by debootstrap from the mirror that this machine uses."""
+    key = hashlib.sha256(" ".join([SUITE, *DEBIAN_PACKAGES, *UNWANTED]).encode()).hexdigest()[:16]
+
+    def make(into: Path) -> None:
+        command = ["debootstrap", "--variant=minbase", f"--include={','.join(DEBIAN_PACKAGES)}", SUITE, str(into), _mirror()]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            last = (done.stdout.strip().splitlines() or ["no message"])[-1]
+            raise Unavailable(f"base image: debootstrap failed: {last}")
+        for name in UNWANTED:
+            path = into / name
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+
+    return _once(f"debian-{key}", make, say)
+
+
+def packages(roots: Iterable[str], say: Say) -> Path:
+    """These distributions and all that they require, compiled."""
+    names = sorted(roots)
+    key = hashlib.sha256((ROOT / "requirements.lock").read_bytes() + " ".join(names).encode()).hexdigest()[:16]
+
+    def make(into: Path) -> None:
+        for distribution in required(names):
+            _copy(distribution, into)
+        _compile(into)
+
+    return _once(f"packages-{key}", make, say)
+
+
+def required(roots: Iterable[str]) -> list[importlib.metadata.Distribution]:
+    """The installed distributions that `roots` need on this platform, themselves included. Raises Unavailable."""
+    found: dict[str, importlib.metadata.Distribution] = {}
+    wanted = list(roots)
+    while wanted:
+        name = re.sub(r"[-_.]+", "-", wanted.pop()).lower()
+        if name in found:
+            continue
+        try:
+            found[name] = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError as error:
+            raise Unavailable(f"image: the environment lacks {name}; run `make setup`") from error
+        needs = [Requirement(text) for text in found[name].requires or ()]
+        wanted += [need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
+    return [found[name] for name in sorted(found)]
+
+
+def platform_requirements() -> list[str]:
+    """What the package itself asks for."""
+    needs = [Requirement(text) for text in importlib.metadata.distribution("tidegate").requires or ()]
+    return sorted(need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": ""}))
+
+
+def package(say: Say) -> Path:
+    """The package `tidegate` of this tree, compiled."""
+    source = ROOT / "platform" / "tidegate"
+
+    def make(into: Path) -> None:
+        shutil.copytree(source, into / "tidegate", ignore=shutil.ignore_patterns("__pycache__"))
+        _compile(into)
+
+    return _once(f"tidegate-{_content([source])}", make, say)
+
+
+def project(say: Say) -> Path:
+    """The project's definitions, without what it generates."""
+    sources = [ROOT / name for name in PROJECT]
+
+    def make(into: Path) -> None:
+        for source in sources:
+            if source.is_dir():
+                shutil.copytree(source, into / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, into / source.name)
+
+    return _once(f"project-{_content(sources)}", make, say)
+
+
+def _mirror() -> str:
+    """Where this machine's apt gets Debian from."""
+    command = ["apt-get", "indextargets", "--format", "$(SITE) $(RELEASE)"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    sites = [line.split()[0] for line in done.stdout.splitlines() if line.endswith(f" {SUITE}")]
+    debian = [site for site in sites if site.rstrip("/").endswith("/debian")]
+    if not debian:
+        raise Unavailable(f"base image: apt on this machine knows no mirror of Debian {SUITE}; name a base image instead")
+    return debian[0]
+
+
+def _copy(distribution: importlib.metadata.Distribution, into: Path) -> None:
+    for file in distribution.files or ():
+        if ".." in file.parts or "__pycache__" in file.parts:
+            continue  # scripts, and byte code of another interpreter
+        source, target = Path(str(distribution.locate_file(file))), into / file
+        if source.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
+
+
+def _compile(folder: Path) -> None:
+    """Byte code that holds for its source whatever the time stamps; files that are no Python of ours to judge are left."""
+    command = [sys.executable, "-m", "compileall", "-q", "-j", "2", "--invalidation-mode", "unchecked-hash", "-s", str(folder)]
+    subprocess.run([*command, str(folder)], capture_output=True, check=False)
+
+
+def _content(sources: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for source in sources:
+        for path in sorted(source.rglob("*")) if source.is_dir() else [source]:
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _once(name: str, make: Callable[[Path], None], say: Say) -> Path:
+    folder = cache_folder() / "layers" / name
+    if not folder.is_dir():
+        say(f"layer {name}")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))
+        try:
+            make(unfinished)
+            unfinished.chmod(0o755)
+            if not folder.is_dir():
+                unfinished.rename(folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    return folder
