@@ -50,17 +50,22 @@ def release(folder: Path, say: Say, given: str | None = None) -> Image:
     return build(Recipe(f"release-{folder.name[:12]}", serving(say, given), folders, entrypoint), say)
 
 
+def packages(say: Say, given: str | None = None) -> Image:
+    """All packages of the lock."""
+    folders = {"/opt/packages": layers.packages(layers.platform_requirements(), say)}
+    return build(Recipe("packages", base(say, given), folders, environment=ENVIRONMENT), say)
+
+
 def platform(say: Say, given: str | None = None) -> Image:
     """The command `tidegate` in a project: gate service, monitor, pipelines."""
-    packages = layers.packages(layers.platform_requirements(), say)
-    heavy = build(Recipe("packages", base(say, given), {"/opt/packages": packages}, environment=ENVIRONMENT), say)
     folders = {"/opt/tidegate": layers.package(say), "/project": layers.project(say)}
-    return build(Recipe("platform", heavy, folders, [PYTHON, "-m", "tidegate.cli.main"], folder="/project"), say)
+    entrypoint = [PYTHON, "-m", "tidegate.cli.main"]
+    return build(Recipe("platform", packages(say, given), folders, entrypoint, folder="/project"), say)
 
 
 def mlflow(say: Say, given: str | None = None) -> Image:
     """The MLflow of the lock, as a server."""
-    return build(Recipe("mlflow", platform(say, given), entrypoint=[PYTHON, "-m", "mlflow"]), say)
+    return build(Recipe("mlflow", packages(say, given), entrypoint=[PYTHON, "-m", "mlflow"]), say)
 
 
 def build(recipe: Recipe, say: Say) -> Image:

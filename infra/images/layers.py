@@ -25,7 +25,19 @@ UNWANTED = (
     *("var/cache", "var/log", "var/lib/apt", "var/lib/dpkg/info", "etc/machine-id", "etc/resolv.conf", "etc/hostname"),
     *("dev", "proc", "sys"),
 )
-SERVING = ("bentoml", "msgspec", "numpy", "onnxruntime", "prometheus-client", "pydantic", "redis", "uvicorn", "uvloop")
+SERVING = (
+    "bentoml",
+    "httptools",
+    "msgspec",
+    "numpy",
+    "onnxruntime",
+    "prometheus-client",
+    "pydantic",
+    "redis",
+    "uvicorn",
+    "uvloop",
+)
+TARGET = {"python_full_version": "3.11.0"}  # the lock is for every 3.11, the interpreter here one of them
 PROJECT = ("tidegate.yaml", "features", "pipelines", "serving", "monitoring")
 Say = Callable[[str], None]
 
@@ -50,7 +62,8 @@ def debian(say: Say) -> Path:
 def packages(roots: Iterable[str], say: Say) -> Path:
     """These distributions and all that they require, compiled."""
     names = sorted(roots)
-    key = hashlib.sha256((ROOT / "requirements.lock").read_bytes() + " ".join(names).encode()).hexdigest()[:16]
+    about = " ".join([*names, *TARGET.values()]).encode()
+    key = hashlib.sha256((ROOT / "requirements.lock").read_bytes() + about).hexdigest()[:16]
 
     def make(into: Path) -> None:
         for distribution in required(names):
@@ -61,26 +74,29 @@ def packages(roots: Iterable[str], say: Say) -> Path:
 
 
 def required(roots: Iterable[str]) -> list[importlib.metadata.Distribution]:
-    """The installed distributions that `roots` need on this platform, themselves included. Raises Unavailable."""
+    """The installed distributions that these requirements need on this platform, extras included. Raises Unavailable."""
     found: dict[str, importlib.metadata.Distribution] = {}
-    wanted = list(roots)
+    wanted = [(need.name, extra) for need in map(Requirement, roots) for extra in ("", *need.extras)]
+    seen = set(wanted)
     while wanted:
-        name = re.sub(r"[-_.]+", "-", wanted.pop()).lower()
-        if name in found:
-            continue
+        name, extra = wanted.pop()
         try:
-            found[name] = importlib.metadata.distribution(name)
+            distribution = importlib.metadata.distribution(name)
         except importlib.metadata.PackageNotFoundError as error:
             raise Unavailable(f"image: the environment lacks {name}; run `make setup`") from error
-        needs = [Requirement(text) for text in found[name].requires or ()]
-        wanted += [need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
+        found[re.sub(r"[-_.]+", "-", name).lower()] = distribution
+        for need in map(Requirement, distribution.requires or ()):
+            if need.marker is None or need.marker.evaluate(TARGET | {"extra": extra}):
+                new = {(need.name, each) for each in ("", *need.extras)} - seen
+                seen |= new
+                wanted += new
     return [found[name] for name in sorted(found)]
 
 
 def platform_requirements() -> list[str]:
     """What the package itself asks for."""
-    needs = [Requirement(text) for text in importlib.metadata.distribution("tidegate").requires or ()]
-    return sorted(need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": ""}))
+    needs = map(Requirement, importlib.metadata.distribution("tidegate").requires or ())
+    return sorted(str(need) for need in needs if need.marker is None or need.marker.evaluate(TARGET | {"extra": ""}))
 
 
 def package(say: Say) -> Path:

@@ -160,6 +160,7 @@ def _kubelet(cluster: Cluster) -> object:
         "clusterDomain": "cluster.local",
         "resolvConf": "",  # no way out of the namespace, so no resolver of the machine's either
         "podLogsDir": str(cluster.pod_logs),
+        "imageGCHighThresholdPercent": 100,  # what was loaded cannot be pulled again
         "evictionHard": {"nodefs.available": "1%", "imagefs.available": "1%"},
         "registryPullQPS": 0,
         "serializeImagePulls": False,

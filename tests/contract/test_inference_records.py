@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tidegate.adapters.redis_records import RedisRecords, RedisSink
+from tidegate.adapters.redis_record_sink import RedisSink
+from tidegate.adapters.redis_records import RedisRecords
 from tidegate.domain.errors import Unavailable
 from tidegate.domain.slots import Slot
 from tidegate.ports.inference_records import InferenceRecords
@@ -77,7 +78,7 @@ def test_records_are_chosen_by_release_slot_shadow_and_time(log: Log) -> None:
     reader = log.read("demand")
     assert [r.id for r in reader.records("b" * 64)] == ["r0", "r1", "r2"]
     assert [r.id for r in reader.records(shadow=False, limit=2)] == ["r1", "r2"]
-    assert [r.id for r in reader.records(slot=Slot.BLUE, since=NOW + 2)] == ["r2"]
+    assert [r.id for r in reader.records(slot=Slot.BLUE, since=NOW + 1.5)] == ["r2"]
     assert [r.at - NOW for r in reader.records()] == pytest.approx([0, 0.5, 1, 1.5, 2, 2.5], abs=1e-5)
     assert reader.records(limit=0) == []
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from tidegate.adapters.kubernetes_api import KubernetesApi, namespaced
+from tidegate.adapters.kubernetes_api import Forbidden, KubernetesApi, namespaced
 from tidegate.domain.errors import InvalidInput, NotFound
 from tidegate.domain.slots import Slot
 from tidegate.ports.cluster_rollouts import UnderWay
@@ -26,6 +27,15 @@ RUNNING = ("Pending", "Running")
 Json = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Phase:
+    """`name` is Argo Rollouts' phase, empty while it has not looked at what was applied; `undecided`: an analysis ended so."""
+
+    name: str
+    message: str
+    undecided: bool
+
+
 class ArgoRollouts:
     """`ClusterRollouts` of one namespace."""
 
@@ -35,9 +45,9 @@ class ArgoRollouts:
     def under_way(self, model: str) -> UnderWay:
         try:
             rollout = self._api.get(self._path(model))
-        except NotFound as error:
+        except (NotFound, Forbidden) as error:  # the model's chart brings the right to look at it, too
             raise NotFound(
-                f"namespace {self._namespace} has no Rollout of model '{model}'; install it with the model's chart"
+                f"namespace {self._namespace} shows no Rollout of model '{model}'; install it with the model's chart ({error})"
             ) from error
         selector = f"app.kubernetes.io/name=model,app.kubernetes.io/instance={model}"
         sets = self._api.get(namespaced("apps/v1", self._namespace, "replicasets"), labelSelector=selector)["items"]
@@ -52,6 +62,34 @@ class ArgoRollouts:
             wanted = {HASH: pods, "tidegate/role": "preview"}
         if self._api.get(path)["spec"].get("selector") != wanted:
             self._api.merge(path, {"spec": {"selector": wanted}})
+
+    def phase(self, model: str) -> Phase:
+        """Argo Rollouts' own word for the state of the Rollout that was applied last."""
+        return phase(self._api.get(self._path(model)))
+
+    def measured(self, model: str) -> list[str]:
+        """What the analyses of the release under way have come to: a line for each metric that is not running."""
+        status = self._api.get(self._path(model)).get("status", {}).get("blueGreen", {})
+        lines = []
+        for stage in ("prePromotionAnalysisRunStatus", "postPromotionAnalysisRunStatus"):
+            if name := (status.get(stage) or {}).get("name"):
+                run = self._api.get(namespaced(GROUP, self._namespace, "analysisruns", str(name)))
+                results = run.get("status", {}).get("metricResults", ())
+                lines += [f"gate {each['name']}: {each['phase']}" for each in results if each.get("phase") not in RUNNING]
+        return lines
+
+    def order(self, model: str, annotation: str, order: Mapping[str, Any] | None) -> None:
+        """Leave an order on the Rollout; None takes it away."""
+        text = None if order is None else json.dumps(order)
+        self._api.merge(self._path(model), {"metadata": {"annotations": {annotation: text}}})
+
+    def abort(self, model: str) -> None:
+        """Traffic stays with, or goes back to, what passed everything last."""
+        self._api.merge(f"{self._path(model)}/status", {"status": {"abort": True}})
+
+    def retry(self, model: str) -> None:
+        """Let a release that was given up try again, with analyses of its own."""
+        self._api.merge(f"{self._path(model)}/status", {"status": {"abort": None, "abortedAt": None}})
 
     def _analysis(self, rollout: Json) -> Json | None:
         name = _analysis_name(rollout.get("status", {}))
@@ -85,6 +123,14 @@ def under_way(model: str, rollout: Json, replica_sets: list[Json], analysis: Jso
         hold=_hold(rollout),
         overrides=_overrides(rollout, candidate),
     )
+
+
+def phase(rollout: Json) -> Phase:
+    status = rollout.get("status", {})
+    if str(status.get("observedGeneration")) != str(rollout["metadata"].get("generation")):
+        return Phase("", "", False)
+    reasons = [str(pause.get("reason", "")) for pause in status.get("pauseConditions") or ()]
+    return Phase(str(status.get("phase", "")), str(status.get("message") or ""), any("Inconclusive" in r for r in reasons))
 
 
 def _analysis_name(status: Mapping[str, Any]) -> str:

@@ -16,9 +16,15 @@ from tidegate.domain.errors import Conflict, InvalidInput, NotFound, Unavailable
 FIELD_MANAGER = "tidegate"
 MERGE, APPLY = "application/merge-patch+json", "application/apply-patch+yaml"
 TIMEOUT_S = 10.0
+
+
+class Forbidden(InvalidInput):
+    """The account that asks has not the right."""
+
+
 KINDS: Mapping[int, type[Exception]] = {
     400: InvalidInput,
-    403: InvalidInput,
+    403: Forbidden,
     404: NotFound,
     409: Conflict,
     422: InvalidInput,
@@ -31,6 +37,7 @@ class KubernetesApi:
 
     def __init__(self, client: Any) -> None:
         self._client = client
+        self._kinds: dict[str, dict[str, str]] = {}
 
     @classmethod
     def connect(cls, context: str | None = None) -> KubernetesApi:
@@ -57,10 +64,21 @@ class KubernetesApi:
         """Merge a change into an object; null removes a field."""
         return self._call("PATCH", path, {"fieldManager": FIELD_MANAGER}, change, MERGE)
 
-    def apply(self, path: str, document: Mapping[str, Any], dry_run: bool = False) -> Json:
+    def apply(self, namespace: str, document: Mapping[str, Any], dry_run: bool = False) -> Json:
         """Server-side apply as the field manager `tidegate`, taking over fields that another one has."""
         query = {"fieldManager": FIELD_MANAGER, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
+        group, name = str(document["apiVersion"]), str(document["metadata"]["name"])
+        path = namespaced(group, namespace, self._plural(group, str(document["kind"])), name)
         return self._call("PATCH", path, query, document, APPLY)
+
+    def _plural(self, group: str, kind: str) -> str:
+        """How paths name objects of that kind, as the API server says."""
+        if group not in self._kinds:
+            resources = self.get(f"/api/{group}" if "/" not in group else f"/apis/{group}")["resources"]
+            self._kinds[group] = {each["kind"]: each["name"] for each in resources if "/" not in each["name"]}
+        if kind not in self._kinds[group]:
+            raise NotFound(f"Kubernetes: the cluster knows no {kind} of {group}; install what brings it")
+        return self._kinds[group][kind]
 
     def _call(self, method: str, path: str, query: Mapping[str, str], body: Any = None, kind: str = "application/json") -> Json:
         from kubernetes.client.exceptions import ApiException

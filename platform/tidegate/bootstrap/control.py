@@ -258,7 +258,7 @@ class Platform(Wiring):
 
     def plan_rollout(self, model: str, release: str | None = None) -> Plan:
         """What a rollout would do; changes nothing."""
-        manifest, config = self._to_roll_out(model, release)
+        manifest, config = self.to_roll_out(model, release)
         return self.orders().plan(manifest, config)
 
     def start_rollout(
@@ -268,7 +268,7 @@ class Platform(Wiring):
 
         Starts the supervisor, whose controller drives the rollout, whoever follows it.
         """
-        manifest, config = self._to_roll_out(model, release)
+        manifest, config = self.to_roll_out(model, release)
         self.releases.verify(manifest.digest)
         self.up()
         return self.orders(actor).start(manifest, config, overrides)
@@ -301,7 +301,7 @@ class Platform(Wiring):
             raise NotFound(f"model '{model}' has had no rollout; start one with 'tidegate rollout {model}'")
         return found
 
-    def _to_roll_out(self, model: str, release: str | None) -> tuple[ReleaseManifest, Any]:
+    def to_roll_out(self, model: str, release: str | None) -> tuple[ReleaseManifest, Any]:
         from tidegate.bootstrap.rollouts import rollout_config
         from tidegate.monitoring.config import monitor_of
 

@@ -167,7 +167,7 @@ def _open_online(location: str, contract: FeatureContract) -> OnlineFeatureReade
 def _open_records(url: str, model: str) -> LogSink | None:
     if not url:
         return None
-    from tidegate.adapters.redis_records import RedisSink
+    from tidegate.adapters.redis_record_sink import RedisSink
 
     return RedisSink(url, model)
 

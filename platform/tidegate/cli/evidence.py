@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tidegate.cli.session import Session, clock_time, command, examples, model_argument
+from tidegate.cli.session import Session, clock_time, command, dry_run_option, examples, model_argument
 from tidegate.domain.errors import GateClosed, IntegrityError, NotFound
 from tidegate.domain.verdict import GateResult, to_json
 
@@ -103,8 +103,9 @@ def run_gate(session: Session, model: str, name: str, minutes: float) -> None:
 @click.option("--release", default="tidegate", show_default=True, help="Name that the platform's chart is installed under.")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535))
-@command(json_output=False)
-def serve_gates(session: Session, **given: Any) -> None:
+@dry_run_option
+@command()
+def serve_gates(session: Session, dry_run: bool, **given: Any) -> None:
     """Answer a cluster's analyses with the verdicts of this project's gates, until it is stopped.
 
     Runs in a pod that the platform's chart installs; it also keeps the ledger, and mirrors live traffic to a release while it
@@ -113,7 +114,12 @@ def serve_gates(session: Session, **given: Any) -> None:
     from tidegate.bootstrap.gate_server import GateServerSettings
     from tidegate.bootstrap.gate_server import serve_gates as serve
 
-    serve(session.project, GateServerSettings(**given))
+    settings = GateServerSettings(**given)
+    where = f"{settings.host}:{settings.port}"
+    if dry_run:
+        session.emit(settings, f"would answer for {', '.join(session.project.models)} of {settings.namespace} on {where}")
+        return
+    serve(session.project, settings)
 
 
 @click.command(epilog=examples("tidegate replay 1c2f7a", "tidegate replay 1c2f7a --json"))

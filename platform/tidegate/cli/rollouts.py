@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tidegate.cli.clusters import emit_outcome, on_cluster, start_on_cluster
 from tidegate.cli.evidence import verdict_text
 from tidegate.cli.session import Session, command, dry_run_option, examples, model_argument
 from tidegate.domain.errors import GateClosed
@@ -35,6 +36,11 @@ def actor_option(function: click.decorators.FC) -> click.decorators.FC:
     return click.option("--by", "actor", metavar="NAME", default=None, help=ACTOR_HELP)(function)
 
 
+def target_option(function: click.decorators.FC) -> click.decorators.FC:
+    choice = click.Choice(["local", "kubernetes"])
+    return click.option("--target", type=choice, default="local", show_default=True, help="Where it runs.")(function)
+
+
 def person(name: str | None) -> str:
     if name:
         return name
@@ -49,6 +55,7 @@ def person(name: str | None) -> str:
     epilog=examples(
         "tidegate rollout demand",
         "tidegate rollout demand --release demand@3f2c --dry-run",
+        "tidegate rollout demand --target kubernetes --image REPOSITORY@sha256:...",
         "tidegate rollout status demand",
         "tidegate rollout abort demand --reason 'wrong week'",
     ),
@@ -67,6 +74,8 @@ def rollout() -> None:
 @click.option("--release", metavar="ID", help="The release, may be shortened; by default the one built last.")
 @click.option("--detach", is_flag=True, help="Do not wait for the end; it goes on by itself.")
 @click.option("--override", "overrides", multiple=True, metavar="GATE=REASON", help="Pass this gate on your word.")
+@target_option
+@click.option("--image", metavar="IMAGE", help="With --target kubernetes: the image that serves the release, by digest.")
 @actor_option
 @dry_run_option
 @command()
@@ -76,6 +85,8 @@ def start(
     release: str | None,
     detach: bool,
     overrides: tuple[str, ...],
+    target: str,
+    image: str | None,
     actor: str | None,
     dry_run: bool,
 ) -> None:
@@ -85,11 +96,15 @@ def start(
     did not become live.
     """
     name, platform = session.model(model), session.platform
+    passes = dict(_override(text) for text in overrides)
+    if target == "kubernetes":
+        start_on_cluster(session, name, release, image, person(actor), passes, detach, dry_run)
+        return
     if dry_run:
         plan = platform.plan_rollout(name, release)
         session.emit(plan.to_json(), "\n".join(plan.describe()))
         return
-    begun = platform.start_rollout(name, release, person(actor), dict(_override(text) for text in overrides))
+    begun = platform.start_rollout(name, release, person(actor), passes)
     if begun is None:
         live = platform.release(platform.live_release(name)).id
         session.emit({"model": name, "live": live, "status": "UNCHANGED"}, f"{live} is live already: nothing to do")
@@ -119,23 +134,35 @@ def _emit_rollout(session: Session, found: Rollout) -> None:
     session.emit(found.to_json(), "\n".join([head, *gates, last]))
 
 
-@rollout.command(name="status", epilog=examples("tidegate rollout status demand", "tidegate rollout status demand --json"))
+@rollout.command(
+    name="status",
+    epilog=examples("tidegate rollout status demand", "tidegate rollout status demand --target kubernetes --json"),
+)
 @model_argument
+@target_option
 @command()
-def rollout_status(session: Session, model: str | None) -> None:
+def rollout_status(session: Session, model: str | None, target: str) -> None:
     """The latest rollout of MODEL, its stage and verdicts so far."""
+    if target == "kubernetes":
+        emit_outcome(session, on_cluster(session).status(session.model(model)))
+        return
     _emit_rollout(session, session.platform.latest_rollout(session.model(model)))
 
 
 @rollout.command(epilog=examples("tidegate rollout abort demand --reason 'wrong week'"))
 @model_argument
 @click.option("--reason", required=True, help="Why, for the ledger.")
+@target_option
 @actor_option
 @dry_run_option
 @command()
-def abort(session: Session, model: str | None, reason: str, actor: str | None, dry_run: bool) -> None:
+def abort(session: Session, model: str | None, reason: str, target: str, actor: str | None, dry_run: bool) -> None:
     """End the rollout under way; traffic stays with, or returns to, the release that was live before."""
     name = session.model(model)
+    if target == "kubernetes":
+        cluster = on_cluster(session)
+        emit_outcome(session, cluster.status(name) if dry_run else cluster.abort(name, reason, person(actor)))
+        return
     if dry_run:
         _emit_rollout(session, session.platform.latest_rollout(name))
         return
@@ -146,12 +173,17 @@ def abort(session: Session, model: str | None, reason: str, actor: str | None, d
 @click.argument("model")
 @click.argument("gate")
 @click.option("--reason", required=True, help="Why, for the ledger.")
+@target_option
 @actor_option
 @dry_run_option
 @command()
-def override(session: Session, model: str, gate: str, reason: str, actor: str | None, dry_run: bool) -> None:
+def override(session: Session, model: str, gate: str, reason: str, target: str, actor: str | None, dry_run: bool) -> None:
     """Let the rollout of MODEL past GATE on a person's word; recorded in the ledger with who and why."""
     name = session.model(model)
+    if target == "kubernetes" and not dry_run:
+        on_cluster(session).override(name, gate, reason, person(actor))
+        session.emit({"model": name, "gate": gate, "reason": reason}, f"overridden: gate '{gate}' of the release under way")
+        return
     if dry_run:
         session.emit({"model": name, "gate": gate}, f"would let the rollout under way past gate '{gate}'")
         return
@@ -201,14 +233,16 @@ def rollback(session: Session, model: str | None, reason: str, actor: str | None
 @click.command(epilog=examples("tidegate freeze demand --reason 'stocktaking'"))
 @model_argument
 @click.option("--reason", required=True, help="Why, for the ledger and for whoever meets the freeze.")
+@target_option
 @actor_option
 @dry_run_option
 @command()
-def freeze(session: Session, model: str | None, reason: str, actor: str | None, dry_run: bool) -> None:
+def freeze(session: Session, model: str | None, reason: str, target: str, actor: str | None, dry_run: bool) -> None:
     """Let no rollout of MODEL start or switch until it is unfrozen; what is live stays live."""
     name = session.model(model)
     if not dry_run:
-        session.platform.freeze(name, reason, person(actor))
+        orders = on_cluster(session) if target == "kubernetes" else session.platform
+        orders.freeze(name, reason, person(actor))
     session.emit(
         {"model": name, "frozen": not dry_run, "reason": reason}, f"{'would freeze' if dry_run else 'frozen:'} {name}: {reason}"
     )
@@ -217,14 +251,16 @@ def freeze(session: Session, model: str | None, reason: str, actor: str | None, 
 @click.command(epilog=examples("tidegate unfreeze demand --reason 'stocktaking is over'"))
 @model_argument
 @click.option("--reason", required=True, help="Why, for the ledger.")
+@target_option
 @actor_option
 @dry_run_option
 @command()
-def unfreeze(session: Session, model: str | None, reason: str, actor: str | None, dry_run: bool) -> None:
+def unfreeze(session: Session, model: str | None, reason: str, target: str, actor: str | None, dry_run: bool) -> None:
     """Lift the freeze of MODEL."""
     name = session.model(model)
     if not dry_run:
-        session.platform.unfreeze(name, reason, person(actor))
+        orders = on_cluster(session) if target == "kubernetes" else session.platform
+        orders.unfreeze(name, reason, person(actor))
     session.emit(
         {"model": name, "frozen": False, "dry_run": dry_run}, f"{'would lift the freeze of' if dry_run else 'unfrozen:'} {name}"
     )

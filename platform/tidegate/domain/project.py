@@ -17,6 +17,7 @@ from typing import Any
 from tidegate.domain.errors import NotFound
 
 API_VERSION = "tidegate/v1"
+NAMESPACE = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,39}$"
 
 
@@ -81,9 +82,26 @@ class LocalTarget:
 
 
 @dataclass(frozen=True)
+class KubernetesTarget:
+    """A cluster: Argo Rollouts moves the traffic, the gate service judges."""
+
+    context: str = key("context", "Context of the kubeconfig; empty for its current one.", default="", pattern=r"^\S*$")
+    namespace: str = key("namespace", "Where the models are installed.", default="models", pattern=NAMESPACE)
+    chart: Path = key("chart", "The chart of a model.", default=Path("charts/model"))
+    values: Path = key("values", "Folder with the values of each model's chart, <model>.yaml.", default=Path("charts/values"))
+    store: str = key(
+        "store",
+        "The MLflow server whose artifact store takes releases and feature tables, as this machine reaches it.",
+        default="http://127.0.0.1:5000",
+        pattern=r"^https?://\S+$",
+    )
+
+
+@dataclass(frozen=True)
 class Targets:
     """Where the project runs."""
 
+    kubernetes: KubernetesTarget = key("kubernetes", "A cluster that Argo Rollouts works on.", default=KubernetesTarget())
     local: LocalTarget = key("local", "This machine: slots are processes, Envoy routes.", default=LocalTarget())
 
 

@@ -66,7 +66,11 @@ class GateService:
         manifest, folder = self.releases(digest)
         stage = self._stage(gate, manifest, folder)
         if state.judged_since is None:
-            return self._open(gate, manifest, "the cluster does not judge this release now")
+            last = next((a for key, a in reversed(self._decided.items()) if key[:3] == (model, digest, gate)), None)
+            said = f"; its last verdict: {last.reason}" if last else ""
+            return self._open(
+                gate, manifest, f"the cluster does not judge this release now{said}", last.result if last else None
+            )
         if isinstance(stage, Check) and state.switched:
             return self._open(gate, manifest, "the release has live traffic already, so this gate has nothing more to say")
         if isinstance(stage, Bake) and not state.switched:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-HEAVY = ("feast", "mlflow", "kfp", "pandas", "evidently", "matplotlib", "sklearn", "pyarrow", "duckdb", "kubernetes")
+HEAVY = ("polars", "feast", "mlflow", "kfp", "pandas", "evidently", "matplotlib", "sklearn", "pyarrow", "duckdb", "kubernetes")
 MODULES = (
     "tidegate.bootstrap.serving tidegate.adapters.onnx_session tidegate.adapters.packed_online "
+    "tidegate.adapters.redis_record_sink "
     "bentoml _bentoml_impl.server.app onnxruntime "
     "tidegate.serving.runtime.http_app tidegate.serving.runtime.endpoint tidegate.serving.runtime.generic"
 )
