@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
 from infra.images import build
 from infra.one_node import images
-from tests.cluster.access import Kubernetes
+from tests.cluster.access import ROOT, Kubernetes
 
 MODEL = "demand"
 CHART = "tidegate"  # the name that the platform's chart is installed under
@@ -40,26 +44,32 @@ class OnCluster:
     models: str
     state: Path
 
-    def volumes(self, folder: Path) -> None:
-        """A cluster of our own has no storage provisioner: a folder of this machine for each claim."""
+    def prepare(self, folder: Path) -> None:
+        """The namespaces, and a folder of this machine for each claim: a cluster of our own has no storage provisioner."""
+        for name in (self.home, self.models):
+            labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+            document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+            self.kubernetes.kubectl("apply", "-f", "-", given=json.dumps(document))
+        shutil.rmtree(folder, ignore_errors=True)
         for claim in CLAIMS:
-            path = folder / self.home / claim
+            path = folder / claim
             path.mkdir(parents=True)
             path.chmod(0o777)
             spec = {
                 "capacity": {"storage": "10Gi"},
                 "accessModes": ["ReadWriteOnce"],
-                "persistentVolumeReclaimPolicy": "Retain",
                 "claimRef": {"namespace": self.home, "name": claim},
                 "hostPath": {"path": str(path)},
             }
-            document = {
-                "apiVersion": "v1",
-                "kind": "PersistentVolume",
-                "metadata": {"name": f"{self.home}-{claim}"},
-                "spec": spec,
-            }
+            document = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": claim}, "spec": spec}
             self.kubernetes.kubectl("apply", "-f", "-", given=json.dumps(document))
+
+    def remove(self) -> None:
+        """Away with it all, so that a cluster that is kept can be used again."""
+        for name in (self.models, self.home):
+            self.kubernetes.kubectl("delete", "namespace", name, "--timeout=120s", check=False)
+        for claim in CLAIMS:
+            self.kubernetes.kubectl("delete", "persistentvolume", claim, "--wait=false", check=False)
 
     def install(self) -> None:
         small = {"resources": SMALL}
@@ -124,8 +134,8 @@ def build_images(kubernetes: Kubernetes, say: Callable[[str], None]) -> Images:
 
 
 @contextmanager
-def forwarded(kubernetes: Kubernetes, namespace: str, target: str, port: int) -> Any:
-    """An address on this side (of the cluster's network namespace, where it is our own) that leads to a port of the cluster."""
+def forwarded(kubernetes: Kubernetes, namespace: str, target: str, port: int) -> Iterator[str]:
+    """HOST:PORT on this side (of the cluster's network namespace, where it is our own) that leads to a port of the cluster."""
     command = ["kubectl", "port-forward", "-n", namespace, target, f":{port}"]
     inside = kubernetes.own.inside(*command) if kubernetes.own else command
     process = subprocess.Popen(inside, env=dict(kubernetes.environment), stdout=subprocess.PIPE, text=True)
@@ -137,3 +147,72 @@ def forwarded(kubernetes: Kubernetes, namespace: str, target: str, port: int) ->
     finally:
         process.terminate()
         process.wait(10)
+
+
+def python(kubernetes: Kubernetes, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run our Python where the cluster can be reached."""
+    command = [sys.executable, *arguments]
+    inside = kubernetes.own.inside(*command) if kubernetes.own else command
+    variables = dict(kubernetes.environment) | {"PYTHONPATH": str(ROOT / "platform")} | environment
+    return subprocess.run(inside, env=variables, capture_output=True, text=True, check=False, timeout=600)
+
+
+MATERIALIZE = """
+import sys
+from datetime import datetime
+from pathlib import Path
+from tidegate.adapters.feast_features import FeastFeatureStore
+repo, state, online, until = sys.argv[1:]
+store = FeastFeatureStore(Path(repo), Path(state), online)
+store.apply()
+print(store.materialize(datetime.fromisoformat(until)))
+"""
+
+
+@dataclass(frozen=True)
+class Commands:
+    """The command line of a project whose target `kubernetes` is this cluster."""
+
+    on: OnCluster
+    project: Path  # folder of its tidegate.yaml
+
+    def write(self, store: str) -> None:
+        """The repository's own project, with its paths made absolute."""
+        text = yaml.safe_load((ROOT / "tidegate.yaml").read_text())
+        model = text["models"][MODEL]
+        for key in ("ingest", "pipeline", "serving", "monitor"):
+            model[key] = str(ROOT / model[key])
+        model["sources"] = [str(ROOT / source) for source in model["sources"]]
+        model["features"]["repo"] = str(ROOT / model["features"]["repo"])
+        text["stateDir"] = str(self.on.state)
+        (self.project / "values").mkdir(parents=True, exist_ok=True)
+        (self.project / "values" / f"{MODEL}.yaml").write_text(yaml.safe_dump(self.on.model_values()))
+        cluster = {"namespace": self.on.models, "chart": str(ROOT / "charts/model"), "values": str(self.project / "values")}
+        text["targets"]["kubernetes"] = cluster | {"store": f"http://{store}"}
+        (self.project / "tidegate.yaml").write_text(yaml.safe_dump(text))
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return python(self.on.kubernetes, "-m", "tidegate.cli.main", "-C", str(self.project), *arguments)
+
+    def rollout(self, digest: str, *options: str) -> subprocess.CompletedProcess[str]:
+        """`tidegate rollout` of a release, from an image that is built for it."""
+        with forwarded(self.on.kubernetes, self.on.home, "svc/tidegate-mlflow", 5000) as store:
+            self.write(store)
+            image = self.image(digest)
+            wanted = ["--release", f"{MODEL}@{digest[:12]}", "--image", image]
+            return self.run("rollout", MODEL, "--target", "kubernetes", *wanted, *options)
+
+    def image(self, digest: str) -> str:
+        image = build.release(self.on.state / "releases" / digest, lambda _: None)
+        assert self.on.kubernetes.own is not None
+        images.load(self.on.kubernetes.own, image)
+        return image.pinned
+
+    def materialize(self, until: datetime) -> None:
+        with forwarded(self.on.kubernetes, self.on.home, "svc/tidegate-redis", 6379) as redis:
+            state = self.project / "online"
+            shutil.rmtree(state, ignore_errors=True)
+            shutil.copytree(self.on.state / "features", state / "features")
+            repo = str(ROOT / "features")
+            done = python(self.on.kubernetes, "-c", MATERIALIZE, repo, str(state), f"redis://{redis}/0", until.isoformat())
+            assert done.returncode == 0, done.stderr

@@ -69,12 +69,14 @@ class ArgoRollouts:
 
     def measured(self, model: str) -> list[str]:
         """What the analyses of the release under way have come to: a line for each metric that is not running."""
-        status = self._api.get(self._path(model)).get("status", {}).get("blueGreen", {})
+        rollout = self._api.get(self._path(model))
+        candidate = _annotations(rollout["spec"]["template"]).get(RELEASE)
         lines = []
         for stage in ("prePromotionAnalysisRunStatus", "postPromotionAnalysisRunStatus"):
-            if name := (status.get(stage) or {}).get("name"):
+            if name := (rollout.get("status", {}).get("blueGreen", {}).get(stage) or {}).get("name"):
                 run = self._api.get(namespaced(GROUP, self._namespace, "analysisruns", str(name)))
-                results = run.get("status", {}).get("metricResults", ())
+                ours = _judged(run) == candidate  # until Argo Rollouts has looked, these are those of the release before
+                results = run.get("status", {}).get("metricResults", ()) if ours else ()
                 lines += [f"gate {each['name']}: {each['phase']}" for each in results if each.get("phase") not in RUNNING]
         return lines
 
@@ -144,10 +146,15 @@ def _analysis_name(status: Mapping[str, Any]) -> str:
 def _began(analysis: Json | None, candidate: str) -> float | None:
     if analysis is None:
         return None
-    given = {argument["name"]: argument.get("value") for argument in analysis["spec"].get("args", ())}
-    if given.get("release") != candidate:
+    if _judged(analysis) != candidate:
         return None  # it judges what was wanted before
     return datetime.fromisoformat(analysis["metadata"]["creationTimestamp"].replace("Z", "+00:00")).timestamp()
+
+
+def _judged(analysis: Json) -> str | None:
+    """The release that an AnalysisRun asks about."""
+    given = {argument["name"]: argument.get("value") for argument in analysis["spec"].get("args", ())}
+    return given.get("release")
 
 
 def _annotations(found: Json) -> Mapping[str, str]:

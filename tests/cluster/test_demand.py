@@ -1,0 +1,321 @@
+"""The demand model on a cluster, by the platform's own charts, images, gates and commands, under load all the time.
+
+One story, told once, in which releases go well and badly; each test looks at one part of what was seen.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cluster.access import ROOT, Kubernetes, await_true
+from tests.cluster.objects import pod
+from tests.cluster.platform_on_cluster import MODEL, Commands, OnCluster, build_images
+
+from tidegate.adapters.argo_rollouts import RELEASE
+from tidegate.adapters.project_file import load_project
+from tidegate.bootstrap.control import Platform
+from tidegate.demo.faults.pence import export_in_pence
+from tidegate.demo.story import JUNE, SEPTEMBER
+
+FAULT = ROOT / "platform/tidegate/demo/faults/leaking_audit.py"
+Record = dict[str, Any]
+
+
+@dataclass
+class Releases:
+    """Digests. `again` is `second` with another file beside its service; `fault` fails under live traffic alone."""
+
+    first: str
+    second: str
+    again: str
+    pence: str
+    fault: str
+    skus: list[str]
+
+
+@dataclass
+class Seen:
+    """What the story left behind: what each command printed and its exit code, and every request that a client sent."""
+
+    releases: Releases
+    commands: dict[str, tuple[int, str]] = field(default_factory=dict)
+    held: Record = field(default_factory=dict)
+    requests: list[Record] = field(default_factory=list)
+    ledger: list[Record] = field(default_factory=list)
+    ledger_verified: bool = False
+    mirrored_after: float = -1.0
+    switches: int = 0
+
+
+def train(folder: Path) -> Releases:
+    """Releases of two models, one of them in three ways, and of one that was trained on prices in pence."""
+    from dataclasses import replace
+
+    platform = Platform(replace(load_project(ROOT), state=folder / "state"))
+    platform.ingest(MODEL)
+    platform.build_features(MODEL)
+    platform.apply_features(MODEL)
+
+    def released(version: str, **more: Any) -> str:
+        return platform.build_release(MODEL, version, **more).digest
+
+    def trained(until: Any, sources: list[Path] | None = None) -> str:
+        version = platform.train(MODEL, until, sources=sources).version
+        assert platform.promote(MODEL, version).opens
+        return version
+
+    first = released(trained(JUNE))
+    version = trained(SEPTEMBER)
+    serving = platform.project.model(MODEL).serving
+    for name in ("again", "fault"):
+        shutil.copytree(serving, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "again" / "README.md").write_text("The same, once more.\n")
+    shutil.copy(FAULT, folder / "fault" / "middleware.py")
+    second, again, fault = (released(version, serving=path) for path in (serving, folder / "again", folder / "fault"))
+    pence = released(trained(SEPTEMBER, export_in_pence(platform.project.model(MODEL).sources, folder / "exports")))
+    return Releases(first, second, again, pence, fault, list(platform.known_entities(MODEL, SEPTEMBER)))
+
+
+@dataclass
+class Client:
+    """A planning job inside the cluster, which asks for forecasts at a steady rate and counts every answer."""
+
+    on: OnCluster
+
+    def start(self, skus: list[str]) -> None:
+        files = {"catalogue.json": json.dumps(skus), "phase.json": json.dumps("story")}
+        document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "load"}, "data": files}
+        self.on.kubernetes.apply(document, self.on.home)
+        url = f"http://tidegate-gateway.{self.on.home}.svc.cluster.local/models/{MODEL}/predict"
+        arguments = ["--url", url, "--rate", "40", "--seconds", "1500", "--log", "/dev/stdout"]
+        arguments += ["--catalogue", "/load/catalogue.json", "--phase", "/load/phase.json"]
+        document = pod("load", self.on.images.platform, arguments, restartPolicy="Never")
+        container = document["spec"]["containers"][0]
+        container["command"] = ["/usr/bin/python3", "-m", "tidegate.demo.load"]
+        container["resources"] = {"limits": {"memory": "512Mi"}}
+        container["volumeMounts"] = [{"name": "load", "mountPath": "/load"}]
+        document["spec"]["volumes"] = [{"name": "load", "configMap": {"name": "load"}}]
+        self.on.kubernetes.apply(document, self.on.home)
+        await_true(lambda: bool(self.records()), 60, lambda: "the client has sent nothing")
+
+    def records(self) -> list[Record]:
+        lines = self.on.kubernetes.kubectl("logs", "load", "-n", self.on.home, check=False).splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+
+    def stop(self) -> list[Record]:
+        """Ask it to end, which it does when every request under way is answered."""
+        stop = "import os, signal; os.kill(1, signal.SIGTERM)"
+        self.on.kubernetes.kubectl("exec", "load", "-n", self.on.home, "--", "/usr/bin/python3", "-c", stop)
+        phase = lambda: self.on.kubernetes.get("pod", "load", self.on.home).get("status", {}).get("phase")  # noqa: E731
+        await_true(lambda: phase() == "Succeeded", 60, lambda: f"the client is {phase()}")
+        return self.records()
+
+
+@dataclass
+class Story:
+    on: OnCluster
+    commands: Commands
+    seen: Seen
+
+    def tell(self) -> None:
+        releases, client = self.seen.releases, Client(self.on)
+        self.commands.materialize(SEPTEMBER)
+        self.order("first", releases.first)
+        self.until(lambda: self.clients_reach(releases.first))
+        client.start(releases.skus)
+        self.order("good", releases.second)
+        self.order("pence", releases.pence)
+        self.order("fault", releases.fault)
+        self.frozen(releases)
+        for wanted in (releases.second, releases.again) * 3:  # both have passed, and are still there: no analysis
+            self.apply(wanted)
+            self.until(lambda wanted=wanted: self.clients_reach(wanted))
+        before = self.mirrored()
+        sent = len(client.records())
+        self.until(lambda: len(client.records()) > sent + 80)
+        self.seen.mirrored_after = self.mirrored() - before
+        self.seen.requests = client.stop()
+        self.seen.switches = len(_passages(self.seen.requests))
+        self.read_ledger()
+
+    def order(self, name: str, digest: str, *options: str) -> None:
+        done = self.commands.rollout(digest, *options)
+        self.seen.commands[name] = done.returncode, done.stdout + done.stderr
+
+    def frozen(self, releases: Releases) -> None:
+        """A frozen model is left alone by the command, and by what is applied past it; let go, the rollout goes on by itself,
+        though gate service and Argo Rollouts are killed in its middle."""
+        reason = ["--reason", "stocktaking", "--by", "ada", "--target", "kubernetes"]
+        assert self.commands.run("freeze", MODEL, *reason).returncode == 0
+        self.order("frozen", releases.again)
+        self.apply(releases.again)
+        self.until(lambda: self.asked("parity", releases.again).get("reason", "").startswith("model demand is frozen by ada"))
+        self.seen.held = {"live": self.live(), "parity": self.asked("parity", releases.again)}
+        kubectl = self.on.kubernetes.kubectl
+        now = ["--grace-period=0", "--force", "--wait=false"]
+        kubectl("delete", "pod", "-n", self.on.home, "-l", "app.kubernetes.io/component=gates", *now)
+        kubectl("delete", "pod", "-n", "argo-rollouts", "-l", "app.kubernetes.io/name=argo-rollouts", *now)
+        assert self.commands.run("unfreeze", MODEL, *reason).returncode == 0
+        self.until(lambda: self.clients_reach(releases.again), 180)
+        self.until(lambda: '"status": "DONE"' in self.status(), 90)
+
+    def status(self) -> str:
+        return self.commands.run("rollout", "status", MODEL, "--target", "kubernetes", "--json").stdout
+
+    def apply(self, digest: str) -> None:
+        """What somebody does who applies the chart past our command."""
+        slot = "green" if digest == self.seen.releases.again else "blue"
+        values = {"model": MODEL, "release": digest, "image": self.commands.image(digest), "slot": slot}
+        rendered = self.on.kubernetes.helm_template("model", MODEL, self.on.models, values | self.on.model_values())
+        self.on.kubernetes.apply(rendered, self.on.models)
+
+    def asked(self, gate: str, digest: str) -> Record:
+        path = f"/v1/models/{MODEL}/releases/{digest}/gates/{gate}"
+        return json.loads(self.on.kubernetes.ask(self.on.home, "tidegate-gates", path) or "{}")  # type: ignore[no-any-return]
+
+    def live(self) -> str:
+        """The release of the pods behind the active Service."""
+        found = self.on.kubernetes.get("service", f"{MODEL}-active", self.on.models)["spec"].get("selector", {})
+        pods = self.on.kubernetes.list("pods", self.on.models)
+        chosen = [p for p in pods if found.items() <= p["metadata"]["labels"].items()]
+        releases = {p["metadata"]["annotations"][RELEASE] for p in chosen}
+        return releases.pop() if len(releases) == 1 else ""
+
+    def clients_reach(self, digest: str) -> bool:
+        """Whether the gateway's pods, asked in turn, all answer with that release."""
+        path = f"/models/{MODEL}/v2/models/{MODEL}"
+        answers = [self.on.kubernetes.ask(self.on.home, "tidegate-gateway", path) for _ in range(6)]
+        return self.live() == digest and all(digest[:12] in answer for answer in answers)
+
+    def mirrored(self) -> float:
+        """Mirrored requests that the model's pods have answered."""
+        total = 0.0
+        for found in self.on.kubernetes.list("pods", self.on.models):
+            path = f"/api/v1/namespaces/{self.on.models}/pods/{found['metadata']['name']}:8080/proxy/metrics"
+            page = self.on.kubernetes.kubectl("get", "--raw", path, check=False)
+            lines = [line for line in page.splitlines() if line.startswith("tidegate_requests_total{")]
+            total += sum(float(line.rsplit(" ", 1)[1]) for line in lines if 'shadow="true"' in line)
+        return total
+
+    def read_ledger(self) -> None:
+        run = ["exec", "deployment/tidegate-gates", "-n", self.on.home, "--", "/usr/bin/python3", "-m", "tidegate.cli.main"]
+        verified = self.on.kubernetes.kubectl(*run, "ledger", "verify", "--json", check=False)
+        self.seen.ledger_verified = bool(verified) and json.loads(verified)["ok"]
+        show = "print(open('/var/lib/tidegate/ledger/ledger.jsonl').read())"
+        text = self.on.kubernetes.kubectl(
+            "exec",
+            "deployment/tidegate-gates",
+            "-n",
+            self.on.home,
+            "--",
+            "/usr/bin/python3",
+            "-c",
+            show,
+        )
+        self.seen.ledger = [json.loads(line) for line in text.splitlines() if line]
+
+    def until(self, check: Callable[[], bool], timeout_s: float = 90) -> None:
+        await_true(check, timeout_s, lambda: f"{self.status()}\nlive {self.live()[:12]}", every_s=0.5)
+
+
+def _passages(requests: list[Record]) -> list[str]:
+    """The releases that answered clients one after the other, by the time at which requests were sent."""
+    order: list[str] = []
+    for record in sorted(requests, key=lambda record: record["at"]):
+        if record["release"] and (not order or order[-1] != record["release"]) and record["release"] not in order[-2:-1]:
+            order.append(record["release"])
+    return order[1:]
+
+
+@pytest.fixture(scope="module")
+def seen(kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
+    if kubernetes.own is None:
+        pytest.skip("a cluster that was given cannot pull the images that this story builds")
+    folder = tmp_path_factory.mktemp("demand")
+    with ThreadPoolExecutor(1) as background:  # the cluster comes up while models are trained
+        training = background.submit(train, folder)
+        on = OnCluster(kubernetes, build_images(kubernetes, lambda _: None), "tidegate", "models", folder / "state")
+        try:
+            on.prepare(kubernetes.own.folder / "volumes")
+            on.install()
+            story = Story(on, Commands(on, folder / "project"), Seen(training.result()))
+            story.tell()
+            yield story.seen
+        finally:
+            on.remove()
+
+
+def test_the_first_release_goes_live(seen: Seen) -> None:
+    code, said = seen.commands["first"]
+    assert code == 0, said
+
+
+def test_a_good_release_is_promoted_by_the_verdicts_of_every_gate(seen: Seen) -> None:
+    code, said = seen.commands["good"]
+    assert code == 0, said
+    verdicts = {e["body"]["gate"]: e["body"]["verdict"] for e in seen.ledger if _about(e, seen.releases.second, "verdict")}
+    assert verdicts == {"parity": "PASS", "shadow": "PASS", "drift": "PASS", "bake": "PASS"}
+
+
+def test_prices_in_pence_are_stopped_before_any_client_meets_them(seen: Seen) -> None:
+    code, said = seen.commands["pence"]
+    assert code == 5, said
+    assert "ABORTED" in said
+    failed = [e["body"] for e in seen.ledger if _about(e, seen.releases.pence, "verdict") and e["body"]["verdict"] == "FAIL"]
+    assert failed
+    assert any("sku_profile__price_" in verdict["message"] for verdict in failed)
+    assert not [record for record in seen.requests if _of(record, seen.releases.pence)]
+
+
+def test_a_fault_that_live_traffic_shows_is_rolled_back(seen: Seen) -> None:
+    code, said = seen.commands["fault"]
+    assert code == 5, said
+    assert "ROLLED_BACK" in said
+    assert [e["action"] for e in seen.ledger if _about(e, seen.releases.fault)][-2:] == ["rollout.rollback", "rollout.stop"]
+    bad = [record for record in seen.requests if record["status"] >= 500]
+    assert bad
+    assert all(_of(record, seen.releases.fault) for record in bad)
+
+
+def test_a_frozen_model_is_left_alone_and_goes_on_when_it_is_let_go(seen: Seen) -> None:
+    code, said = seen.commands["frozen"]
+    assert code == 4
+    assert "frozen by ada (stocktaking)" in said
+    assert seen.held["live"] == seen.releases.second
+    assert seen.held["parity"]["sample"] is None
+    orders = [(e["action"], e["actor"]) for e in seen.ledger if e["action"] in ("freeze", "unfreeze")]
+    assert orders == [("freeze", "ada"), ("unfreeze", "ada")]
+    assert any(_about(e, seen.releases.again, "rollout.done") for e in seen.ledger)  # gate service and controller were killed
+
+
+def test_no_request_is_lost_and_none_mixed_over_ten_switches(seen: Seen) -> None:
+    outcomes = Counter((record["outcome"], record["mixed"]) for record in seen.requests)
+    assert set(outcomes) == {("answered", False)}, [r for r in seen.requests if r["outcome"] != "answered"][:3]
+    assert len(seen.requests) > 3_000
+    assert seen.switches >= 10
+
+
+def test_traffic_is_mirrored_while_a_release_is_judged_and_only_then(seen: Seen) -> None:
+    shadow = [e["body"] for e in seen.ledger if e["action"] == "verdict" and e["body"]["gate"] == "shadow"]
+    assert max(verdict["evidence"]["numbers"]["mirrored"] for verdict in shadow) >= 200
+    assert seen.mirrored_after == 0
+
+
+def test_the_ledger_verifies(seen: Seen) -> None:
+    assert seen.ledger_verified
+
+
+def _about(entry: Record, digest: str, action: str = "") -> bool:
+    return entry["subject"] == f"{MODEL}@{digest[:12]}" and action in ("", entry["action"])
+
+
+def _of(record: Record, digest: str) -> bool:
+    return record["release"] == f"{MODEL}@{digest[:12]}"
