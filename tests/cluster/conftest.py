@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ from infra.one_node.addons import NAMES  # noqa: E402
 from infra.one_node.errors import Unavailable  # noqa: E402
 from infra.one_node.layout import cluster  # noqa: E402
 from tests.cluster.access import Kubernetes, build_envoy, build_responder, own_environment, tools_environment  # noqa: E402
-from tests.cluster.deployment import A, Deployed  # noqa: E402
+from tests.cluster.deployment import Deployed, deploy, namespaces  # noqa: E402
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -78,28 +77,11 @@ def kubernetes() -> Iterator[Kubernetes]:
 
 @pytest.fixture
 def new_namespace(kubernetes: Kubernetes) -> Iterator[Callable[..., str]]:
-    """Makes namespaces with Pod Security `restricted` enforced, and removes them after the test."""
-    made: list[str] = []
-
-    def make(prefix: str = "t") -> str:
-        name = f"{prefix}-{os.urandom(4).hex()}"
-        labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
-        document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-        kubernetes.kubectl("create", "-f", "-", given=json.dumps(document))
-        made.append(name)
-        return name
-
-    yield make
-    for name in made:
-        kubernetes.kubectl("delete", "namespace", name, "--wait=false", check=False)
+    with namespaces(kubernetes) as make:
+        yield make
 
 
 @pytest.fixture
 def deployed(kubernetes: Kubernetes, new_namespace: Callable[..., str]) -> Deployed:
     """Release A is live, and every gate passes."""
-    model = Deployed(kubernetes, new_namespace("rollout"))
-    model.start_gates()
-    model.release(A)
-    model.until_healthy(A)
-    model.until(lambda: kubernetes.ask(model.namespace, "gates", "/readyz") != "")
-    return model
+    return deploy(kubernetes, new_namespace("rollout"))

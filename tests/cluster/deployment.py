@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,15 +130,46 @@ class Deployed:
 
         self.until(all_answer)
 
-    def start_load(self, url: str, seconds: int) -> Callable[[], Load]:
-        """Send from inside the cluster for that long; what is returned waits for the end of it, and says what was counted."""
-        client = pod("load", self.kubernetes.responder, ["load", url, str(seconds)], restartPolicy="Never")
+    def start_load(self, url: str) -> Callable[..., Load]:
+        """Send from inside the cluster; what is returned ends it after `more` seconds, and says what was counted."""
+        client = pod("load", self.kubernetes.responder, ["load", url, "900"], restartPolicy="Never")
         self.kubernetes.apply(client, self.namespace)
         phase = lambda: self.kubernetes.get("pod", "load", self.namespace).get("status", {}).get("phase")  # noqa: E731
         await_true(lambda: phase() == "Running", 60, lambda: f"the load's pod is {phase()}")
 
-        def counted() -> Load:
-            self.until(lambda: phase() == "Succeeded", seconds + 60)
+        def counted(more: float = 3) -> Load:
+            time.sleep(more)
+            stop = f"/api/v1/namespaces/{self.namespace}/pods/load:8080/proxy/stop"
+            self.kubernetes.kubectl("get", "--raw", stop)
+            self.until(lambda: phase() == "Succeeded", 60)
             return Load(**json.loads(self.kubernetes.kubectl("logs", "load", "-n", self.namespace)))
 
         return counted
+
+
+@contextmanager
+def namespaces(kubernetes: Kubernetes) -> Iterator[Callable[..., str]]:
+    """Makes namespaces with Pod Security `restricted` enforced, and removes them afterwards."""
+    made: list[str] = []
+
+    def make(prefix: str = "t") -> str:
+        name = f"{prefix}-{os.urandom(4).hex()}"
+        labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+        document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+        kubernetes.kubectl("create", "-f", "-", given=json.dumps(document))
+        made.append(name)
+        return name
+
+    yield make
+    for name in made:
+        kubernetes.kubectl("delete", "namespace", name, "--wait=false", check=False)
+
+
+def deploy(kubernetes: Kubernetes, namespace: str) -> Deployed:
+    """Release A is live, and every gate passes."""
+    model = Deployed(kubernetes, namespace)
+    model.start_gates()
+    model.release(A)
+    model.until_healthy(A)
+    model.until(lambda: kubernetes.ask(namespace, "gates", "/readyz") != "")
+    return model

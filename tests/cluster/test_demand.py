@@ -151,19 +151,22 @@ class Story:
         self.seen.commands[name] = done.returncode, done.stdout + done.stderr
 
     def frozen(self, releases: Releases) -> None:
-        """A frozen model is left alone by the command, and by what is applied past it; let go, the rollout goes on by itself,
-        though gate service and Argo Rollouts are killed in its middle."""
-        reason = ["--reason", "stocktaking", "--by", "ada", "--target", "kubernetes"]
-        assert self.commands.run("freeze", MODEL, *reason).returncode == 0
-        self.order("frozen", releases.again)
-        self.apply(releases.again)
-        self.until(lambda: self.asked("parity", releases.again).get("reason", "").startswith("model demand is frozen by ada"))
+        """A freeze holds a rollout in its middle, and keeps others from starting; let go, it goes on by itself, though gate
+        service and Argo Rollouts are killed then."""
+        about = ["--reason", "stocktaking", "--by", "ada", "--target", "kubernetes"]
+        self.order("detached", releases.again, "--detach")
+        assert self.commands.run("freeze", MODEL, *about).returncode == 0
+        self.order("frozen", releases.fault)
+        held = "model demand is frozen by ada: stocktaking"
+        self.until(
+            lambda: all(self.asked(gate, releases.again).get("reason") == held for gate in ("parity", "shadow", "drift"))
+        )
         self.seen.held = {"live": self.live(), "parity": self.asked("parity", releases.again)}
         kubectl = self.on.kubernetes.kubectl
         now = ["--grace-period=0", "--force", "--wait=false"]
         kubectl("delete", "pod", "-n", self.on.home, "-l", "app.kubernetes.io/component=gates", *now)
         kubectl("delete", "pod", "-n", "argo-rollouts", "-l", "app.kubernetes.io/name=argo-rollouts", *now)
-        assert self.commands.run("unfreeze", MODEL, *reason).returncode == 0
+        assert self.commands.run("unfreeze", MODEL, *about).returncode == 0
         self.until(lambda: self.clients_reach(releases.again), 180)
         self.until(lambda: '"status": "DONE"' in self.status(), 90)
 

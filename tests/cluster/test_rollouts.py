@@ -5,8 +5,12 @@ Given a model that serves release A, installed by the chart; when release B is a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
 import pytest
-from tests.cluster.deployment import A, B, Deployed
+from tests.cluster.access import Kubernetes
+from tests.cluster.deployment import A, B, Deployed, deploy, namespaces
 
 
 def test_a_release_that_passes_is_promoted(deployed: Deployed) -> None:
@@ -24,31 +28,47 @@ def test_a_verdict_that_is_open_at_first_is_asked_for_again(deployed: Deployed) 
     deployed.until_healthy(B)
 
 
-@pytest.mark.parametrize(
-    ("mode", "analysis"),
-    [
-        ("FAIL", "Failed"),
-        ("ERROR", "Failed"),
-        ("INCONCLUSIVE", "Inconclusive"),
-        ("NAN", "Inconclusive"),
-        ("INFINITE", "Inconclusive"),
-        ("TWO", "Inconclusive"),  # more than one verdict
-        ("NO_DATA", "Error"),
-        ("NOT_JSON", "Error"),
-        ("ANOTHER_DOCUMENT", "Error"),
-        ("EMPTY", "Error"),
-        ("STATUS_500", "Error"),
-        ("STATUS_404", "Error"),  # an unknown model
-    ],
-)
-def test_nothing_but_a_pass_promotes(deployed: Deployed, mode: str, analysis: str) -> None:
+MODES = {
+    "FAIL": "Failed",
+    "ERROR": "Failed",
+    "INCONCLUSIVE": "Inconclusive",
+    "NAN": "Inconclusive",
+    "INFINITE": "Inconclusive",
+    "TWO": "Inconclusive",  # more than one verdict
+    "NO_DATA": "Error",
+    "NOT_JSON": "Error",
+    "ANOTHER_DOCUMENT": "Error",
+    "EMPTY": "Error",
+    "STATUS_500": "Error",
+    "STATUS_404": "Error",  # an unknown model
+}
+
+
+def ending(deployed: Deployed, mode: str) -> tuple[dict[str, str], str, str]:
+    """Phases of the analyses, Argo Rollouts' phase and what is live, when the gate `drift` answers in that way."""
     deployed.verdict("drift", mode)
     deployed.release(B)
-    deployed.until(lambda: deployed.analyses().get("PrePromotion") not in {None, "", "Pending", "Running"})
-    assert deployed.analyses() == {"PrePromotion": analysis}
-    held = "Paused" if analysis == "Inconclusive" else "Degraded"
+    deployed.until(lambda: deployed.analyses().get("PrePromotion") not in {None, "", "Pending", "Running"}, 180)
+    held = "Paused" if deployed.analyses()["PrePromotion"] == "Inconclusive" else "Degraded"
     deployed.until(lambda: deployed.phase() == held)
-    assert deployed.live() == A
+    return deployed.analyses(), deployed.phase(), deployed.live()
+
+
+@pytest.fixture(scope="module")
+def endings(kubernetes: Kubernetes) -> Iterator[dict[str, Future[tuple[dict[str, str], str, str]]]]:
+    """All of them side by side, a model in a namespace each: what takes time is waiting."""
+    with namespaces(kubernetes) as new_namespace, ThreadPoolExecutor(4) as threads:
+        yield {
+            mode: threads.submit(lambda mode=mode: ending(deploy(kubernetes, new_namespace("mode")), mode)) for mode in MODES
+        }
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_nothing_but_a_pass_promotes(endings: dict[str, Future[tuple[dict[str, str], str, str]]], mode: str) -> None:
+    analyses, phase, live = endings[mode].result()
+    assert analyses == {"PrePromotion": MODES[mode]}
+    assert phase == ("Paused" if MODES[mode] == "Inconclusive" else "Degraded")
+    assert live == A
 
 
 def test_an_unreachable_gate_service_promotes_nothing(deployed: Deployed) -> None:

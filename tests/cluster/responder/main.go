@@ -167,14 +167,17 @@ func get(url string) string {
 }
 
 // load sends with 8 workers over kept-alive connections, each some 50 requests a second. Every request is counted once, from the
-// moment that the address answers at all.
+// moment that the address answers at all, until /stop is asked for or the time is over.
 func load(url string, duration time.Duration) {
 	get(url)
+	stopping, stop := context.WithTimeout(context.Background(), duration)
+	defer stop()
+	http.HandleFunc("/stop", func(http.ResponseWriter, *http.Request) { stop() })
+	go func() { _ = http.ListenAndServe(":8080", nil) }()
 	var lock sync.Mutex
 	sent, lost, errors := 0, 0, map[string]int{}
 	var workers sync.WaitGroup
 	begun := time.Now()
-	end := begun.Add(duration)
 	releases := make([]map[string]int, int(duration.Seconds())+11) // a request may take 10 s
 	for i := range releases {
 		releases[i] = map[string]int{}
@@ -182,7 +185,7 @@ func load(url string, duration time.Duration) {
 	for range 8 {
 		workers.Go(func() {
 			client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{}}
-			for time.Now().Before(end) {
+			for stopping.Err() == nil {
 				release, problem := ask(client, url)
 				lock.Lock()
 				sent++
