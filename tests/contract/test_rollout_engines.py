@@ -1,0 +1,228 @@
+"""What every rollout keeps to, whoever moves the traffic: the local engine, or Argo Rollouts asking the gate service.
+
+The same plan, gates, orders and ledger on both; the scenarios say what clients were served and what was recorded.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from fakes import rollouts as fakes
+from fakes.argo import FakeArgo
+from fakes.cluster import FakeCluster
+from tidegate.domain.errors import Unavailable
+from tidegate.domain.slots import Desired, Slot
+from tidegate.domain.verdict import Verdict
+from tidegate.ledger.memory import MemoryLedger
+from tidegate.rollout.cluster_watch import ClusterWatch
+from tidegate.rollout.engine import Engine
+from tidegate.rollout.gate_service import GateService
+from tidegate.rollout.orders import Orders
+from tidegate.rollout.plan import RolloutConfig
+from tidegate.rollout.state import RolloutStore, Status
+
+LIVE, NEXT = fakes.manifest("1"), fakes.manifest("2")
+MODEL = "demand"
+CHECKS = ("parity", "shadow", "drift")
+
+
+class Harness(Protocol):
+    """Release LIVE is live, gates pass; `settle` steps until nothing moves any more, a second each."""
+
+    gates: dict[str, fakes.FakeGate]
+    ledger: MemoryLedger
+
+    def start(self, override: str = "") -> None: ...
+    def settle(self, seconds: int = 400) -> None: ...
+    def freeze(self) -> None: ...
+    def unfreeze(self) -> None: ...
+    def stick(self, gate: str) -> None: ...
+    @property
+    def served(self) -> list[str]:
+        """Releases that clients reached, one after the other."""
+        ...
+
+
+class Local:
+    def __init__(self, folder: Path) -> None:
+        self.clock, self.ledger = fakes.Clock(), MemoryLedger()
+        self.gates = {name: fakes.FakeGate(name) for name in (*CHECKS, "bake")}
+        self.target, self.store = fakes.FakeTarget(), RolloutStore(folder)
+        self.evaluations = fakes.InlineEvaluations(self.gates, self.clock)
+        self.target.set_desired(Desired(MODEL, blue=LIVE.digest, active=Slot.BLUE), 0)
+        self.orders = Orders(self.store, self.target, self.ledger, "ada", self.clock)
+        source = fakes.Releases(LIVE, NEXT)
+        self.engine = Engine(self.store, self.target, self.ledger, self.evaluations, source, clock=self.clock)
+        self.id = ""
+
+    def start(self, override: str = "") -> None:
+        rollout = self.orders.start(NEXT, RolloutConfig(), {override: "known"} if override else None)
+        assert rollout is not None
+        self.id = rollout.id
+
+    def settle(self, seconds: int = 400) -> None:
+        for _ in range(seconds):
+            self.clock.now += 1
+            self.engine.step(MODEL, self.id)
+
+    def freeze(self) -> None:
+        self.orders.freeze(MODEL, "stocktaking")
+
+    def unfreeze(self) -> None:
+        self.orders.unfreeze(MODEL, "it is over")
+
+    def stick(self, gate: str) -> None:
+        self.evaluations.stuck.add(gate)
+
+    @property
+    def served(self) -> list[str]:
+        return self.target.served
+
+    @property
+    def status(self) -> Status:
+        return self.store.load(MODEL, self.id).status
+
+
+class OnCluster:
+    def __init__(self, folder: Path) -> None:
+        self.clock, self.ledger, self.cluster = fakes.Clock(), MemoryLedger(), FakeCluster()
+        self.gates = {name: fakes.FakeGate(name) for name in (*CHECKS, "bake")}
+        self.evaluations = fakes.InlineEvaluations(self.gates, self.clock)
+        source, plan = fakes.Releases(LIVE, NEXT), RolloutConfig()
+        self.service = GateService(self.cluster, source, lambda *_: plan, lambda _: self.evaluations, self.ledger, self.clock)
+        self.watch = ClusterWatch(self.cluster, self.ledger, folder)
+        assert plan.bake is not None
+        before = tuple(check.gate for check in plan.checks)
+        self.argo = FakeArgo(self.cluster, self.service.answer, self.clock, MODEL, before, plan.bake.gates)
+
+    def start(self, override: str = "") -> None:
+        self.argo.apply(NEXT.digest, LIVE.digest)
+        if override:
+            self.cluster.change(MODEL, overrides={override: {"actor": "ada", "reason": "known", "at": 0.0}})
+
+    def settle(self, seconds: int = 400) -> None:
+        for _ in range(seconds):
+            self.clock.now += 1
+            self.argo.step()
+            self.watch.look(MODEL)
+
+    def freeze(self) -> None:
+        self.cluster.change(MODEL, hold={"actor": "ada", "reason": "stocktaking", "at": 0.0})
+
+    def unfreeze(self) -> None:
+        self.cluster.change(MODEL, hold=None)
+
+    def stick(self, gate: str) -> None:
+        self.evaluations.stuck.add(gate)
+
+    @property
+    def served(self) -> list[str]:
+        return self.argo.served
+
+
+@pytest.fixture(params=[Local, OnCluster])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Harness:
+    made: Harness = request.param(tmp_path)
+    return made
+
+
+def verdicts(engine: Harness) -> dict[str, str]:
+    return {e.body["gate"]: e.body["verdict"] for e in engine.ledger.entries() if e.action == "verdict"}
+
+
+def test_a_release_that_passes_everything_is_served(engine: Harness) -> None:
+    engine.start()
+    engine.settle()
+    assert engine.served == [LIVE.digest, NEXT.digest]
+    assert verdicts(engine) == dict.fromkeys((*CHECKS, "bake"), "PASS")
+
+
+@pytest.mark.parametrize("gate", CHECKS)
+@pytest.mark.parametrize("verdict", [Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE])
+def test_nothing_but_a_pass_of_every_check_lets_clients_in(engine: Harness, gate: str, verdict: Verdict) -> None:
+    engine.gates[gate].verdict = verdict
+    engine.start()
+    engine.settle()
+    assert engine.served == [LIVE.digest]
+
+
+@pytest.mark.parametrize("gate", CHECKS)
+def test_a_check_that_raises_or_never_answers_lets_nobody_in(engine: Harness, gate: str) -> None:
+    engine.gates[gate].error = RuntimeError("broken")
+    engine.start()
+    engine.settle()
+    assert engine.served == [LIVE.digest]
+
+
+@pytest.mark.parametrize("gate", CHECKS)
+def test_a_check_that_is_stuck_lets_nobody_in(engine: Harness, gate: str) -> None:
+    engine.stick(gate)
+    engine.start()
+    engine.settle()
+    assert engine.served == [LIVE.digest]
+
+
+@pytest.mark.parametrize("verdict", [Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE])
+def test_a_bake_that_does_not_pass_goes_back(engine: Harness, verdict: Verdict) -> None:
+    engine.gates["bake"].verdict = verdict
+    engine.start()
+    engine.settle()
+    assert engine.served == [LIVE.digest, NEXT.digest, LIVE.digest]
+
+
+def test_a_bake_that_is_stuck_goes_back(engine: Harness) -> None:
+    engine.stick("bake")
+    engine.start()
+    engine.settle()
+    assert engine.served == [LIVE.digest, NEXT.digest, LIVE.digest]
+
+
+def test_a_person_overrides_a_check_by_name_and_it_is_recorded(engine: Harness) -> None:
+    engine.gates["drift"].verdict = Verdict.FAIL
+    engine.start(override="drift")
+    engine.settle()
+    assert engine.served == [LIVE.digest, NEXT.digest]
+    said = [e for e in engine.ledger.entries() if "known" in str(e.body) and e.actor == "ada"]
+    assert said
+
+
+def test_a_freeze_keeps_clients_where_they_are_until_it_is_lifted(engine: Harness) -> None:
+    engine.start()
+    engine.freeze()
+    engine.settle(100)
+    assert engine.served == [LIVE.digest]
+    engine.unfreeze()
+    engine.settle()
+    assert engine.served == [LIVE.digest, NEXT.digest]
+    assert [e.action for e in engine.ledger.entries() if e.action in ("freeze", "unfreeze")] == ["freeze", "unfreeze"]
+
+
+def test_a_freeze_during_the_bake_hides_no_harm(engine: Harness) -> None:
+    engine.gates["bake"].verdict = Verdict.INCONCLUSIVE
+    engine.start()
+    engine.settle(30)
+    assert engine.served == [LIVE.digest, NEXT.digest]
+    engine.freeze()
+    engine.settle(5)
+    engine.gates["bake"].verdict = Verdict.FAIL
+    engine.settle(5)
+    assert engine.served == [LIVE.digest, NEXT.digest, LIVE.digest]
+
+
+def test_a_ledger_that_cannot_be_written_lets_nobody_in(engine: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.start()
+    engine.settle(1)
+
+    def full(*_: object, **__: object) -> None:
+        raise Unavailable("the disk is full")
+
+    monkeypatch.setattr(engine.ledger, "append", full)
+    for _ in range(20):
+        try:
+            engine.settle(1)
+        except Unavailable:
+            continue
+    assert engine.served == [LIVE.digest]
