@@ -175,7 +175,7 @@ class Story:
 
     def apply(self, digest: str) -> None:
         """What somebody does who applies the chart past our command."""
-        slot = "green" if digest == self.seen.releases.again else "blue"
+        slot = "blue" if digest == self.seen.releases.again else "green"  # as the commands chose
         values = {"model": MODEL, "release": digest, "image": self.commands.image(digest), "slot": slot}
         rendered = self.on.kubernetes.helm_template("model", MODEL, self.on.models, values | self.on.model_values())
         self.on.kubernetes.apply(rendered, self.on.models)
