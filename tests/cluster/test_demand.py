@@ -137,7 +137,7 @@ class Story:
         self.frozen(releases)
         for wanted in (releases.second, releases.again) * 3:  # both have passed, and are still there: no analysis
             self.apply(wanted)
-            self.until(lambda wanted=wanted: self.clients_reach(wanted))
+            self.until(lambda wanted=wanted: self.settled() and self.clients_reach(wanted), 120)
         before = self.mirrored()
         sent = len(client.records())
         self.until(lambda: len(client.records()) > sent + 80)
@@ -169,6 +169,12 @@ class Story:
         assert self.commands.run("unfreeze", MODEL, *about).returncode == 0
         self.until(lambda: self.clients_reach(releases.again), 180)
         self.until(lambda: '"status": "DONE"' in self.status(), 90)
+
+    def settled(self) -> bool:
+        rollout = self.on.kubernetes.get("rollout", MODEL, self.on.models)
+        status = rollout.get("status", {})
+        seen = str(status.get("observedGeneration")) == str(rollout["metadata"]["generation"])
+        return bool(seen and status.get("phase") == "Healthy" and status.get("stableRS") == status.get("currentPodHash"))
 
     def status(self) -> str:
         return self.commands.run("rollout", "status", MODEL, "--target", "kubernetes", "--json").stdout

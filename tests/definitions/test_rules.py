@@ -18,6 +18,7 @@ RUNBOOKS = ROOT / "docs/runbooks"
 PROMTOOL = shutil.which("promtool")
 needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not on this machine (Debian's package prometheus)")
 # requests of `demand` in the golden rendering: 10 a second, of which some fail (5xx) or take longer than 250 ms
+PROBES = 'namespace="models",tidegate_model="demand",shadow="false",route="health"'
 LABELS = 'namespace="models",tidegate_model="demand",shadow="false",route="predict"'
 
 
@@ -49,9 +50,9 @@ def traffic(minutes: int, failing: float = 0.0, slow: float = 0.0, per_minute: i
         series("tidegate_request_seconds_count", "", per_minute),
         {"series": 'tidegate_release_info{namespace="models",tidegate_model="demand"}', "values": f"1x{minutes}"},
         # what kubelet and Prometheus ask for is nobody's request, however it is answered
-        {"series": 'tidegate_requests_total{namespace="models",tidegate_model="demand",shadow="false",route="health",status="503"}',
-         "values": f"0+6000x{minutes}"},
-    ]  # fmt: skip
+        series("tidegate_requests_total", ',status="503"', 6000)
+        | {"series": f'tidegate_requests_total{{{PROBES},status="503"}}'},
+    ]
 
 
 def firing(folder: Path, given: dict[str, Any], series: list[dict[str, str]], minutes: int) -> set[tuple[str, str]]:

@@ -100,7 +100,8 @@ class GateService:
             said = state.overrides[gate]
             self.ledger.append("override", candidate.id, {"gate": gate, **said}, str(said["actor"]))
             return Answer(gate, candidate.id, SAMPLES[Verdict.PASS], f"overridden by {said['actor']}: {said['reason']}")
-        active, active_folder = self.releases(state.previous) if state.previous else (None, None)
+        beside = state.live if isinstance(stage, Check) else state.previous  # what clients reach, or did before
+        active, active_folder = self.releases(beside) if beside else (None, None)
         deadline = key[3] + stage.deadline_seconds
         context = GateContext(state.model, candidate, folder, state.slot, active, active_folder, key[3], deadline)
         evaluations = self.evaluations(state.model)

@@ -71,6 +71,12 @@ def test_a_gate_sees_the_candidate_beside_what_is_live_since_the_stage_began(clu
     assert (context.candidate, context.active, context.since) == (NEXT, LIVE, cluster.clock.now)
 
 
+def test_a_release_is_compared_with_what_clients_reach_and_not_with_what_would_be_gone_back_to(cluster: Cluster) -> None:
+    cluster.rollouts.change("demand", previous=NEXT.digest)
+    cluster.ask("shadow")
+    assert cluster.gates["shadow"].contexts[0].active == LIVE
+
+
 def test_a_verdict_that_was_reached_stays_and_is_recorded_once(cluster: Cluster) -> None:
     assert cluster.ask("parity") == 1
     cluster.gates["parity"].verdict = Verdict.FAIL
