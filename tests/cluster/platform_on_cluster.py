@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -175,6 +175,7 @@ class Commands:
 
     on: OnCluster
     project: Path  # folder of its tidegate.yaml
+    built: dict[str, str] = field(default_factory=dict)  # images by release
 
     def write(self, store: str) -> None:
         """The repository's own project, with its paths made absolute."""
@@ -203,10 +204,13 @@ class Commands:
             return self.run("rollout", MODEL, "--target", "kubernetes", *wanted, *options)
 
     def image(self, digest: str) -> str:
-        image = build.release(self.on.state / "releases" / digest, lambda _: None)
-        assert self.on.kubernetes.own is not None
-        images.load(self.on.kubernetes.own, image)
-        return image.pinned
+        """Built when it is first asked for."""
+        if digest not in self.built:
+            image = build.release(self.on.state / "releases" / digest, lambda _: None)
+            assert self.on.kubernetes.own is not None
+            images.load(self.on.kubernetes.own, image)
+            self.built[digest] = image.pinned
+        return self.built[digest]
 
     def materialize(self, until: datetime) -> None:
         with forwarded(self.on.kubernetes, self.on.home, "svc/tidegate-redis", 6379) as redis:

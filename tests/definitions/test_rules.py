@@ -1,4 +1,4 @@
-"""The charts' Prometheus rules, judged by Prometheus' own `promtool`: they alert when the budget burns, and are silent otherwise."""
+"""The charts' Prometheus rules, judged by Prometheus' own `promtool`: they alert when a budget burns, and only then."""
 
 from __future__ import annotations
 

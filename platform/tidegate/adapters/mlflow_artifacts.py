@@ -2,7 +2,7 @@
 
     tidegate/releases/<digest>/...           a release folder, as it was built
     tidegate/features/<digest>/*.parquet     the feature tables of one state of the data
-    tidegate/features/current/<model>/       one file whose name is the digest of the tables that are materialized
+    tidegate/features/<model>/current        the digest of the tables that the model's vectors are recomputed from
 
 Everything is addressed by content and verified when it was fetched: a store that changes a byte is noticed.
 """
@@ -24,7 +24,7 @@ from tidegate.domain.errors import IntegrityError, NotFound, Unavailable
 from tidegate.domain.release_folder import MANIFEST, verify_release
 
 Result = TypeVar("Result")
-TABLES = "*.parquet"
+TABLES, COMPLETE = "*.parquet", "complete"  # the second is stored last
 
 
 class MlflowArtifacts:
@@ -65,9 +65,11 @@ class MlflowArtifacts:
     def push_tables(self, model: str, tables: Path) -> str:
         """Store the feature tables in folder `tables`, and say that they are the current ones; returns their digest."""
         digest = tables_digest(tables)
-        if not self._names(f"features/{digest}"):
-            self._ask("storing", f"tables {digest}", lambda store: store.log_artifacts(str(tables), f"features/{digest}"))
         with tempfile.TemporaryDirectory() as work:
+            if COMPLETE not in self._names(f"features/{digest}"):
+                (Path(work) / COMPLETE).write_text(digest)
+                self._ask("storing", f"tables {digest}", lambda store: store.log_artifacts(str(tables), f"features/{digest}"))
+                self._ask("storing", digest, lambda store: store.log_artifact(f"{work}/{COMPLETE}", f"features/{digest}"))
             (Path(work) / "current").write_text(digest)
             self._ask("storing", "current", lambda store: store.log_artifact(f"{work}/current", f"features/{model}"))
         return digest
@@ -82,14 +84,15 @@ class MlflowArtifacts:
 
     def fetch_tables(self, digest: str, target: Path) -> None:
         """Put the tables of that digest into folder `target`, replacing what is there."""
+        if COMPLETE not in self._names(f"features/{digest}"):
+            raise NotFound(f"feature tables {digest[:12]} are not in the artifact store {self._address}; push them again")
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".tables-", dir=target.parent) as work:
             self._fetch(f"features/{digest}", Path(work))
             fetched = Path(work) / f"features/{digest}"
-            if not fetched.is_dir() or (observed := tables_digest(fetched)) != digest:
-                seen = observed[:12] if fetched.is_dir() else "nothing"
+            if (observed := tables_digest(fetched)) != digest:
                 raise IntegrityError(
-                    f"feature tables in {self._address}: digest is {seen}, required {digest[:12]}; push them again"
+                    f"feature tables in {self._address}: digest is {observed[:12]}, required {digest[:12]}; push them again"
                 )
             shutil.rmtree(target, ignore_errors=True)
             fetched.rename(target)

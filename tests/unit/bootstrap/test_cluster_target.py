@@ -1,0 +1,43 @@
+"""How a rollout on a cluster is said to stand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tidegate.bootstrap.cluster import _order, _settled
+from tidegate.domain.errors import InvalidInput
+from tidegate.domain.slots import Slot
+from tidegate.ports.cluster_rollouts import UnderWay
+
+A, B = "a" * 64, "b" * 64
+JUDGED = UnderWay("demand", B, Slot.GREEN, A, Slot.BLUE, A, judged_since=1.0)
+BAKING = replace(JUDGED, live=B)
+DONE = replace(JUDGED, live=B, previous=B, judged_since=None)
+
+
+@pytest.mark.parametrize(
+    ("state", "phase", "undecided", "switched", "expected"),
+    [
+        (JUDGED, "Progressing", False, False, None),
+        (BAKING, "Progressing", False, True, None),
+        (DONE, "Healthy", False, True, "DONE"),
+        (DONE, "", False, True, None),  # Argo Rollouts has not looked at what was applied
+        (DONE, "Progressing", False, True, None),
+        (replace(JUDGED, stopped="parity"), "Degraded", False, False, "ABORTED"),
+        (replace(JUDGED, stopped="bake"), "Degraded", False, True, "ROLLED_BACK"),
+        (replace(BAKING, stopped="bake"), "Degraded", False, True, None),  # clients still reach it: not over yet
+        (JUDGED, "Paused", True, False, "FROZEN"),
+    ],
+)
+def test_a_rollout_has_ended_when_clients_are_where_they_stay(
+    state: UnderWay, phase: str, undecided: bool, switched: bool, expected: str | None
+) -> None:
+    assert _settled(state, phase, undecided, switched) == expected
+
+
+def test_an_order_has_a_reason() -> None:
+    assert _order("ada", "known", release=B).keys() == {"actor", "reason", "at", "release"}
+    with pytest.raises(InvalidInput, match="needs a reason"):
+        _order("ada", " ")
