@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+DEMAND = "test_demand.py"
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
@@ -25,12 +26,14 @@ from infra.one_node.errors import Unavailable  # noqa: E402
 from infra.one_node.layout import cluster  # noqa: E402
 from tests.cluster.access import Kubernetes, build_envoy, build_responder, own_environment, tools_environment  # noqa: E402
 from tests.cluster.deployment import Deployed, deploy, namespaces  # noqa: E402
+from tests.cluster.train import Training  # noqa: E402
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "cluster: needs a real Kubernetes; run by `make test-cluster`")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect this folder's tests unless the marker expression asks for them by name."""
     here = Path(__file__).parent
@@ -38,6 +41,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     mine = [item for item in items if here in item.path.parents]
     for item in mine:
         item.add_marker(pytest.mark.cluster)
+    items.sort(key=lambda item: item.path.name == DEMAND)  # last, so that its models are trained meanwhile
     if mine and not asked:
         config.hook.pytest_deselected(items=mine)
         items[:] = [item for item in items if item not in mine]
@@ -73,6 +77,17 @@ def kubernetes() -> Iterator[Kubernetes]:
                 lifecycle.down(target, _say)
             except Unavailable as error:
                 pytest.fail(f"the cluster could not be taken down: {error}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Training | None]:
+    """Begins with the session; None where no test of the demand model was chosen."""
+    if not any(item.path.name == DEMAND for item in request.session.items):
+        yield None
+        return
+    training = Training.start(tmp_path_factory.mktemp("demand"))
+    yield training
+    training.stop()
 
 
 @pytest.fixture

@@ -56,7 +56,9 @@ def serve_gates(project: Project, settings: GateServerSettings) -> None:
     from tidegate.adapters.argo_rollouts import ArgoRollouts
     from tidegate.adapters.kubernetes_api import KubernetesApi
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
+    logging.getLogger("tidegate").setLevel(logging.INFO)
+    logger.info("answering for %s in %s on %s:%d", ", ".join(project.models), settings.namespace, settings.host, settings.port)
     rollouts = ArgoRollouts(KubernetesApi.connect(), settings.namespace)
     watching = Watching(project, rollouts, settings.watch_seconds)
     app = build_app(project, settings, rollouts, watching)

@@ -1,0 +1,89 @@
+"""Trains the models of the demand story in a process of its own, while other tests use the cluster.
+
+python -m tests.cluster.train FOLDER
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+MODEL = "demand"
+FAULT = ROOT / "platform/tidegate/demo/faults/leaking_audit.py"
+RESULT, LOG = "releases.json", "train.log"
+
+
+@dataclass(frozen=True)
+class Releases:
+    """Digests. `again` is `second` with another file beside its service; `fault` fails under live traffic alone."""
+
+    first: str
+    second: str
+    again: str
+    pence: str
+    fault: str
+    skus: list[str]
+
+
+@dataclass(frozen=True)
+class Training:
+    """`folder` gets the state, with releases and feature tables."""
+
+    folder: Path
+    process: subprocess.Popen[bytes]
+
+    @classmethod
+    def start(cls, folder: Path) -> Training:
+        command = ["nice", "-n", "5", sys.executable, "-m", "tests.cluster.train", str(folder)]
+        with (folder / LOG).open("wb") as log:
+            return cls(folder, subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log))
+
+    def result(self) -> Releases:
+        assert self.process.wait(600) == 0, (self.folder / LOG).read_text()[-2000:]
+        return Releases(**json.loads((self.folder / RESULT).read_text()))
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+
+def train(folder: Path) -> Releases:
+    """Releases of two models, one of them in three ways, and of one that was trained on prices in pence."""
+    from tidegate.adapters.project_file import load_project
+    from tidegate.bootstrap.control import Platform
+    from tidegate.demo.faults.pence import export_in_pence
+    from tidegate.demo.story import JUNE, SEPTEMBER
+
+    platform = Platform(replace(load_project(ROOT), state=folder / "state"))
+    platform.ingest(MODEL)
+    platform.build_features(MODEL)
+    platform.apply_features(MODEL)
+
+    def released(version: str, **more: Any) -> str:
+        return platform.build_release(MODEL, version, **more).digest
+
+    def trained(until: Any, sources: list[Path] | None = None) -> str:
+        version = platform.train(MODEL, until, sources=sources).version
+        assert platform.promote(MODEL, version).opens
+        return version
+
+    first = released(trained(JUNE))
+    version = trained(SEPTEMBER)
+    serving = platform.project.model(MODEL).serving
+    for name in ("again", "fault"):
+        shutil.copytree(serving, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "again" / "README.md").write_text("The same, once more.\n")
+    shutil.copy(FAULT, folder / "fault" / "middleware.py")
+    second, again, fault = (released(version, serving=path) for path in (serving, folder / "again", folder / "fault"))
+    pence = released(trained(SEPTEMBER, export_in_pence(platform.project.model(MODEL).sources, folder / "exports")))
+    return Releases(first, second, again, pence, fault, list(platform.known_entities(MODEL, SEPTEMBER)))
+
+
+if __name__ == "__main__":
+    (Path(sys.argv[1]) / RESULT).write_text(json.dumps(asdict(train(Path(sys.argv[1])))))
