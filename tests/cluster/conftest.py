@@ -33,18 +33,19 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "cluster: needs a real Kubernetes; run by `make test-cluster`")
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     """Deselect this folder's tests unless the marker expression asks for them by name."""
     here = Path(__file__).parent
     asked = "cluster" in (config.option.markexpr or "")
     mine = [item for item in items if here in item.path.parents]
     for item in mine:
         item.add_marker(pytest.mark.cluster)
-    items.sort(key=lambda item: item.path.name == DEMAND)  # last, so that its models are trained meanwhile
     if mine and not asked:
         config.hook.pytest_deselected(items=mine)
         items[:] = [item for item in items if item not in mine]
+    yield
+    items.sort(key=lambda item: item.path.name == DEMAND)  # last, so that its models are trained meanwhile
 
 
 def _say(message: str) -> None:
