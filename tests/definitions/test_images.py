@@ -1,0 +1,71 @@
+"""What goes into the images: all that is needed, extras included, and in a release's image no control plane."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from infra.images import layers
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def names(roots: list[str] | tuple[str, ...]) -> set[str]:
+    return {distribution.name.lower().replace("_", "-") for distribution in layers.required(roots)}
+
+
+def test_the_platform_has_what_its_requirements_and_their_extras_name() -> None:
+    found = names(layers.platform_requirements())
+    assert {"mlflow", "feast", "bentoml", "kfp", "evidently", "kubernetes"} <= found
+    assert {"redis", "duckdb"} <= found  # extras of feast
+    assert "async-timeout" in found  # of interpreters before 3.11.3, which a base image may have
+    assert not {"pytest", "ruff", "hypothesis"} & found
+
+
+def test_a_release_is_served_without_the_control_plane() -> None:
+    found = names(layers.SERVING)
+    assert {"bentoml", "onnxruntime", "redis", "uvicorn", "httptools"} <= found
+    assert not {"mlflow", "feast", "kfp", "evidently", "pandas", "polars", "lightgbm", "kubernetes", "pulumi"} & found
+
+
+def test_what_is_served_imports_nothing_else() -> None:
+    """The serving process, its reader and its records, with only the distributions of the image in reach."""
+    code = f"""
+import importlib.abc, sys
+sys.path.insert(0, {str(ROOT)!r})
+from infra.images import layers
+from importlib.metadata import packages_distributions
+allowed = {{d.name.lower().replace("_", "-") for d in layers.required(layers.SERVING)}} | {{"tidegate"}}
+owners = packages_distributions()
+
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        of = {{o.lower().replace("_", "-") for o in owners.get(name.partition(".")[0], ())}}
+        if of and not of & allowed:
+            raise ModuleNotFoundError(f"No module named {{name!r}} in the image", name=name)
+
+for name in [n for n in sys.modules if n.partition(".")[0] in owners]:
+    del sys.modules[name]
+sys.meta_path.insert(0, Absent())
+import tidegate.bootstrap.serving, tidegate.adapters.packed_online, tidegate.adapters.redis_record_sink
+import tidegate.adapters.onnx_session, tidegate.serving.runtime.generic, redis, uvicorn
+import uvicorn.protocols.http.httptools_impl
+import _bentoml_impl.server.app
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-1500:]
+
+
+def test_a_base_image_can_be_given() -> None:
+    from infra.images import build
+
+    given = "registry.example/python@sha256:" + "ab" * 32
+    assert build.base(lambda _: None, given) == given
+
+
+def test_the_command_says_what_it_lacks() -> None:
+    command = [sys.executable, "-m", "infra.images", "release", "nowhere"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: image of a release: nowhere is no release folder; name releases/<digest> of a state folder\n"
