@@ -5,6 +5,7 @@ One story, told once, in which releases go well and badly; each test looks at on
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -190,12 +191,12 @@ class Story:
 
 
 def _passages(requests: list[Record]) -> list[str]:
-    """The releases that answered clients one after the other, by the time at which requests were sent."""
-    order: list[str] = []
-    for record in sorted(requests, key=lambda record: record["at"]):
-        if record["release"] and (not order or order[-1] != record["release"]) and record["release"] not in order[-2:-1]:
-            order.append(record["release"])
-    return order[1:]
+    """The releases that clients passed to, one after the other: by the half seconds in which one alone answered."""
+    answering: dict[int, set[str]] = {}
+    for record in requests:
+        answering.setdefault(int(2 * record["at"]), set()).add(record["release"])
+    order = [min(releases) for _, releases in sorted(answering.items()) if len(releases) == 1]
+    return [after for before, after in itertools.pairwise(order) if after != before]
 
 
 @pytest.fixture(scope="module")

@@ -92,7 +92,8 @@ class OnCluster:
         self.gates = {name: fakes.FakeGate(name) for name in (*CHECKS, "bake")}
         self.evaluations = fakes.InlineEvaluations(self.gates, self.clock)
         source, plan = fakes.Releases(LIVE, NEXT), RolloutConfig()
-        self.service = GateService(self.cluster, source, lambda *_: plan, lambda _: self.evaluations, self.ledger, self.clock)
+        evaluations, mirrored = (lambda _: self.evaluations), (lambda _: True)
+        self.service = GateService(self.cluster, source, lambda *_: plan, evaluations, self.ledger, mirrored, self.clock)
         self.watch = ClusterWatch(self.cluster, self.ledger, folder)
         assert plan.bake is not None
         before = tuple(check.gate for check in plan.checks)

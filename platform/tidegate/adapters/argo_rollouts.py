@@ -23,6 +23,8 @@ from tidegate.ports.cluster_rollouts import UnderWay
 GROUP = "argoproj.io/v1alpha1"
 HASH = "rollouts-pod-template-hash"
 RELEASE, SLOT, HOLD, OVERRIDE = "tidegate/release", "tidegate/slot", "tidegate/hold", "tidegate/override-"
+ROLE = "tidegate/role"
+NOBODY = {ROLE: "nobody"}  # no selector at all would leave the endpoints of the last one as they are
 RUNNING = ("Pending", "Running")
 Json = dict[str, Any]
 
@@ -55,13 +57,14 @@ class ArgoRollouts:
 
     def mirror(self, model: str, on: bool) -> None:
         path = namespaced("v1", self._namespace, "services", f"{model}-shadow")
-        wanted = None
+        wanted = dict(NOBODY)
         if on:
             pods = self._api.get(self._path(model)).get("status", {}).get("currentPodHash")
             # the role ends with the promotion, so that what nobody turns off ends by itself
-            wanted = {HASH: pods, "tidegate/role": "preview"}
-        if self._api.get(path)["spec"].get("selector") != wanted:
-            self._api.merge(path, {"spec": {"selector": wanted}})
+            wanted = {HASH: pods, ROLE: "preview"}
+        present = self._api.get(path)["spec"].get("selector") or {}
+        if present != wanted:
+            self._api.merge(path, {"spec": {"selector": dict.fromkeys(present) | wanted}})
 
     def phase(self, model: str) -> Phase:
         """Argo Rollouts' own word for the state of the Rollout that was applied last."""

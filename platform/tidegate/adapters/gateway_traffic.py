@@ -8,6 +8,7 @@ was restarted, counts from zero; one that went away keeps what it had counted.
 from __future__ import annotations
 
 import math
+import re
 import socket
 import urllib.error
 import urllib.parse
@@ -40,13 +41,21 @@ class GatewayTraffic:
     def traffic(self, model: str) -> Mapping[Slot, SlotTraffic]:
         """Raises Unavailable when a pod of the gateway does not answer: its part of the traffic would not be judged."""
         cluster = f"{self._release}-{model}-active"
-        now = {pod: parse_traffic(self._page(pod, cluster), cluster) for pod in self._addresses()}
+        statistics = rf"^cluster\.{cluster}\.upstream_rq_(completed|active|5xx|time)$"
+        now = {pod: parse_traffic(self._page(pod, statistics), cluster) for pod in self._addresses()}
         before, first = self._pods.get(model, {}), model not in self._pods
         total = self._sums.get(model, NOTHING)
         for pod, counts in now.items():
             total = _add(total, counts, counts if first else before.get(pod, NOTHING))
         self._pods[model], self._sums[model] = now, total
         return dict.fromkeys(Slot, total)
+
+    def mirrored(self, model: str) -> bool:
+        """Whether each pod of the gateway knows somebody to mirror the model's live traffic to."""
+        cluster = f"{self._release}-{model}-shadow"
+        pages = [self._page(pod, rf"^cluster\.{cluster}\.membership_total$") for pod in self._addresses()]
+        known = re.compile(rf'^envoy_cluster_membership_total{{envoy_cluster_name="{re.escape(cluster)}"}} [1-9]', re.MULTILINE)
+        return bool(pages) and all(known.search(page) for page in pages)
 
     def _addresses(self) -> list[str]:
         host, port = self._address.hostname or "", self._address.port or 80
@@ -57,8 +66,8 @@ class GatewayTraffic:
         ips = sorted({str(address[0]) for *_, address in found})
         return [f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}" for ip in ips]
 
-    def _page(self, pod: str, cluster: str) -> str:
-        query = urllib.parse.urlencode({"filter": rf"^cluster\.{cluster}\.upstream_rq_(completed|active|5xx|time)$"})
+    def _page(self, pod: str, statistics: str) -> str:
+        query = urllib.parse.urlencode({"filter": statistics})
         try:
             with urllib.request.urlopen(f"http://{pod}/metrics?{query}", timeout=TIMEOUT_S) as answer:
                 return str(answer.read().decode())

@@ -71,6 +71,7 @@ def serve_gates(project: Project, settings: GateServerSettings) -> None:
 
 def build_app(project: Project, settings: GateServerSettings, rollouts: ClusterRollouts, watching: Watching) -> Starlette:
     from tidegate.adapters.gate_http import gate_app
+    from tidegate.adapters.gateway_traffic import GatewayTraffic
     from tidegate.adapters.mlflow_artifacts import MlflowArtifacts
     from tidegate.bootstrap.rollouts import LazyGates, open_ledger, rollout_config
     from tidegate.monitoring.config import monitor_of
@@ -95,6 +96,7 @@ def build_app(project: Project, settings: GateServerSettings, rollouts: ClusterR
         lambda manifest, folder: rollout_config(monitor_of(folder, manifest)),
         evaluations,
         open_ledger(project),
+        GatewayTraffic(settings.gateway, settings.release, rollouts).mirrored,
     )
     return gate_app(service.answer, watching.problem)
 

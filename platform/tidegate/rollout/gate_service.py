@@ -24,6 +24,7 @@ from tidegate.rollout.evaluation import Evaluations
 from tidegate.rollout.plan import Bake, Check, RolloutConfig
 
 ReleaseSource = Callable[[str], tuple[ReleaseManifest, Path]]
+Key = tuple[str, str, str, float]  # model, digest, gate, when the stage began
 SAMPLES = {Verdict.PASS: 1, Verdict.FAIL: 0, Verdict.ERROR: -1}
 
 
@@ -40,16 +41,19 @@ class Answer:
 
 @dataclass
 class GateService:
-    """`plan_of` gives the checks and the bake that a release asks for; `evaluations` those of a model's gates."""
+    """`plan_of` gives the checks and the bake that a release asks for, `evaluations` those of a model's gates; `mirrored` says
+    whether all of a model's live traffic is mirrored to the candidate by now: a check looks at traffic after that."""
 
     rollouts: ClusterRollouts
     releases: ReleaseSource
     plan_of: Callable[[ReleaseManifest, Path], RolloutConfig]
     evaluations: Callable[[str], Evaluations]
     ledger: Ledger
+    mirrored: Callable[[str], bool]
     clock: Callable[[], float] = time.time
-    _decided: dict[tuple[str, str, str, float], Answer] = field(default_factory=dict)
-    _last: dict[tuple[str, str, str, float], GateResult] = field(default_factory=dict)
+    _decided: dict[Key, Answer] = field(default_factory=dict)
+    _last: dict[Key, GateResult] = field(default_factory=dict)
+    _mirrored_at: dict[tuple[str, str, float], float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, model: str, digest: str, gate: str) -> Answer:
@@ -94,7 +98,7 @@ class GateService:
             raise NotFound(f"release {manifest.id} has no gate '{gate}'; it has {', '.join(stages) or 'none'}")
         return stages[gate]
 
-    def _judge(self, state: UnderWay, stage: Check | Bake, gate: str, key: tuple[str, str, str, float]) -> Answer:
+    def _judge(self, state: UnderWay, stage: Check | Bake, gate: str, key: Key) -> Answer:
         candidate, folder = self.releases(state.candidate)
         if isinstance(stage, Check) and gate in state.overrides:
             said = state.overrides[gate]
@@ -102,28 +106,39 @@ class GateService:
             return Answer(gate, candidate.id, SAMPLES[Verdict.PASS], f"overridden by {said['actor']}: {said['reason']}")
         beside = state.live if isinstance(stage, Check) else state.previous  # what clients reach, or did before
         active, active_folder = self.releases(beside) if beside else (None, None)
-        deadline = key[3] + stage.deadline_seconds
-        context = GateContext(state.model, candidate, folder, state.slot, active, active_folder, key[3], deadline)
+        since, deadline = self._since(state, stage, key[3]), key[3] + stage.deadline_seconds
+        context = GateContext(state.model, candidate, folder, state.slot, active, active_folder, since or deadline, deadline)
         evaluations = self.evaluations(state.model)
-        result = evaluations.poll(gate, context, stage.interval_seconds)
+        result = evaluations.poll(gate, context, stage.interval_seconds) if since is not None else None
         if isinstance(stage, Bake) and evaluations.running_seconds(gate, context) > stage.evaluation_seconds:
             why = f"it has not answered for {stage.evaluation_seconds:g} s, and what is not watched is not served"
             result = GateResult(gate, candidate.id, Verdict.ERROR, Evidence(why))
         if result is not None:
             self._last[key] = result
         last = self._last.get(key)
-        early = last is not None and last.verdict is Verdict.PASS and self.clock() - key[3] < stage.min_seconds
+        early = last is not None and last.verdict is Verdict.PASS and self.clock() - context.since < stage.min_seconds
         if self.clock() >= deadline and (last is None or last.verdict is Verdict.INCONCLUSIVE):
-            seen = last.evidence.summary if last else "it never answered"
+            never = "it never answered" if since is not None else "mirroring was not confirmed"
+            seen = last.evidence.summary if last else never
             late = Evidence(f"it did not PASS within {stage.deadline_seconds:g} s: {seen}")
             last = GateResult(gate, candidate.id, Verdict.ERROR, late)
         if last is None or last.verdict is Verdict.INCONCLUSIVE or early:
-            return self._open(gate, candidate, last.evidence.summary if last else "it is being evaluated", last)
+            waiting = "it is being evaluated" if since is not None else "live traffic is not mirrored to it yet"
+            return self._open(gate, candidate, last.evidence.summary if last else waiting, last)
         self.ledger.append("verdict", candidate.id, {"message": last.describe(), **to_json(last)})
         drifted = last.verdict is Verdict.FAIL and isinstance(stage, Check) and stage.on_fail == "freeze"
         if drifted and last.evidence.numbers.get("kind") != "fault":
             self.ledger.append("retraining.asked", candidate.id, {"gate": gate, "reason": last.describe()})
         return Answer(gate, candidate.id, SAMPLES[last.verdict], last.describe(), last)
+
+    def _since(self, state: UnderWay, stage: Check | Bake, judged_since: float) -> float | None:
+        """When the traffic that counts began; None while a check still waits for all of it to be mirrored."""
+        if isinstance(stage, Bake) or not stage.mirror:
+            return judged_since
+        key = (state.model, state.candidate, judged_since)
+        if key not in self._mirrored_at and self.mirrored(state.model):
+            self._mirrored_at[key] = self.clock()
+        return self._mirrored_at.get(key)
 
     def _held(self, state: UnderWay, answer: Answer, manifest: ReleaseManifest) -> Answer:
         """A person's freeze lets nothing forward; harm is told all the same."""

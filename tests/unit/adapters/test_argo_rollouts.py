@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tidegate.adapters.argo_rollouts import HASH, under_way
+from tidegate.adapters.argo_rollouts import HASH, ArgoRollouts, under_way
 from tidegate.domain.errors import InvalidInput
 from tidegate.domain.slots import Slot
 
@@ -108,3 +108,33 @@ def test_a_hold_that_cannot_be_read_holds(text: str) -> None:
     ordered = rollout("pods-a")
     ordered["metadata"]["annotations"] = {"tidegate/hold": text}
     assert under_way("demand", ordered, SETS, analysis()).hold
+
+
+class FakeApi:
+    """A Service whose selector is what merge patches made of it, and the Rollout."""
+
+    def __init__(self, selector: dict[str, str] | None) -> None:
+        self.selector = selector
+        self.patches = 0
+
+    def get(self, path: str, **_: str) -> dict[str, Any]:
+        return {"spec": {"selector": self.selector}} if path.endswith("/services/demand-shadow") else rollout("pods-a")
+
+    def merge(self, path: str, change: dict[str, Any]) -> None:
+        assert path == "/api/v1/namespaces/models/services/demand-shadow"
+        self.patches += 1
+        merged = {**(self.selector or {}), **change["spec"]["selector"]}
+        self.selector = {key: value for key, value in merged.items() if value is not None}
+
+
+@pytest.mark.parametrize("before", [None, {"tidegate/role": "nobody"}, {HASH: "pods-x", "tidegate/role": "preview"}])
+def test_mirroring_selects_the_preview_or_nobody_and_never_has_no_selector(before: dict[str, str] | None) -> None:
+    api = FakeApi(before)
+    rollouts = ArgoRollouts(api, "models")  # type: ignore[arg-type]
+    rollouts.mirror("demand", True)
+    assert api.selector == {HASH: "pods-b", "tidegate/role": "preview"}
+    rollouts.mirror("demand", False)
+    assert api.selector == {"tidegate/role": "nobody"}
+    patches = api.patches
+    rollouts.mirror("demand", False)
+    assert api.patches == patches

@@ -17,13 +17,17 @@ class Gateway(GatewayTraffic):
 
     def __init__(self) -> None:
         super().__init__("http://localhost:1", "tidegate", FakeCluster())
+        self.members: dict[str, int] = {}
         self.pods: dict[str, tuple[int, int, int]] = {}
 
     def _addresses(self) -> list[str]:
         return sorted(self.pods)
 
-    def _page(self, pod: str, cluster: str) -> str:
+    def _page(self, pod: str, statistics: str) -> str:
+        if "membership" in statistics:
+            return f'envoy_cluster_membership_total{{envoy_cluster_name="tidegate-demand-shadow"}} {self.members[pod]}\n'
         completed, errors, quick = self.pods[pod]
+        cluster = "tidegate-demand-active"
         label = f'envoy_cluster_name="{cluster}"'
         return "\n".join(
             [
@@ -58,6 +62,17 @@ def test_a_restarted_pod_and_a_new_one_count_from_zero_and_one_that_left_keeps_i
     assert gateway.seen()[:2] == (12, 1)
     gateway.pods = {"a": (9, 1, 9), "c": (4, 4, 0)}
     assert gateway.seen()[:2] == (18, 5)
+
+
+def test_traffic_is_mirrored_when_every_pod_knows_whom_to_mirror_it_to() -> None:
+    gateway = Gateway()
+    assert not gateway.mirrored("demand")  # nobody to ask
+    gateway.pods = dict.fromkeys("ab", (0, 0, 0))
+    gateway.members = {"a": 2, "b": 0}
+    assert not gateway.mirrored("demand")
+    gateway.members = {"a": 2, "b": 1}
+    assert gateway.mirrored("demand")
+    assert not gateway.mirrored("returns")
 
 
 def test_a_gateway_that_cannot_be_asked_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ class Cluster:
         self.clock = fakes.Clock()
         self.gates = {name: fakes.FakeGate(name) for name in ("parity", "shadow", "drift", "bake")}
         self.rollouts = FakeCluster()
+        self.mirrored = True
         self.rollouts.judges("demand", NEXT.digest, LIVE.digest, self.clock.now)
         self.evaluations = fakes.InlineEvaluations(self.gates, self.clock)
         self.ledger = MemoryLedger(self.clock)
@@ -38,6 +39,7 @@ class Cluster:
             lambda manifest, folder: self.plan,
             lambda model: self.evaluations,
             self.ledger,
+            lambda model: self.mirrored,
             self.clock,
         )
 
@@ -75,6 +77,26 @@ def test_a_release_is_compared_with_what_clients_reach_and_not_with_what_would_b
     cluster.rollouts.change("demand", previous=NEXT.digest)
     cluster.ask("shadow")
     assert cluster.gates["shadow"].contexts[0].active == LIVE
+
+
+def test_only_traffic_after_all_of_it_is_mirrored_counts(cluster: Cluster) -> None:
+    cluster.mirrored = False
+    assert cluster.ask("shadow") is None
+    assert not cluster.gates["shadow"].contexts
+    cluster.clock.now += 7
+    cluster.mirrored = True
+    assert cluster.ask("shadow") == 1
+    cluster.mirrored = False  # a pod of the gateway that is new
+    assert cluster.ask("parity") == 1
+    assert {gate.contexts[0].since for gate in (cluster.gates["shadow"], cluster.gates["parity"])} == {cluster.clock.now}
+
+
+def test_mirroring_that_never_comes_about_is_an_error(cluster: Cluster) -> None:
+    cluster.mirrored = False
+    cluster.clock.now += 120
+    answer = cluster.service.answer("demand", NEXT.digest, "shadow")
+    assert answer.sample == -1
+    assert "mirroring was not confirmed" in answer.reason
 
 
 def test_a_verdict_that_was_reached_stays_and_is_recorded_once(cluster: Cluster) -> None:
