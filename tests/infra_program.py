@@ -16,6 +16,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 STACKS = ("dev", "staging", "production")
 SECRETS = {name: f"top-secret-{name}" for name in ("mlflowDatabaseUrl", "objectStoreAccessKey", "objectStoreSecretKey")}
+MARK, SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"  # how Pulumi marks a secret
 
 
 @dataclass(frozen=True)

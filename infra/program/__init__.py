@@ -4,5 +4,5 @@ Invariants: every namespace's name starts with its stack's name; nothing lies ou
 secrets are Pulumi secrets from their setting to their Secret; no address of a registry or chart repository has a default.
 
 Modules: `settings` reads them, `residency` judges regions, `node_pools` says where pods run, `namespaces` fences them in,
-`operators`, `stores` and `tidegate` install, `stack` puts them together.
+`stores` describes MLflow, `stack` installs operators and the platform's chart, and puts all together.
 """

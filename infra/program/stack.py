@@ -82,7 +82,7 @@ def _platform(wanted: settings.Settings, pool: NodePool, options: pulumi.Resourc
         },
         **_placement(pool),
     }
-    values["gates"]["allowedNamespaces"] = [namespace(wanted.stack, "rollouts")]  # type: ignore[index]
+    values["gates"]["allowedNamespaces"] = [namespace(wanted.stack, "rollouts")]
     return kubernetes.helm.v3.Release(
         f"{wanted.stack}-tidegate",
         name="tidegate",

@@ -17,9 +17,8 @@ import yaml
 
 import infra_program
 from definitions import rendered_properties
-from infra_program import ROOT, SECRETS, STACKS, Registered, given, objects, releases, run
+from infra_program import MARK, ROOT, SECRET, SECRETS, STACKS, Registered, given, objects, releases, run
 
-MARK, SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"  # how Pulumi marks a secret
 All = list[Registered]
 
 
@@ -87,13 +86,13 @@ def versions_pinned(found: All) -> list[str]:
     ]
 
 
-def _change(kind: str, change: Callable[[dict[str, Any]], Any]) -> Callable[[All], None]:
-    """Change the inputs of the first resource of a kind that has something to change."""
-    return lambda found: change(next(r.inputs for r in found if r.type.endswith(f":{kind}")))
+def _change(kind: str, change: Callable[[dict[str, Any]], Any], name: str = "") -> Callable[[All], None]:
+    """Change the inputs of a resource; `name` is how its name ends, where any of the kind will not do."""
+    return lambda found: change(next(r.inputs for r in found if r.type.endswith(f":{kind}") and r.name.endswith(name)))
 
 
-def _remove(kind: str) -> Callable[[All], None]:
-    return lambda found: found.remove(next(r for r in found if r.type.endswith(f":{kind}")))
+def _remove(kind: str, name: str = "") -> Callable[[All], None]:
+    return lambda found: found.remove(next(r for r in found if r.type.endswith(f":{kind}") and r.name.endswith(name)))
 
 
 MUTATIONS: dict[Callable[[All], list[str]], list[Callable[[All], None]]] = {
@@ -106,11 +105,14 @@ MUTATIONS: dict[Callable[[All], list[str]], list[Callable[[All], None]]] = {
         _change("Namespace", lambda d: d["metadata"]["labels"].pop("pod-security.kubernetes.io/enforce")),
         _remove("ResourceQuota"),
         _remove("LimitRange"),
-        _remove("NetworkPolicy"),  # the first is a default deny
+        _remove("NetworkPolicy", "/default-deny"),
     ],
     namespaces_made: [_remove("Namespace"), _change("Release", lambda d: d.update(namespace="kube-system"))],
     resident: [_change("Namespace", lambda d: d["metadata"]["labels"].update({"tidegate/region": "us-1"}))],
-    versions_pinned: [_change("Release", lambda d: d.pop("version")), _change("Release", lambda d: d.update(version=">=1"))],
+    versions_pinned: [
+        _change("Release", lambda d: d.pop("version"), "-keda"),
+        _change("Release", lambda d: d.update(version=">=1"), "-keda"),
+    ],
 }
 
 
