@@ -82,7 +82,11 @@ def _platform(wanted: settings.Settings, pool: NodePool, options: pulumi.Resourc
         },
         **_placement(pool),
     }
-    values["gates"]["allowedNamespaces"] = [namespace(wanted.stack, "rollouts")]
+    values["gates"] |= {
+        "namespace": namespace(wanted.stack, "models"),
+        "store": stores.address(wanted),
+        "allowedNamespaces": [namespace(wanted.stack, "rollouts")],
+    }
     return kubernetes.helm.v3.Release(
         f"{wanted.stack}-tidegate",
         name="tidegate",
