@@ -3,6 +3,7 @@
 - KUBECONFIG set: that cluster is used (it needs Argo Rollouts, KEDA and the Prometheus operator's custom resources, and
   CLUSTER_TEST_RESPONDER and CLUSTER_TEST_ENVOY have to name images by digest, in a registry that it can pull from).
 - CLUSTER=NAME: our own cluster of that name, left running afterwards: quick to run again.
+  CLUSTER_TEST_TRAINED=FOLDER: models that `python -m tests.cluster.train FOLDER` trained before.
 - neither: a cluster of our own that is taken down afterwards.
 """
 
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-DEMAND = "test_demand.py"
+DEMAND = ("test_demand.py", "test_autoscaling.py")  # need the models that are trained meanwhile
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
@@ -26,6 +27,7 @@ from infra.one_node.errors import Unavailable  # noqa: E402
 from infra.one_node.layout import cluster  # noqa: E402
 from tests.cluster.access import Kubernetes, build_envoy, build_responder, own_environment, tools_environment  # noqa: E402
 from tests.cluster.deployment import Deployed, deploy, namespaces  # noqa: E402
+from tests.cluster.platform_on_cluster import Commands, OnCluster, build_images  # noqa: E402
 from tests.cluster.train import Training  # noqa: E402
 
 
@@ -45,7 +47,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=mine)
         items[:] = [item for item in items if item not in mine]
     yield
-    items.sort(key=lambda item: item.path.name == DEMAND)  # last, so that its models are trained meanwhile
+    items.sort(key=lambda item: DEMAND.index(item.path.name) if item.path.name in DEMAND else -1)
 
 
 def _say(message: str) -> None:
@@ -83,12 +85,28 @@ def kubernetes() -> Iterator[Kubernetes]:
 @pytest.fixture(scope="session", autouse=True)
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Training | None]:
     """Begins with the session; None where no test of the demand model was chosen."""
-    if not any(item.path.name == DEMAND for item in request.session.items):
+    if not any(item.path.name in DEMAND for item in request.session.items):
         yield None
         return
-    training = Training.start(tmp_path_factory.mktemp("demand"))
+    made = os.environ.get("CLUSTER_TEST_TRAINED")
+    training = Training.made(Path(made)) if made else Training.start(tmp_path_factory.mktemp("demand"))
     yield training
     training.stop()
+
+
+@pytest.fixture(scope="session")
+def commands(kubernetes: Kubernetes, trained: Training | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    """The whole platform, installed by its chart, and the command line of a project that it is the target of."""
+    if kubernetes.own is None:
+        pytest.skip("a cluster that was given cannot pull the images that these tests build")
+    assert trained is not None
+    on = OnCluster(kubernetes, build_images(kubernetes, _say), "tidegate", "models", trained.folder / "state")
+    try:
+        on.prepare(kubernetes.own.folder / "volumes")
+        on.install()
+        yield Commands(on, tmp_path_factory.mktemp("project"))
+    finally:
+        on.remove()
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from tests.cluster.access import Kubernetes, await_true
-from tests.cluster.objects import pod
-from tests.cluster.platform_on_cluster import MODEL, Commands, OnCluster, build_images
+from tests.cluster.access import await_true
+from tests.cluster.client import Client
+from tests.cluster.platform_on_cluster import MODEL, Commands, OnCluster
 from tests.cluster.train import Releases, Training
 
 from tidegate.adapters.argo_rollouts import RELEASE
@@ -40,41 +40,6 @@ class Seen:
 
 
 @dataclass
-class Client:
-    """A planning job inside the cluster, which asks for forecasts at a steady rate and counts every answer."""
-
-    on: OnCluster
-
-    def start(self, skus: list[str]) -> None:
-        files = {"catalogue.json": json.dumps(skus), "phase.json": json.dumps("story")}
-        document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "load"}, "data": files}
-        self.on.kubernetes.apply(document, self.on.home)
-        url = f"http://tidegate-gateway.{self.on.home}.svc.cluster.local/models/{MODEL}/predict"
-        arguments = ["--url", url, "--rate", "40", "--seconds", "1500", "--log", "/dev/stdout"]
-        arguments += ["--catalogue", "/load/catalogue.json", "--phase", "/load/phase.json"]
-        document = pod("load", self.on.images.platform, arguments, restartPolicy="Never")
-        container = document["spec"]["containers"][0]
-        container["command"] = ["/usr/bin/python3", "-m", "tidegate.demo.load"]
-        container["resources"] = {"limits": {"memory": "512Mi"}}
-        container["volumeMounts"] = [{"name": "load", "mountPath": "/load"}]
-        document["spec"]["volumes"] = [{"name": "load", "configMap": {"name": "load"}}]
-        self.on.kubernetes.apply(document, self.on.home)
-        await_true(lambda: bool(self.records()), 60, lambda: "the client has sent nothing")
-
-    def records(self) -> list[Record]:
-        lines = self.on.kubernetes.kubectl("logs", "load", "-n", self.on.home, check=False).splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
-
-    def stop(self) -> list[Record]:
-        """Ask it to end, which it does when every request under way is answered."""
-        stop = "import os, signal; os.kill(1, signal.SIGTERM)"
-        self.on.kubernetes.kubectl("exec", "load", "-n", self.on.home, "--", "/usr/bin/python3", "-c", stop)
-        phase = lambda: self.on.kubernetes.get("pod", "load", self.on.home).get("status", {}).get("phase")  # noqa: E731
-        await_true(lambda: phase() == "Succeeded", 60, lambda: f"the client is {phase()}")
-        return self.records()
-
-
-@dataclass
 class Story:
     on: OnCluster
     commands: Commands
@@ -85,7 +50,7 @@ class Story:
         self.commands.materialize(SEPTEMBER)
         self.order("first", releases.first)
         self.until(lambda: self.clients_reach(releases.first))
-        client.start(releases.skus)
+        client.start(releases.skus, 40)
         self.order("good", releases.second)
         self.order("pence", releases.pence)
         self.order("fault", releases.fault)
@@ -200,20 +165,10 @@ def _passages(requests: list[Record]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def seen(kubernetes: Kubernetes, trained: Training | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
-    if kubernetes.own is None:
-        pytest.skip("a cluster that was given cannot pull the images that this story builds")
-    assert trained is not None
-    images = build_images(kubernetes, lambda _: None)
-    on = OnCluster(kubernetes, images, "tidegate", "models", trained.folder / "state")
-    try:
-        on.prepare(kubernetes.own.folder / "volumes")
-        on.install()
-        story = Story(on, Commands(on, tmp_path_factory.mktemp("project")), Seen(trained.result()))
-        story.tell()
-        yield story.seen
-    finally:
-        on.remove()
+def seen(commands: Commands, trained: Training) -> Seen:
+    story = Story(commands.on, commands, Seen(trained.result()))
+    story.tell()
+    return story.seen
 
 
 def test_the_first_release_goes_live(seen: Seen) -> None:

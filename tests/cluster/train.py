@@ -44,6 +44,10 @@ class Training:
         with (folder / LOG).open("wb") as log:
             return cls(folder, subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log))
 
+    @classmethod
+    def made(cls, folder: Path) -> Training:
+        return cls(folder, subprocess.Popen(["true"]))
+
     def result(self) -> Releases:
         assert self.process.wait(600) == 0, (self.folder / LOG).read_text()[-2000:]
         return Releases(**json.loads((self.folder / RESULT).read_text()))

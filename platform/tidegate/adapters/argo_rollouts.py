@@ -5,6 +5,7 @@ of people are annotations of the Rollout: who may write them is a matter of the 
 
     tidegate/hold                 {"actor", "reason", "at"}: nothing goes forward
     tidegate/override-<gate>      {"release", "actor", "reason", "at"}: that gate lets this release pass
+    tidegate/abort, /rollback     the same: what a person ordered for this release, for the ledger
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from tidegate.ports.cluster_rollouts import UnderWay
 GROUP = "argoproj.io/v1alpha1"
 HASH = "rollouts-pod-template-hash"
 RELEASE, SLOT, HOLD, OVERRIDE = "tidegate/release", "tidegate/slot", "tidegate/hold", "tidegate/override-"
+ABORT, ROLLBACK = "tidegate/abort", "tidegate/rollback"
+REVISION, EPHEMERAL = "rollout.argoproj.io/revision", "rollout.argoproj.io/ephemeral-metadata"
 ROLE = "tidegate/role"
 NOBODY = {ROLE: "nobody"}  # no selector at all would leave the endpoints of the last one as they are
 RUNNING = ("Pending", "Running")
@@ -38,6 +41,25 @@ class Phase:
     undecided: bool
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """A release that was live before and passed everything; `pods` is the hash of its template, which it is started from."""
+
+    release: str
+    pods: str
+    template: Json
+
+
+@dataclass(frozen=True)
+class Pods:
+    """The pods of one release: how many are ready of how many that are wanted, and what they are to clients."""
+
+    release: str
+    role: str  # active, preview or none
+    ready: int
+    wanted: int
+
+
 class ArgoRollouts:
     """`ClusterRollouts` of one namespace."""
 
@@ -51,9 +73,7 @@ class ArgoRollouts:
             raise NotFound(
                 f"namespace {self._namespace} shows no Rollout of model '{model}'; install it with the model's chart ({error})"
             ) from error
-        selector = f"app.kubernetes.io/name=model,app.kubernetes.io/instance={model}"
-        sets = self._api.get(namespaced("apps/v1", self._namespace, "replicasets"), labelSelector=selector)["items"]
-        return under_way(model, rollout, sets, self._analysis(rollout))
+        return under_way(model, rollout, self._sets(model), self._analysis(rollout))
 
     def mirror(self, model: str, on: bool) -> None:
         path = namespaced("v1", self._namespace, "services", f"{model}-shadow")
@@ -96,6 +116,63 @@ class ArgoRollouts:
         """Let a release that was given up try again, with analyses of its own."""
         self._api.merge(f"{self._path(model)}/status", {"status": {"abort": None, "abortedAt": None}})
 
+    def pods(self, model: str) -> list[Pods]:
+        """Of each release that has any, or should have."""
+        state = self._api.get(self._path(model)).get("status", {}).get("blueGreen", {})
+        roles = {state.get("previewSelector"): "preview", state.get("activeSelector"): "active"}
+        found = []
+        for each in self._sets(model):
+            wanted, ready = int(each["spec"].get("replicas", 0)), int(each.get("status", {}).get("readyReplicas", 0))
+            if wanted or ready:
+                role = roles.get(each["metadata"]["labels"].get(HASH), "none")
+                found.append(Pods(_annotations(each["spec"]["template"]).get(RELEASE, ""), role, ready, wanted))
+        return sorted(found, key=lambda pods: pods.role)
+
+    def earlier(self, model: str) -> Earlier:
+        """What was live before the release that clients reach now. Raises NotFound where the cluster keeps nothing of it."""
+        rollout = self._api.get(self._path(model))
+        runs = self._api.get(namespaced(GROUP, self._namespace, "analysisruns"))["items"]
+        found = earlier(rollout, self._sets(model), runs)
+        if found is None:
+            raise NotFound(f"going back with model {model}: the cluster keeps no earlier release that passed everything")
+        return found
+
+    def go_back(self, model: str, to: Earlier, order: Mapping[str, Any]) -> None:
+        """Wish for an earlier release, from the very template that its pods had; `promote` then lets it past the gates."""
+        strategy = self._api.get(self._path(model))["spec"]["strategy"]["blueGreen"]
+        operations: list[Json] = [
+            {"op": "replace", "path": "/spec/template", "value": to.template},
+            {"op": "add", "path": _annotation(RELEASE), "value": to.release},
+            {"op": "add", "path": _annotation(ROLLBACK), "value": json.dumps(order)},
+        ]
+        for stage in ("prePromotionAnalysis", "postPromotionAnalysis"):
+            if stage in strategy:
+                arguments = [{"name": "release", "value": to.release}]
+                operations.append({"op": "replace", "path": f"/spec/strategy/blueGreen/{stage}/args", "value": arguments})
+        self._api.edit(self._path(model), operations)
+
+    def wanted_pods(self, model: str) -> str:
+        """Hash of the template that Argo Rollouts rolls out now."""
+        return str(self._api.get(self._path(model)).get("status", {}).get("currentPodHash", ""))
+
+    def promote(self, model: str, pods: str) -> bool:
+        """Let the release with these pods become live without analyses, as soon as it is ready; False while Argo Rollouts has
+        not taken notice of it yet."""
+        rollout = self._api.get(self._path(model))
+        status = rollout.get("status", {})
+        if str(status.get("observedGeneration")) != str(rollout["metadata"].get("generation")):
+            return False
+        if status.get("currentPodHash") != pods:
+            return False
+        if status.get("stableRS") != pods:
+            self._api.merge(f"{self._path(model)}/status", {"status": {"promoteFull": True}})
+        return True
+
+    def _sets(self, model: str) -> list[Json]:
+        selector = f"app.kubernetes.io/name=model,app.kubernetes.io/instance={model}"
+        sets = self._api.get(namespaced("apps/v1", self._namespace, "replicasets"), labelSelector=selector)["items"]
+        return list(sets)
+
     def _analysis(self, rollout: Json) -> Json | None:
         name = _analysis_name(rollout.get("status", {}))
         return self._api.get(namespaced(GROUP, self._namespace, "analysisruns", name)) if name else None
@@ -127,7 +204,46 @@ def under_way(model: str, rollout: Json, replica_sets: list[Json], analysis: Jso
         stopped=stopped,
         hold=_hold(rollout),
         overrides=_overrides(rollout, candidate),
+        orders=_orders(rollout, candidate),
     )
+
+
+def earlier(rollout: Json, replica_sets: list[Json], analyses: list[Json]) -> Earlier | None:
+    """The newest release before the live one whose bake passed, or that was the first of all and so had none."""
+    status = rollout.get("status", {})
+    others = {status.get("blueGreen", {}).get("activeSelector"), status.get("currentPodHash")}
+    passed = {
+        run["metadata"].get("labels", {}).get(HASH)
+        for run in analyses
+        if run["metadata"].get("labels", {}).get("rollout-type") == "PostPromotion"
+        and run.get("status", {}).get("phase") == "Successful"
+    }
+    found: dict[int, Earlier] = {}
+    for each in replica_sets:
+        pods, notes = each["metadata"]["labels"].get(HASH, ""), _annotations(each)
+        history = {
+            int(n) for n in (*notes.get("rollout.argoproj.io/revision-history", "").split(","), notes.get(REVISION, "")) if n
+        }
+        release = _annotations(each["spec"]["template"]).get(RELEASE)
+        if release and pods not in others and (pods in passed or 1 in history):
+            found[max(history, default=0)] = Earlier(release, pods, _template(each))
+    return found[max(found)] if found else None
+
+
+def _annotation(name: str) -> str:
+    """As JSON Pointer has it."""
+    return "/metadata/annotations/" + name.replace("~", "~0").replace("/", "~1")
+
+
+def _template(replica_set: Json) -> Json:
+    """The pod template as the Rollout had it: without what Argo Rollouts adds for its ReplicaSets."""
+    template: Json = json.loads(json.dumps(replica_set["spec"]["template"]))
+    added = json.loads(_annotations(replica_set).get(EPHEMERAL) or "{}")
+    metadata = template["metadata"]
+    for name in (HASH, *(added.get("labels") or {})):
+        metadata.get("labels", {}).pop(name, None)
+    metadata.pop("creationTimestamp", None)
+    return template
 
 
 def phase(rollout: Json) -> Phase:
@@ -180,6 +296,12 @@ def _overrides(rollout: Json, candidate: str) -> dict[str, Json]:
         name.removeprefix(OVERRIDE): _order(text) for name, text in _annotations(rollout).items() if name.startswith(OVERRIDE)
     }
     return {gate: order for gate, order in found.items() if order is not None and order.get("release") == candidate}
+
+
+def _orders(rollout: Json, candidate: str) -> dict[str, Json]:
+    texts = {kind: _annotations(rollout).get(f"tidegate/{kind}") for kind in ("abort", "rollback")}
+    found = {kind: _order(text) for kind, text in texts.items() if text is not None}
+    return {kind: order for kind, order in found.items() if order is not None and order.get("release") == candidate}
 
 
 def _order(text: str) -> Json | None:

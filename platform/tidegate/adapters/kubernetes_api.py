@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import os
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tidegate.domain.errors import Conflict, InvalidInput, NotFound, Unavailable
 
 FIELD_MANAGER = "tidegate"
-MERGE, APPLY = "application/merge-patch+json", "application/apply-patch+yaml"
+MERGE, APPLY, EDIT = "application/merge-patch+json", "application/apply-patch+yaml", "application/json-patch+json"
 TIMEOUT_S = 10.0
 
 
@@ -63,6 +63,10 @@ class KubernetesApi:
     def merge(self, path: str, change: Mapping[str, Any]) -> Json:
         """Merge a change into an object; null removes a field."""
         return self._call("PATCH", path, {"fieldManager": FIELD_MANAGER}, change, MERGE)
+
+    def edit(self, path: str, operations: Sequence[Mapping[str, Any]]) -> Json:
+        """All of a JSON Patch's operations on an object, or none."""
+        return self._call("PATCH", path, {"fieldManager": FIELD_MANAGER}, list(operations), EDIT)
 
     def apply(self, namespace: str, document: Mapping[str, Any], dry_run: bool = False) -> Json:
         """Server-side apply as the field manager `tidegate`, taking over fields that another one has."""

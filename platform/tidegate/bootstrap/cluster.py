@@ -19,7 +19,7 @@ from tidegate.domain.slots import Desired, Slot
 from tidegate.ports.cluster_rollouts import UnderWay
 
 if TYPE_CHECKING:
-    from tidegate.adapters.argo_rollouts import ArgoRollouts
+    from tidegate.adapters.argo_rollouts import ArgoRollouts, Earlier, Pods
     from tidegate.adapters.kubernetes_api import KubernetesApi
     from tidegate.bootstrap.control import Platform
     from tidegate.rollout.plan import Plan, RolloutConfig
@@ -39,6 +39,17 @@ class Outcome:
     live: str | None
     gates: tuple[str, ...] = ()
     frozen: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class ClusterStatus:
+    """One model on the cluster at a glance. `pods` are those of each release; `scaled_by` says what decides how many."""
+
+    model: str
+    namespace: str
+    rollout: Outcome
+    pods: tuple[Pods, ...]
+    scaled_by: str
 
 
 class ClusterTarget:
@@ -123,12 +134,48 @@ class ClusterTarget:
         status = _settled(now, phase.name, phase.undecided, now.switched) or "RUNNING"
         return self._outcome(now, status, now.stopped or phase.message, self._rollouts.measured(model))
 
+    def overview(self, model: str) -> ClusterStatus:
+        """Raises NotFound for a model that the cluster has not."""
+        return ClusterStatus(
+            model,
+            self._settings.namespace,
+            self.status(model),
+            tuple(replace(pods, release=f"{model}@{pods.release[:SHORT]}") for pods in self._rollouts.pods(model)),
+            self._scaled_by(model),
+        )
+
+    def earlier(self, model: str) -> str:
+        """The id of the release that `rollback` would go back to."""
+        now = self._rollouts.under_way(model)
+        going_back = not now.done and not now.stopped
+        digest = now.previous if going_back else self._rollouts.earlier(model).release
+        return f"{model}@{(digest or '')[:SHORT]}"
+
+    def rollback(self, model: str, reason: str, actor: str, say: Say) -> Outcome:
+        """Go back to the release before, now and without gates: by ending the rollout under way, else by starting the earlier
+        release's pods again. Can be repeated. Raises NotFound where the cluster keeps no earlier release."""
+        now = self._rollouts.under_way(model)
+        if "rollback" in now.orders and not now.done and not now.stopped:
+            say(f"going back to {model}@{now.candidate[:SHORT]} was ordered before, and goes on")
+            self._let_past(model, self._rollouts.wanted_pods(model))
+            return self.follow(model, say)
+        if not now.done and not now.stopped:
+            self.abort(model, reason, actor)
+            return self.follow(model, say)
+        to: Earlier = self._rollouts.earlier(model)
+        say(f"going back to {model}@{to.release[:SHORT]}")
+        self._rollouts.go_back(model, to, _order(actor, reason, release=to.release))
+        self._let_past(model, to.pods)
+        return self.follow(model, say)
+
     def abort(self, model: str, reason: str, actor: str) -> Outcome:
         """End the rollout under way; raises Conflict when there is none."""
+        from tidegate.adapters.argo_rollouts import ABORT
+
         now = self._rollouts.under_way(model)
         if now.done or now.stopped:
             raise Conflict(f"aborting the rollout of model {model}: none is under way")
-        self._rollouts.order(model, "tidegate/abort", _order(actor, reason, release=now.candidate))
+        self._rollouts.order(model, ABORT, _order(actor, reason, release=now.candidate))
         self._rollouts.abort(model)
         return self.status(model)
 
@@ -208,6 +255,32 @@ class ClusterTarget:
             if time.monotonic() > deadline:
                 raise Unavailable(f"Argo Rollouts did not give the release of model {model} up; is its controller running?")
             time.sleep(0.5)
+
+    def _let_past(self, model: str, pods: str) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not self._rollouts.promote(model, pods):
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"going back with model {model}: Argo Rollouts takes no notice; is its controller running? Then repeat it"
+                )
+            time.sleep(0.3)
+
+    def _scaled_by(self, model: str) -> str:
+        from tidegate.adapters.kubernetes_api import namespaced
+
+        try:
+            found = self._api.get(namespaced("keda.sh/v1alpha1", self._settings.namespace, "scaledobjects", model))
+        except NotFound:
+            return "nobody: the chart's number of replicas"
+        spec = found["spec"]
+        bounds = f"{spec.get('minReplicaCount')} to {spec.get('maxReplicaCount')}"
+        conditions = {each["type"]: each for each in found.get("status", {}).get("conditions", ())}
+        wrong = [
+            str(conditions[kind].get("message") or kind)
+            for kind, bad in (("Ready", "False"), ("Fallback", "True"))
+            if conditions.get(kind, {}).get("status") == bad
+        ]
+        return f"KEDA, {bounds}" + (f"; {'; '.join(wrong)}" if wrong else "")
 
     def _check_override(self, made: Plan, gate: str, reason: str) -> None:
         from tidegate.rollout.plan import Check

@@ -1,4 +1,4 @@
-"""What the rollout commands do with `--target kubernetes`."""
+"""What commands of what is live do with `--target kubernetes`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from tidegate.cli.session import Session
-from tidegate.domain.errors import GateClosed
+from tidegate.domain.errors import GateClosed, Unavailable
 
 if TYPE_CHECKING:
-    from tidegate.bootstrap.cluster import ClusterTarget, Outcome
+    from tidegate.bootstrap.cluster import ClusterStatus, ClusterTarget, Outcome
 
 
 def on_cluster(session: Session) -> ClusterTarget:
@@ -52,6 +52,54 @@ def start_on_cluster(
     emit_outcome(session, outcome)
     if outcome.status != "DONE":
         raise GateClosed(f"rollout of {outcome.release} is {outcome.status}: {outcome.reason}")
+
+
+def roll_back_on_cluster(session: Session, model: str, reason: str, actor: str, dry_run: bool) -> None:
+    """Follows to the end; raises GateClosed when clients do not reach the earlier release."""
+    cluster = on_cluster(session)
+    if dry_run:
+        to = cluster.earlier(model)
+        session.emit({"model": model, "to": to}, f"would go back to {to}")
+        return
+    outcome = cluster.rollback(model, reason, actor, session.progress)
+    emit_outcome(session, outcome)
+    if outcome.status not in ("DONE", "ABORTED", "ROLLED_BACK"):
+        raise GateClosed(f"rollback of {model} is {outcome.status}: {outcome.reason}")
+
+
+def show_cluster(session: Session, models: list[str]) -> None:
+    cluster = on_cluster(session)
+    found = [cluster.overview(model) for model in models]
+    session.emit(found, "\n\n".join(map(_overview_text, found)))
+
+
+def diagnose_cluster(session: Session) -> None:
+    from tidegate.bootstrap.doctor import diagnose
+
+    checks = diagnose(session.project)
+    lines = []
+    for each in checks:
+        mark = click.style("ok   ", fg="green") if each.ok else click.style("WRONG", fg="red", bold=True)
+        lines.append(f"{mark} {each.subject}: {each.observed}" + ("" if each.ok else f"\n      {each.fix}"))
+    session.emit(checks, "\n".join(lines))
+    if wrong := [each.subject for each in checks if not each.ok]:
+        raise Unavailable(f"{len(wrong)} of {len(checks)} checks found something wrong: {', '.join(wrong)}")
+
+
+def _overview_text(found: ClusterStatus) -> str:
+    lines = [
+        click.style(f"{found.model} in namespace {found.namespace}", bold=True),
+        f"  live     {found.rollout.live or 'nothing'}",
+        *(f"  pods     {pods.release} {pods.role}: {pods.ready} of {pods.wanted} ready" for pods in found.pods),
+        f"  scaled   by {found.scaled_by}",
+        f"  rollout  {_outcome_line(found.rollout)}",
+    ]
+    return "\n".join([*lines, *(f"           {line}" for line in found.rollout.gates)])
+
+
+def _outcome_line(found: Outcome) -> str:
+    frozen = f"; frozen by {found.frozen['actor']}: {found.frozen['reason']}" if found.frozen else ""
+    return f"{found.release} {found.status}{f': {found.reason}' if found.reason else ''}{frozen}"
 
 
 def emit_outcome(session: Session, found: Outcome) -> None:

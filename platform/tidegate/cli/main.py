@@ -30,6 +30,7 @@ COMMANDS = {
     "release": ("models", "Build, list and verify releases."),
     "rollout": ("rollouts", "Make a release live behind its gates."),
     "status": ("rollouts", "What is live, since when, on what evidence, and what is drifting."),
+    "doctor": ("rollouts", "What is missing or wrong in a cluster, and how to mend it."),
     "rollback": ("rollouts", "Go back to the release that was live before."),
     "freeze": ("rollouts", "Let no rollout start or switch until unfrozen."),
     "unfreeze": ("rollouts", "Lift a freeze."),

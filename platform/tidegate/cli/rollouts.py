@@ -1,4 +1,4 @@
-"""Commands of what is live: rollout, status, rollback, freeze, unfreeze."""
+"""Commands of what is live: rollout, status, doctor, rollback, freeze, unfreeze."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tidegate.cli.clusters import emit_outcome, on_cluster, start_on_cluster
+from tidegate.cli.clusters import (
+    diagnose_cluster,
+    emit_outcome,
+    on_cluster,
+    roll_back_on_cluster,
+    show_cluster,
+    start_on_cluster,
+)
 from tidegate.cli.evidence import verdict_text
 from tidegate.cli.session import Session, command, dry_run_option, examples, model_argument
 from tidegate.domain.errors import GateClosed
@@ -190,13 +197,17 @@ def override(session: Session, model: str, gate: str, reason: str, target: str, 
     _emit_rollout(session, session.platform.orders(person(actor)).override(name, gate, reason))
 
 
-@click.command(epilog=examples("tidegate status", "tidegate status demand --json"))
+@click.command(epilog=examples("tidegate status", "tidegate status demand --json", "tidegate status --target kubernetes"))
 @model_argument
-@click.option("--drift/--no-drift", default=True, help="Whether to compare live traffic with the reference.")
+@click.option("--drift/--no-drift", default=True, help="Whether to compare live traffic with the reference; locally.")
+@target_option
 @command()
-def status(session: Session, model: str | None, drift: bool) -> None:
+def status(session: Session, model: str | None, drift: bool, target: str) -> None:
     """What is live, since when, on what evidence, which rollout is under way, what is drifting, and whether it is frozen."""
     models = [session.project.model(model).name] if model else list(session.project.models)
+    if target == "kubernetes":
+        show_cluster(session, models)
+        return
     found = [session.platform.status(name, drift) for name in models]
 
     def show() -> None:
@@ -208,17 +219,31 @@ def status(session: Session, model: str | None, drift: bool) -> None:
     session.emit(found, show)
 
 
+@click.command(epilog=examples("tidegate doctor", "tidegate doctor --json"))
+@command()
+def doctor(session: Session) -> None:
+    """Look for what is missing or wrong in the cluster of the target 'kubernetes', and say how to mend it.
+
+    Looks only, and changes nothing. Exit code 7 when something is wrong.
+    """
+    diagnose_cluster(session)
+
+
 @click.command(
     epilog=examples("tidegate rollback demand --reason 'orders look wrong'", "tidegate rollback demand --dry-run --reason test")
 )
 @model_argument
 @click.option("--reason", required=True, help="Why, for the ledger.")
+@target_option
 @actor_option
 @dry_run_option
 @command()
-def rollback(session: Session, model: str | None, reason: str, actor: str | None, dry_run: bool) -> None:
+def rollback(session: Session, model: str | None, reason: str, target: str, actor: str | None, dry_run: bool) -> None:
     """Go back to the release that was live before, now, without gates; a rollout under way is ended."""
     name, platform = session.model(model), session.platform
+    if target == "kubernetes":
+        roll_back_on_cluster(session, name, reason, person(actor), dry_run)
+        return
     if dry_run:
         live = platform.release(platform.live_release(name)).id
         session.emit({"model": name, "from": live}, f"would go back from {live} to the release before it")

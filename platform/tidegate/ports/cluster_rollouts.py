@@ -27,6 +27,9 @@ class UnderWay:
     stopped: str = ""  # why the cluster gave the candidate up; empty while it has not
     hold: Mapping[str, Any] | None = None  # a person's freeze: actor, reason, at
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by gate: actor, reason, at; of this candidate
+    orders: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=dict
+    )  # abort, rollback: actor, reason, at; of this candidate
 
     @property
     def switched(self) -> bool:

@@ -41,6 +41,10 @@ def happened(before: Mapping[str, Any] | None, now: UnderWay) -> list[Entry]:
         person = str((order or was.get("hold") or {}).get("actor", "tidegate"))
         about = {name: value for name, value in order.items() if name != "actor"}
         add("freeze" if now.hold else "unfreeze", str(order.get("reason", "the hold was taken away")), person, **about)
+    for kind, order in now.orders.items():
+        if begun or order != was.get("orders", {}).get(kind):
+            about = {name: value for name, value in order.items() if name not in ("actor", "reason")}
+            add(kind, str(order["reason"]), str(order["actor"]), **about)
     if now.live != was.get("live") and before is not None:
         back = not now.switched
         action = "rollout.rollback" if back else "rollout.switch"

@@ -1,0 +1,54 @@
+"""A planning job inside the cluster, which asks for forecasts at a steady rate and counts every answer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from tests.cluster.access import await_true
+from tests.cluster.objects import pod
+from tests.cluster.platform_on_cluster import MODEL, OnCluster
+
+Record = dict[str, Any]
+
+
+@dataclass
+class Client:
+    """`name` is its pod's."""
+
+    on: OnCluster
+    name: str = "load"
+
+    def start(self, skus: list[str], rate: float, seconds: int = 1500) -> None:
+        """`rate` in requests a second."""
+        files = {"catalogue.json": json.dumps(skus), "phase.json": json.dumps("story")}
+        document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "load"}, "data": files}
+        self.on.kubernetes.apply(document, self.on.home)
+        url = f"http://tidegate-gateway.{self.on.home}.svc.cluster.local/models/{MODEL}/predict"
+        arguments = ["--url", url, "--rate", f"{rate:g}", "--seconds", str(seconds), "--log", "/dev/stdout"]
+        arguments += ["--catalogue", "/load/catalogue.json", "--phase", "/load/phase.json"]
+        document = pod(self.name, self.on.images.platform, arguments, restartPolicy="Never")
+        container = document["spec"]["containers"][0]
+        container["command"] = ["/usr/bin/python3", "-m", "tidegate.demo.load"]
+        container["resources"] = {"limits": {"memory": "512Mi"}}
+        container["volumeMounts"] = [{"name": "load", "mountPath": "/load"}]
+        document["spec"]["volumes"] = [{"name": "load", "configMap": {"name": "load"}}]
+        self.on.kubernetes.kubectl("delete", "pod", self.name, "-n", self.on.home, "--ignore-not-found")
+        self.on.kubernetes.apply(document, self.on.home)
+        await_true(lambda: bool(self.records()), 60, lambda: "the client has sent nothing")
+
+    def records(self) -> list[Record]:
+        lines = self.on.kubernetes.kubectl("logs", self.name, "-n", self.on.home, check=False).splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+
+    def stop(self) -> list[Record]:
+        """Ask it to end, which it does when every request under way is answered."""
+        stop = "import os, signal; os.kill(1, signal.SIGTERM)"
+        self.on.kubernetes.kubectl("exec", self.name, "-n", self.on.home, "--", "/usr/bin/python3", "-c", stop, check=False)
+        return self.ended()
+
+    def ended(self) -> list[Record]:
+        phase = lambda: self.on.kubernetes.get("pod", self.name, self.on.home).get("status", {}).get("phase")  # noqa: E731
+        await_true(lambda: phase() == "Succeeded", 60, lambda: f"the client is {phase()}")
+        return self.records()
