@@ -1,42 +1,55 @@
-"""A real Prometheus in the cluster, which scrapes what the charts' PodMonitors say.
+"""A real Prometheus in the cluster, which finds what to scrape by DNS, and labels it with its namespace as a PodMonitor would.
 
-The Prometheus operator would write its configuration from them; here the few fields that the charts use are translated.
+Debian's Prometheus cannot ask Kubernetes for pods, and the operator that reads PodMonitors does not run in these tests.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import urllib.parse
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from infra.one_node import images
-from tests.cluster.access import Kubernetes
+from tests.cluster.access import Kubernetes, await_true
 from tests.cluster.objects import pod
 
 NAMESPACE, NAME = "monitoring", "prometheus-operated"  # where the charts' defaults look for it
 PORT = 9090
-Json = dict[str, Any]
 
 
-def install(kubernetes: Kubernetes, namespaces: list[str], say: Callable[[str], None]) -> None:
-    """Scrape what is monitored in these namespaces by now."""
+@dataclass(frozen=True)
+class Scraped:
+    """All addresses of a Service."""
+
+    service: str
+    namespace: str
+    port: int
+    labels: dict[str, str] = field(default_factory=dict)
+
+    def job(self) -> dict[str, Any]:
+        labels = {"namespace": self.namespace} | self.labels
+        host = f"{self.service}.{self.namespace}.svc.cluster.local"
+        return {
+            "job_name": f"{self.namespace}/{self.service}",
+            "scrape_interval": "5s",
+            "scrape_timeout": "5s",
+            "dns_sd_configs": [{"names": [host], "type": "A", "port": self.port, "refresh_interval": "2s"}],
+            "relabel_configs": [{"target_label": name, "replacement": value} for name, value in labels.items()],
+        }
+
+
+def install(kubernetes: Kubernetes, scraped: list[Scraped], say: Callable[[str], None]) -> None:
     assert kubernetes.own is not None
     image = images.build("prometheus", images.with_libraries(Path("/usr/bin/prometheus"), "/prometheus"), ["/prometheus"], say)
     images.load(kubernetes.own, image)
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     kubernetes.kubectl("apply", "-f", "-", given=_json("v1", "Namespace", NAMESPACE, metadata={"labels": labels}))
-    jobs = [job for namespace in namespaces for each in kubernetes.list("podmonitors", namespace) for job in _jobs(each)]
-    text = json.dumps({"global": {"scrape_interval": "5s", "evaluation_interval": "5s"}, "scrape_configs": jobs})
-    rules = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}]
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": NAME}
-    subjects = [{"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}]
+    text = json.dumps({"global": {"scrape_interval": "5s"}, "scrape_configs": [each.job() for each in scraped]})
     document = pod(NAME, image.pinned, ["--config.file=/etc/prometheus/config.json", "--storage.tsdb.path=/data"])
-    document["metadata"]["labels"] |= {"app.kubernetes.io/name": "prometheus"}
     spec, container = document["spec"], document["spec"]["containers"][0]
-    spec |= {"serviceAccountName": NAME, "automountServiceAccountToken": True}
     spec["securityContext"] |= {"fsGroup": 65532}
     spec["volumes"] = [{"name": "config", "configMap": {"name": NAME}}, {"name": "data", "emptyDir": {}}]
     container["resources"] = {"limits": {"memory": "512Mi"}}
@@ -44,18 +57,15 @@ def install(kubernetes: Kubernetes, namespaces: list[str], say: Callable[[str], 
         {"name": "config", "mountPath": "/etc/prometheus"},
         {"name": "data", "mountPath": "/data"},
     ]
-    container["readinessProbe"] = {"httpGet": {"path": "/-/ready", "port": PORT}, "periodSeconds": 1}
     ports = [{"name": "http", "port": PORT, "targetPort": PORT}]
     for given in (
-        _json("v1", "ServiceAccount", NAME),
-        _json("rbac.authorization.k8s.io/v1", "ClusterRole", NAME, rules=rules),
-        _json("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", NAME, roleRef=role, subjects=subjects),
         _json("v1", "ConfigMap", NAME, data={"config.json": text}),
         json.dumps(document),
         _json("v1", "Service", NAME, spec={"selector": {"app": NAME}, "ports": ports}),
     ):
         kubernetes.apply(given, NAMESPACE)
-    kubernetes.kubectl("wait", "pod", NAME, "-n", NAMESPACE, "--for=condition=Ready", "--timeout=60s")
+    ready = lambda: kubernetes.ask(NAMESPACE, NAME, "/-/ready") != ""  # noqa: E731
+    await_true(ready, 60, lambda: kubernetes.kubectl("logs", NAME, "-n", NAMESPACE, check=False)[-2000:])
 
 
 def remove(kubernetes: Kubernetes) -> None:
@@ -73,34 +83,3 @@ def query(kubernetes: Kubernetes, expression: str) -> list[tuple[dict[str, str],
 def _json(version: str, kind: str, name: str, **fields: Any) -> str:
     metadata = {"name": name} | fields.pop("metadata", {})
     return json.dumps({"apiVersion": version, "kind": kind, "metadata": metadata} | fields)
-
-
-def _jobs(monitor: Json) -> list[Json]:
-    """A scrape job for each endpoint of a PodMonitor."""
-    namespace, spec = monitor["metadata"]["namespace"], monitor["spec"]
-    meta = "__meta_kubernetes_pod_"
-    label = lambda name: re.sub(r"\W", "_", name)  # noqa: E731
-    relabel: list[Json] = [
-        {"source_labels": [f"{meta}label_{label(name)}"], "regex": re.escape(value), "action": "keep"}
-        for name, value in spec["selector"]["matchLabels"].items()
-    ]
-    relabel += [
-        {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
-        {"source_labels": [f"{meta}name"], "target_label": "pod"},
-        {"source_labels": [f"{meta}phase"], "regex": "(Failed|Succeeded)", "action": "drop"},
-        *({"source_labels": [f"{meta}label_{label(n)}"], "target_label": label(n)} for n in spec.get("podTargetLabels", ())),
-    ]
-    return [
-        {
-            "job_name": f"{namespace}/{monitor['metadata']['name']}/{i}",
-            "metrics_path": endpoint["path"],
-            "scrape_interval": endpoint["interval"],
-            "scrape_timeout": endpoint["interval"],
-            "kubernetes_sd_configs": [{"role": "pod", "namespaces": {"names": [namespace]}}],
-            "relabel_configs": [
-                *relabel,
-                {"source_labels": [f"{meta}container_port_name"], "regex": endpoint["port"], "action": "keep"},
-            ],
-        }
-        for i, endpoint in enumerate(spec["podMetricsEndpoints"])
-    ]

@@ -20,6 +20,7 @@ from tests.cluster import prometheus
 from tests.cluster.access import await_true
 from tests.cluster.client import Client, Record
 from tests.cluster.platform_on_cluster import MODEL, Commands
+from tests.cluster.prometheus import Scraped
 from tests.cluster.train import Releases, Training
 
 from tidegate.demo.story import SEPTEMBER
@@ -56,7 +57,8 @@ class Trial:
         self.kubectl("delete", "rollout", MODEL, "--ignore-not-found", "--timeout=90s")
         self.apply(enabled=False)
         self.until(lambda: self.ready() == 1, "one replica is ready")
-        prometheus.install(self.commands.on.kubernetes, [self.commands.on.home, self.commands.on.models], lambda _: None)
+        gateway = Scraped("tidegate-gateway-pods", self.commands.on.home, 8082)
+        prometheus.install(self.commands.on.kubernetes, [gateway], lambda _: None)
         self.measure()
         self.apply(enabled=True, target=self.seen.target, maxReplicas=MOST, cooldownSeconds=15, pollingSeconds=2)
         self.until(lambda: self.conditions().get("Ready") == "True", "KEDA is ready", 60)

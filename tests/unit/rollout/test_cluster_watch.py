@@ -82,3 +82,11 @@ def test_a_look_that_fails_changes_nothing(world: World) -> None:
         world.look(candidate=B)
     world.cluster.away = False
     assert world.look() == ["rollout.start"]
+
+
+def test_what_a_person_ordered_for_a_release_is_recorded_once_with_who_and_why(world: World) -> None:
+    order = {"actor": "ada", "reason": "orders look wrong", "at": 1.0, "release": B}
+    assert world.look(candidate=B, orders={"rollback": order}) == ["rollout.start", "rollback"]
+    assert world.look() == []
+    last = list(world.ledger.entries())[-1]
+    assert (last.actor, last.body["message"]) == ("ada", "orders look wrong")
