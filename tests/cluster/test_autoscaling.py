@@ -7,7 +7,6 @@ share of that. A replica has a fixed share of a core here, so that it, and not t
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -88,7 +87,6 @@ class Trial:
         moderate.stop()
         assert len(found) == 1, found
         self.seen.target = round(found[0][1], 2)
-        sys.__stderr__.write(f"  one replica: {self.seen.capacity:.0f} requests/s; target {self.seen.target}\n")  # type: ignore[union-attr]
 
     def query(self) -> str:
         rendered = self.rendered(enabled=True, target=1)
@@ -161,6 +159,9 @@ def scaled(commands: Commands, trained: Training) -> Iterator[Scaled]:
 
 
 def test_replicas_follow_the_load_up_and_down(scaled: Scaled) -> None:
+    print(
+        f"one replica: {scaled.capacity:.0f} requests/s at most; target {scaled.target} in flight; {scaled.most} replicas at most"
+    )
     assert scaled.most > 2, scaled
     assert scaled.least_after == 1
 

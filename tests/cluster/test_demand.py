@@ -58,6 +58,7 @@ class Story:
         for wanted in (releases.second, releases.again):  # both have passed, and are still there: nothing but the bake
             self.apply(wanted)
             self.until(lambda wanted=wanted: self.settled() and self.clients_reach(wanted), 120)
+        self.back()
         before = self.mirrored()
         sent = len(client.records())
         self.until(lambda: len(client.records()) > sent + 80)
@@ -89,6 +90,25 @@ class Story:
         assert self.commands.run("unfreeze", MODEL, *about).returncode == 0
         self.until(lambda: self.clients_reach(releases.again), 180)
         self.until(lambda: '"status": "DONE"' in self.status(), 90)
+
+    def back(self) -> None:
+        """Back to the release before, at once; the gate service is down meanwhile, and cannot be asked."""
+        kubectl = self.on.kubernetes.kubectl
+        self.seen.commands["doctor"] = self.run("doctor")
+        kubectl("scale", "deployment/tidegate-gates", "-n", self.on.home, "--replicas=0")
+        kubectl("wait", "pod", "-n", self.on.home, "-l", "app.kubernetes.io/component=gates", "--for=delete", "--timeout=60s")
+        about = ["--reason", "orders look wrong", "--by", "ada", "--target", "kubernetes"]
+        self.seen.commands["back"] = self.run("rollback", MODEL, *about)
+        self.until(lambda: self.clients_reach(self.seen.releases.second), 60)
+        self.seen.commands["doctor without gates"] = self.run("doctor")
+        kubectl("scale", "deployment/tidegate-gates", "-n", self.on.home, "--replicas=1")
+        kubectl("rollout", "status", "deployment/tidegate-gates", "-n", self.on.home, "--timeout=120s")
+        self.seen.commands["status"] = self.run("status", "--target", "kubernetes")
+        self.until(lambda: self.settled(), 60)
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        done = self.commands.run(*arguments)
+        return done.returncode, done.stdout + done.stderr
 
     def settled(self) -> bool:
         rollout = self.on.kubernetes.get("rollout", MODEL, self.on.models)
@@ -214,11 +234,32 @@ def test_a_frozen_model_is_left_alone_and_goes_on_when_it_is_let_go(seen: Seen) 
     assert any(_about(e, seen.releases.again, "rollout.done") for e in seen.ledger)  # gate service and controller were killed
 
 
+def test_a_person_goes_back_to_the_release_before_though_the_gate_service_is_down(seen: Seen) -> None:
+    code, said = seen.commands["back"]
+    assert code == 0, said
+    ordered = [(e["actor"], e["body"]["message"]) for e in seen.ledger if _about(e, seen.releases.second, "rollback")]
+    assert ordered == [("ada", "orders look wrong")]
+    code, said = seen.commands["status"]
+    assert code == 0, said
+    assert f"live     {MODEL}@{seen.releases.second[:12]}" in said
+    assert "2 of 2 ready" in said
+
+
+def test_the_doctor_finds_nothing_until_the_gate_service_is_down(seen: Seen) -> None:
+    code, said = seen.commands["doctor"]
+    assert code == 0, said
+    code, said = seen.commands["doctor without gates"]
+    assert code == 7, said
+    assert [line for line in said.splitlines() if line.startswith("WRONG")] == [
+        "WRONG gate service of demand: 0 ready behind Service tidegate-gates in tidegate"
+    ]
+
+
 def test_no_request_is_lost_and_none_mixed_over_all_switches(seen: Seen) -> None:
     outcomes = Counter((record["outcome"], record["mixed"]) for record in seen.requests)
     assert set(outcomes) == {("answered", False)}, [r for r in seen.requests if r["outcome"] != "answered"][:3]
     assert len(seen.requests) > 3_000
-    assert seen.switches >= 6  # first, second, fault, second, again, second, again; test_gateway.py has ten
+    assert seen.switches >= 7  # first, second, fault, second, again, second, again, second; test_gateway.py has ten
 
 
 def test_traffic_is_mirrored_while_a_release_is_judged_and_only_then(seen: Seen) -> None:
