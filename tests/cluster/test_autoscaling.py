@@ -159,9 +159,7 @@ def scaled(commands: Commands, trained: Training) -> Iterator[Scaled]:
 
 
 def test_replicas_follow_the_load_up_and_down(scaled: Scaled) -> None:
-    print(
-        f"one replica: {scaled.capacity:.0f} requests/s at most; target {scaled.target} in flight; {scaled.most} replicas at most"
-    )
+    print(f"one replica: {scaled.capacity:.0f} requests/s; target {scaled.target} in flight; {scaled.most} replicas at most")
     assert scaled.most > 2, scaled
     assert scaled.least_after == 1
 
