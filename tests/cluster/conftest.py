@@ -5,6 +5,9 @@
 - CLUSTER=NAME: our own cluster of that name, left running afterwards: quick to run again.
   CLUSTER_TEST_TRAINED=FOLDER: models that `python -m tests.cluster.train FOLDER` trained before.
 - neither: a cluster of our own that is taken down afterwards.
+
+With `-n`, processes share the cluster: models are trained and the platform is installed in one, while others run the tests
+of charts, rollouts and gateway.
 """
 
 from __future__ import annotations
@@ -17,14 +20,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-DEMAND = ("test_demand.py", "test_autoscaling.py")  # need the models that are trained meanwhile
+DEMAND = ("test_demand.py", "test_autoscaling.py")  # on the platform as a whole, in this order
+SHARED = "CLUSTER_TEST_SHARED"  # name of the cluster that the processes of `-n` share
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from infra.one_node import images, lifecycle  # noqa: E402 (after the path)
 from infra.one_node.addons import NAMES  # noqa: E402
-from infra.one_node.errors import Unavailable  # noqa: E402
-from infra.one_node.layout import cluster  # noqa: E402
+from infra.one_node.errors import ClusterError, Unavailable  # noqa: E402
+from infra.one_node.layout import Cluster, cluster  # noqa: E402
 from tests.cluster.access import Kubernetes, build_envoy, build_responder, own_environment, tools_environment  # noqa: E402
 from tests.cluster.deployment import Deployed, deploy, namespaces  # noqa: E402
 from tests.cluster.platform_on_cluster import Commands, OnCluster, build_images  # noqa: E402
@@ -43,6 +47,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     mine = [item for item in items if here in item.path.parents]
     for item in mine:
         item.add_marker(pytest.mark.cluster)
+        if item.path.name in DEMAND or "endings" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("demand" if item.path.name in DEMAND else "endings"))
     if mine and not asked:
         config.hook.pytest_deselected(items=mine)
         items[:] = [item for item in items if item not in mine]
@@ -66,28 +72,46 @@ def kubernetes() -> Iterator[Kubernetes]:
         )
         yield Kubernetes(None, tools_environment(given), *(os.environ[name] for name in names))
         return
-    name = os.environ.get("CLUSTER")
-    target = cluster(name or f"t{os.getpid()}")
+    kept = os.environ.get(SHARED) or os.environ.get("CLUSTER")
+    target = cluster(kept or f"t{os.getpid()}")
     try:
-        lifecycle.up(target, lifecycle.Wanted(addons=NAMES), _say)
+        if SHARED not in os.environ:
+            lifecycle.up(target, lifecycle.Wanted(addons=NAMES), _say)
         responder, envoy = build_responder(_say), build_envoy(_say)
         for image in (responder, envoy):
             images.load(target, image)
         yield Kubernetes(target, own_environment(target), responder.pinned, envoy.pinned)
     finally:
-        if name is None:
-            try:
-                lifecycle.down(target, _say)
-            except Unavailable as error:
-                pytest.fail(f"the cluster could not be taken down: {error}")
+        if kept is None:
+            _take_down(target)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Training | None]:
-    """Begins with the session; None where no test of the demand model was chosen."""
-    if not any(item.path.name in DEMAND for item in request.session.items):
-        yield None
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """The cluster that several processes share is started by the one that starts them."""
+    option = session.config.option
+    several = getattr(option, "numprocesses", None) and "cluster" in (option.markexpr or "") and not option.collectonly
+    if not several or SHARED in os.environ or os.environ.get("KUBECONFIG"):
         return
+    name = os.environ.get("CLUSTER") or f"t{os.getpid()}"
+    if "CLUSTER" not in os.environ:
+        session.config.add_cleanup(lambda: _take_down(cluster(name)))
+    try:
+        lifecycle.up(cluster(name), lifecycle.Wanted(addons=NAMES), _say)
+    except ClusterError as error:
+        raise pytest.UsageError(str(error)) from error
+    os.environ[SHARED] = name
+
+
+def _take_down(target: Cluster) -> None:
+    try:
+        lifecycle.down(target, _say)
+    except Unavailable as error:
+        pytest.fail(f"the cluster could not be taken down: {error}")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Training]:
+    """Begun when it is first asked for; goes on while the platform is installed."""
     made = os.environ.get("CLUSTER_TEST_TRAINED")
     training = Training.made(Path(made)) if made else Training.start(tmp_path_factory.mktemp("demand"))
     yield training
@@ -95,11 +119,10 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="session")
-def commands(kubernetes: Kubernetes, trained: Training | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+def commands(kubernetes: Kubernetes, trained: Training, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
     """The whole platform, installed by its chart, and the command line of a project that it is the target of."""
     if kubernetes.own is None:
         pytest.skip("a cluster that was given cannot pull the images that these tests build")
-    assert trained is not None
     on = OnCluster(kubernetes, build_images(kubernetes, _say), "tidegate", "models", trained.folder / "state")
     try:
         on.prepare(kubernetes.own.folder / "volumes")

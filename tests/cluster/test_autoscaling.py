@@ -62,12 +62,12 @@ class Trial:
         self.apply(enabled=True, target=self.seen.target, maxReplicas=MOST, cooldownSeconds=15, pollingSeconds=2)
         self.until(lambda: self.conditions().get("Ready") == "True", "KEDA is ready", 60)
         self.until(lambda: bool(self.status().get("HPAReplicas")), "the Rollout is scaled", 60)
-        steady = self.client("steady", 0.5)
+        steady = self.client("steady", 0.2)
         more = []
-        for i in range(4):  # a morning's rise: 0.5 to 2.1 times what one replica can do
-            more.append(self.client(f"more{i}", 0.4))
-            self.watch(20)
-        self.watch(25)
+        for i in range(4):  # a morning's rise: 0.2 to 2 times what one replica can do
+            more.append(self.client(f"more{i}", 0.45))
+            self.watch(18)
+        self.watch(20)
         for client in more:
             self.seen.requests += client.stop()
         self.seen.conditions = self.conditions()
@@ -82,7 +82,7 @@ class Trial:
         start = min(answers)
         self.seen.capacity = len([at for at in answers if start + 4 <= at < start + 12]) / 8
         moderate = self.client("moderate", LOAD)
-        time.sleep(45)  # the query looks back 30 seconds
+        time.sleep(38)  # the query looks back 30 seconds
         found = prometheus.query(self.commands.on.kubernetes, self.query())
         moderate.stop()
         assert len(found) == 1, found
