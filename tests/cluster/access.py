@@ -5,27 +5,42 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from infra.one_node import addons, images, recipes
 from infra.one_node.layout import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 FIELD_MANAGER = "tidegate"
+PATHS = {  # of the kinds that tests look at again and again
+    "pod": "api/v1/{}/pods",
+    "service": "api/v1/{}/services",
+    "rollout": "apis/argoproj.io/v1alpha1/{}/rollouts",
+    "analysisrun": "apis/argoproj.io/v1alpha1/{}/analysisruns",
+    "scaledobject": "apis/keda.sh/v1alpha1/{}/scaledobjects",
+    "endpointslice": "apis/discovery.k8s.io/v1/{}/endpointslices",
+    "job": "apis/batch/v1/{}/jobs",
+}
 
 
 @dataclass(frozen=True)
 class Kubernetes:
-    """`own` is None where KUBECONFIG was given; The images, by digest: tests/cluster/responder, and Envoy."""
+    """`own` is None where KUBECONFIG was given; `proxy` is the socket of a `kubectl proxy`, for what is asked often: a kubectl
+    for each question costs a tenth of a second of a core. The images, by digest: tests/cluster/responder, and Envoy."""
 
     own: Cluster | None
     environment: Mapping[str, str]
+    proxy: Path
     responder: str
     envoy: str
 
@@ -54,12 +69,28 @@ class Kubernetes:
         assert done.returncode != 0, f"kubectl {' '.join(arguments)} was not refused: {done.stdout}"
         return done.stderr
 
+    def raw(self, path: str, *, post: bool = False) -> str:
+        """What Kubernetes' API answers to a path; empty for an error."""
+        connection = _Connection(self.proxy)
+        try:
+            connection.request("POST" if post else "GET", path, "{}" if post else None)
+            answer = connection.getresponse()
+            text = answer.read().decode()
+            return text if answer.status < 400 else ""
+        except (OSError, HTTPException):
+            return ""
+        finally:
+            connection.close()
+
     def get(self, kind: str, name: str, namespace: str) -> dict[str, Any]:
         """The object, or an empty dict where there is none."""
-        return json.loads(self.kubectl("get", kind, name, "-n", namespace, "-o", "json", check=False) or "{}")  # type: ignore[no-any-return]
+        return json.loads(self.raw(f"/{PATHS[kind].format(f'namespaces/{namespace}')}/{name}") or "{}")  # type: ignore[no-any-return]
 
-    def list(self, kind: str, namespace: str) -> list[dict[str, Any]]:
-        return json.loads(self.kubectl("get", kind, "-n", namespace, "-o", "json"))["items"]  # type: ignore[no-any-return]
+    def list(self, kind: str, namespace: str, labels: str = "") -> list[dict[str, Any]]:
+        query = f"?{urlencode({'labelSelector': labels})}" if labels else ""
+        text = self.raw(f"/{PATHS[kind].format(f'namespaces/{namespace}')}{query}")
+        assert text, f"{kind} in {namespace} cannot be listed"
+        return json.loads(text)["items"]  # type: ignore[no-any-return]
 
     def apply(self, document: str | Mapping[str, Any], namespace: str, *arguments: str) -> str:
         text = document if isinstance(document, str) else json.dumps(document)
@@ -77,12 +108,36 @@ class Kubernetes:
 
     def ask(self, namespace: str, service: str, path: str, *, post: bool = False) -> str:
         """Ask a service through the API server's proxy; empty where nothing answers."""
-        url = f"/api/v1/namespaces/{namespace}/services/http:{service}:http/proxy{path}"
-        return (
-            self.kubectl("create", "--raw", url, "-f", "-", given="{}")
-            if post
-            else self.kubectl("get", "--raw", url, check=False)
-        )
+        return self.raw(f"/api/v1/namespaces/{namespace}/services/http:{service}:http/proxy{path}", post=post)
+
+
+class _Connection(HTTPConnection):
+    """To a socket of this machine, which is reached from outside of the cluster's network namespace, too."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=30)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+@contextmanager
+def proxied(own: Cluster | None, environment: Mapping[str, str]) -> Iterator[Path]:
+    """The socket of a `kubectl proxy`."""
+    with tempfile.TemporaryDirectory(prefix="tidegate-") as folder:
+        path = Path(folder) / "api"
+        command = ["kubectl", "proxy", f"--unix-socket={path}"]
+        inside = own.inside(*command) if own else command
+        process = subprocess.Popen(inside, env=dict(environment), stdout=subprocess.DEVNULL)
+        try:
+            await_true(path.is_socket, 30, lambda: f"kubectl proxy has ended with {process.poll()}")
+            yield path
+        finally:
+            process.terminate()
+            process.wait(10)
 
 
 def await_true(check: Callable[[], bool], timeout_s: float, problem: Callable[[], str], every_s: float = 0.3) -> None:

@@ -16,11 +16,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMAND = ("test_demand.py", "test_autoscaling.py")  # on the platform as a whole, in this order
+ENDINGS = "test_nothing_but_a_pass"
 SHARED = "CLUSTER_TEST_SHARED"  # name of the cluster that the processes of `-n` share
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
@@ -29,7 +31,7 @@ from infra.one_node import images, lifecycle  # noqa: E402 (after the path)
 from infra.one_node.addons import NAMES  # noqa: E402
 from infra.one_node.errors import ClusterError, Unavailable  # noqa: E402
 from infra.one_node.layout import Cluster, cluster  # noqa: E402
-from tests.cluster.access import Kubernetes, build_envoy, build_responder, own_environment, tools_environment  # noqa: E402
+from tests.cluster.access import Kubernetes, build_envoy, build_responder, own_environment, proxied, tools_environment  # noqa: E402
 from tests.cluster.deployment import Deployed, deploy, namespaces  # noqa: E402
 from tests.cluster.platform_on_cluster import Commands, OnCluster, build_images  # noqa: E402
 from tests.cluster.train import Training  # noqa: E402
@@ -47,13 +49,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     mine = [item for item in items if here in item.path.parents]
     for item in mine:
         item.add_marker(pytest.mark.cluster)
-        if item.path.name in DEMAND or "endings" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("demand" if item.path.name in DEMAND else "endings"))
     if mine and not asked:
         config.hook.pytest_deselected(items=mine)
         items[:] = [item for item in items if item not in mine]
     yield
     items.sort(key=lambda item: DEMAND.index(item.path.name) if item.path.name in DEMAND else -1)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """What shares a costly fixture runs in one process, everything else wherever there is time."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFixture(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, name = nodeid.partition("::")
+            return "demand" if Path(file).name in DEMAND else name.partition("[")[0] if name.startswith(ENDINGS) else nodeid
+
+    return ByFixture(config, log)
 
 
 def _say(message: str) -> None:
@@ -70,7 +82,9 @@ def kubernetes() -> Iterator[Kubernetes]:
         assert not missing, (
             f"KUBECONFIG is set: {' and '.join(missing)} must name an image by digest, where that cluster can pull it"
         )
-        yield Kubernetes(None, tools_environment(given), *(os.environ[name] for name in names))
+        environment = tools_environment(given)
+        with proxied(None, environment) as proxy:
+            yield Kubernetes(None, environment, proxy, *(os.environ[name] for name in names))
         return
     kept = os.environ.get(SHARED) or os.environ.get("CLUSTER")
     target = cluster(kept or f"t{os.getpid()}")
@@ -80,7 +94,9 @@ def kubernetes() -> Iterator[Kubernetes]:
         responder, envoy = build_responder(_say), build_envoy(_say)
         for image in (responder, envoy):
             images.load(target, image)
-        yield Kubernetes(target, own_environment(target), responder.pinned, envoy.pinned)
+        environment = own_environment(target)
+        with proxied(target, environment) as proxy:
+            yield Kubernetes(target, environment, proxy, responder.pinned, envoy.pinned)
     finally:
         if kept is None:
             _take_down(target)

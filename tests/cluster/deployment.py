@@ -101,13 +101,13 @@ class Deployed:
         """Names of the pods that serve a release."""
         return [
             found["metadata"]["name"]
-            for found in self.kubernetes.list("pods", self.namespace)
+            for found in self.kubernetes.list("pod", self.namespace)
             if found["metadata"].get("annotations", {}).get("tidegate/release") == digest
         ]
 
     def analyses(self) -> dict[str, str]:
         """Phase of the newest AnalysisRun of each stage."""
-        runs = sorted(self.kubernetes.list("analysisruns", self.namespace), key=lambda r: r["metadata"]["creationTimestamp"])
+        runs = sorted(self.kubernetes.list("analysisrun", self.namespace), key=lambda r: r["metadata"]["creationTimestamp"])
         return {run["metadata"]["labels"]["rollout-type"]: run.get("status", {}).get("phase", "") for run in runs}
 
     def describe(self) -> str:
@@ -140,7 +140,7 @@ class Deployed:
         def counted(more: float = 3) -> Load:
             time.sleep(more)
             stop = f"/api/v1/namespaces/{self.namespace}/pods/load:8080/proxy/stop"
-            self.kubernetes.kubectl("get", "--raw", stop)
+            self.kubernetes.raw(stop)
             self.until(lambda: phase() == "Succeeded", 60)
             return Load(**json.loads(self.kubernetes.kubectl("logs", "load", "-n", self.namespace)))
 

@@ -6,7 +6,6 @@ share of that. A replica has a fixed share of a core here, so that it, and not t
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -129,10 +128,9 @@ class Trial:
 
     def look(self) -> int:
         """Replicas now; remembers the most, and how many addresses clients could reach."""
-        slices = json.loads(
-            self.kubectl("get", "endpointslices", "-l", f"kubernetes.io/service-name={MODEL}-active", "-o", "json")
-        )
-        ready = [e for each in slices["items"] for e in each.get("endpoints") or () if e["conditions"].get("ready")]
+        on, name = self.commands.on, f"kubernetes.io/service-name={MODEL}-active"
+        slices = on.kubernetes.list("endpointslice", on.models, name)
+        ready = [e for each in slices for e in each.get("endpoints") or () if e["conditions"].get("ready")]
         self.seen.endpoints.append(len(ready))
         replicas = self.ready()
         self.seen.most = max(self.seen.most, replicas)

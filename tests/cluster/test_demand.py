@@ -133,7 +133,7 @@ class Story:
     def live(self) -> str:
         """The release of the pods behind the active Service."""
         found = self.on.kubernetes.get("service", f"{MODEL}-active", self.on.models)["spec"].get("selector", {})
-        pods = self.on.kubernetes.list("pods", self.on.models)
+        pods = self.on.kubernetes.list("pod", self.on.models)
         chosen = [p for p in pods if found.items() <= p["metadata"]["labels"].items()]
         releases = {p["metadata"]["annotations"][RELEASE] for p in chosen}
         return releases.pop() if len(releases) == 1 else ""
@@ -147,9 +147,9 @@ class Story:
     def mirrored(self) -> float:
         """Mirrored requests that the model's pods have answered."""
         total = 0.0
-        for found in self.on.kubernetes.list("pods", self.on.models):
+        for found in self.on.kubernetes.list("pod", self.on.models):
             path = f"/api/v1/namespaces/{self.on.models}/pods/{found['metadata']['name']}:8080/proxy/metrics"
-            page = self.on.kubernetes.kubectl("get", "--raw", path, check=False)
+            page = self.on.kubernetes.raw(path)
             lines = [line for line in page.splitlines() if line.startswith("tidegate_requests_total{")]
             total += sum(float(line.rsplit(" ", 1)[1]) for line in lines if 'shadow="true"' in line)
         return total

@@ -6,10 +6,14 @@ python -m tests.cluster.train FOLDER
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -45,7 +49,7 @@ class Training:
     def start(cls, folder: Path) -> Training:
         command = ["nice", "-n", "5", sys.executable, "-m", "tests.cluster.train", str(folder)]
         with (folder / LOG).open("wb") as log:
-            return cls(folder, subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log))
+            return cls(folder, subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True))
 
     @classmethod
     def made(cls, folder: Path) -> Training:
@@ -56,8 +60,9 @@ class Training:
         return Releases(**json.loads((self.folder / RESULT).read_text()))
 
     def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(30)
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGTERM)
+            self.process.wait(30)
 
 
 def train(folder: Path) -> Releases:
@@ -105,5 +110,13 @@ def _smaller(pipeline: Path, folder: Path) -> Path:
     return folder / pipeline.name
 
 
+def _end_with(parent: int) -> None:
+    """Nothing goes on for tests that were killed."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.killpg(0, signal.SIGTERM)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     (Path(sys.argv[1]) / RESULT).write_text(json.dumps(asdict(train(Path(sys.argv[1])))))
