@@ -47,12 +47,13 @@ def test_pod_security_takes_every_pod(kubernetes: Kubernetes, new_namespace: Cal
     namespace = new_namespace()
     offered = 0
     for document in yaml.safe_load_all(CASES[case].golden.read_text()):
-        if not document or "template" not in document.get("spec", {}):
+        workload = (document or {}).get("spec", {}).get("jobTargetRef") or (document or {}).get("spec", {})
+        if "template" not in workload:
             continue
-        template = document["spec"]["template"]
+        template = workload["template"]
         spec: dict[str, Any] = template["spec"]
         spec["volumes"] = spec.get("volumes", []) + [
-            {"name": claim["metadata"]["name"], "emptyDir": {}} for claim in document["spec"].get("volumeClaimTemplates", [])
+            {"name": claim["metadata"]["name"], "emptyDir": {}} for claim in workload.get("volumeClaimTemplates", [])
         ]
         name = document["metadata"]["name"]
         account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": spec["serviceAccountName"]}}

@@ -18,6 +18,8 @@ def pod_spec(document: Object) -> Object | None:
     if document["kind"] in {"Deployment", "StatefulSet", "DaemonSet", "Job", "Rollout"}:
         found: Object = document["spec"]["template"]["spec"]
         return found
+    if document["kind"] == "ScaledJob":
+        return document["spec"]["jobTargetRef"]["template"]["spec"]  # type: ignore[no-any-return]
     return document["spec"] if document["kind"] == "Pod" else None
 
 

@@ -2,7 +2,7 @@
 
 It runs the project's own gates on what the cluster's pods recorded (Redis), on what its gateway counted (Envoy) and on releases
 and feature tables that were pushed to the MLflow server's artifact store. It keeps the ledger, and a copy of what it fetched,
-in the state folder. One process: the ledger has one writer.
+in the state folder. One process: the ledger has one writer, which takes what trainers and the monitor report to it by Redis.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 
     from tidegate.adapters.feast_features import FeastFeatureStore
     from tidegate.adapters.mlflow_artifacts import MlflowArtifacts
+    from tidegate.rollout.retraining import Retrainings
 
 logger = logging.getLogger("tidegate.gates")
 STALE_SECONDS = 15.0
+QUEUE = ""  # its problems are kept beside those of models
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,17 @@ def serve_gates(project: Project, settings: GateServerSettings) -> None:
 
     from tidegate.adapters.argo_rollouts import ArgoRollouts
     from tidegate.adapters.kubernetes_api import KubernetesApi
+    from tidegate.adapters.redis_retraining import RedisRetraining
+    from tidegate.bootstrap.rollouts import open_ledger
+    from tidegate.rollout.retraining import Retrainings
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     logging.getLogger("tidegate").setLevel(logging.INFO)
     logger.info("answering for %s in %s on %s:%d", ", ".join(project.models), settings.namespace, settings.host, settings.port)
     rollouts = ArgoRollouts(KubernetesApi.connect(), settings.namespace)
-    watching = Watching(project, rollouts, settings.watch_seconds)
+    queue = RedisRetraining(settings.records)
+    retrainings = Retrainings(open_ledger(project), queue, queue)
+    watching = Watching(project, rollouts, retrainings, settings.watch_seconds)
     app = build_app(project, settings, rollouts, watching)
     watching.start()
     try:
@@ -97,6 +104,7 @@ def build_app(project: Project, settings: GateServerSettings, rollouts: ClusterR
         evaluations,
         open_ledger(project),
         GatewayTraffic(settings.gateway, settings.release, rollouts).mirrored,
+        ask_retraining=watching.retrainings.ask,
     )
     return gate_app(service.answer, watching.problem)
 
@@ -141,10 +149,11 @@ class FetchedFeatures:
 
 @dataclass
 class Watching:
-    """A thread that looks at the rollouts of all models of the project again and again."""
+    """A thread that looks at the rollouts of all models of the project, and at the queue of retraining, again and again."""
 
     project: Project
     rollouts: ClusterRollouts
+    retrainings: Retrainings
     every_seconds: float
     _stop: threading.Event = field(default_factory=threading.Event)
     _looked: dict[str, float] = field(default_factory=dict)
@@ -179,6 +188,13 @@ class Watching:
                 except Exception:
                     logger.exception("watching model %s: a defect", model)
                     self._problems[model] = f"watching model {model} failed, see the log"
+            try:
+                self.retrainings.look()
+                self._say(QUEUE, "")
+            except TidegateError as error:
+                self._say(QUEUE, str(error))  # verdicts are answered all the same
+            except Exception:
+                logger.exception("handing over requests for retraining: a defect")
 
     def _seen(self, model: str, said: str) -> None:
         self._say(model, said)

@@ -133,7 +133,7 @@ def evaluate_step(
         from tidegate.pipelines.steps import evaluate
 
         opened = _project(project, state)
-        lineage = _lineage(opened, model, Path(data), pipeline_digest, run_id, _moment(until))
+        made_of = lineage(opened, model, Path(data), pipeline_digest, run_id, _moment(until))
         result = evaluate(
             Path(rows),
             Path(trained),
@@ -142,7 +142,7 @@ def evaluate_step(
             _parameters(parameters),
             LightgbmQuantiles(),
             _champion(champion, champion_version),
-            lineage,
+            made_of,
             Path(output),
             say,
         )
@@ -207,7 +207,7 @@ def _champion(folder: str, version: str) -> Champion | None:
     return Champion(version, onnx, output.contract.vector, trained_until, output.evaluation)
 
 
-def _lineage(project: Project, model: str, data: Path, pipeline: str, run_id: str, until: datetime) -> Lineage:
+def lineage(project: Project, model: str, data: Path, pipeline: str, run_id: str, until: datetime) -> Lineage:
     """Digests of what went in; code is the training engine, features the definitions of the feature repository."""
     import tidegate
 

@@ -55,6 +55,34 @@ def drift(session: Session, model: str | None, release: str | None) -> None:
         raise GateClosed(watched[-1].result.describe() if watched else "no traffic was seen")
 
 
+@click.command(
+    epilog=examples(
+        "tidegate monitor --records redis://redis:6379/0 --store http://mlflow:5000",
+        "tidegate monitor --records redis://redis:6379/0 --store http://mlflow:5000 --every 60 --dry-run",
+    )
+)
+@click.option("--records", required=True, metavar="URL", help="The inference log, where reports go too: redis://HOST:PORT/DB.")
+@click.option("--store", required=True, metavar="URL", help="The MLflow server whose artifact store has the releases.")
+@click.option("--every", "every_seconds", default=300.0, show_default=True, type=click.FloatRange(1), help="Seconds.")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535))
+@dry_run_option
+@command()
+def monitor(session: Session, dry_run: bool, **given: Any) -> None:
+    """Watch what the live releases of a cluster see for drift, until it is stopped.
+
+    Runs in a pod that the platform's chart installs. Verdicts are shown to Prometheus and reported to the gate service, which
+    records them and asks for retraining where the world has moved.
+    """
+    from tidegate.bootstrap.monitor_server import MonitorSettings, serve_monitor
+
+    settings = MonitorSettings(**given)
+    if dry_run:
+        session.emit(settings, f"would watch {', '.join(session.project.models)} every {settings.every_seconds:g} s")
+        return
+    serve_monitor(session.project, settings)
+
+
 @click.group(
     epilog=examples("tidegate gate show demand", "tidegate gate show demand parity --json", "tidegate gate run demand shadow")
 )

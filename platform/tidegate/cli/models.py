@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 
 import click
@@ -43,6 +45,36 @@ def train(session: Session, model: str | None, until: str | None, sources: tuple
         return
     version = session.platform.train(name, time, sources or None)
     session.emit(version_json(version), f"registered {version_text(version)}")
+
+
+@click.command(
+    epilog=examples("tidegate retrain --queue redis://redis:6379/0", "tidegate retrain --queue redis://redis:6379/0 --dry-run")
+)
+@click.option("--queue", required=True, metavar="URL", help="Where the gate service puts requests: redis://HOST:PORT/DB.")
+@dry_run_option
+@command()
+def retrain(session: Session, queue: str, dry_run: bool) -> None:
+    """Answer one request for retraining: ingest the sources, run the model's pipeline, register the version.
+
+    Runs in a Job that the platform's chart starts when a verdict saw drift. MLFLOW_TRACKING_URI names the registry. A request
+    stays in the queue until its version is registered; --dry-run says what is waiting.
+    """
+    from tidegate.adapters.redis_retraining import RedisRetraining
+    from tidegate.bootstrap.retraining import retrain as answer
+
+    requests = RedisRetraining(queue, worker=f"{socket.gethostname()}-{os.getpid()}")
+    if dry_run:
+        waiting = requests.waiting()
+        lines = [f"request {each.id} for {each.release}: {each.reason}" for each in waiting]
+        session.emit(waiting, "\n".join(lines) or "nobody asks for retraining")
+        return
+    found = answer(session.platform, requests)
+    if found is None:
+        session.emit(None, "nobody asks for retraining")
+        return
+    how = "registered" if found.made_now else "made of the same data before:"
+    value = {"request": found.request, "version": version_json(found.version), "made_now": found.made_now}
+    session.emit(value, f"request {found.request.id}: {how} {version_text(found.version)}")
 
 
 @click.group(epilog=examples("tidegate registry list demand", "tidegate registry show demand champion"))

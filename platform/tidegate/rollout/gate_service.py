@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tidegate.domain.errors import Conflict, NotFound
 from tidegate.domain.release import ReleaseManifest
@@ -22,6 +23,7 @@ from tidegate.ports.gates import GateContext
 from tidegate.ports.ledger import Ledger
 from tidegate.rollout.evaluation import Evaluations
 from tidegate.rollout.plan import Bake, Check, RolloutConfig
+from tidegate.rollout.retraining import ASKED
 
 ReleaseSource = Callable[[str], tuple[ReleaseManifest, Path]]
 Key = tuple[str, str, str, float]  # model, digest, gate, when the stage began
@@ -51,6 +53,7 @@ class GateService:
     ledger: Ledger
     mirrored: Callable[[str], bool]
     clock: Callable[[], float] = time.time
+    ask_retraining: Callable[[str, dict[str, Any]], None] | None = None  # records it and more; without, it is only recorded
     _decided: dict[Key, Answer] = field(default_factory=dict)
     _last: dict[Key, GateResult] = field(default_factory=dict)
     _mirrored_at: dict[tuple[str, str, float], float] = field(default_factory=dict)
@@ -128,7 +131,9 @@ class GateService:
         self.ledger.append("verdict", candidate.id, {"message": last.describe(), **to_json(last)})
         drifted = last.verdict is Verdict.FAIL and isinstance(stage, Check) and stage.on_fail == "freeze"
         if drifted and last.evidence.numbers.get("kind") != "fault":
-            self.ledger.append("retraining.asked", candidate.id, {"gate": gate, "reason": last.describe()})
+            body = {"gate": gate, "reason": last.describe()}
+            ask = self.ask_retraining or (lambda release, about: self.ledger.append(ASKED, release, about) and None)
+            ask(candidate.id, body)
         return Answer(gate, candidate.id, SAMPLES[last.verdict], last.describe(), last)
 
     def _since(self, state: UnderWay, stage: Check | Bake, judged_since: float) -> float | None:
