@@ -23,6 +23,8 @@ CHART = "tidegate"  # the name that the platform's chart is installed under
 CLAIMS = ("tidegate-ledger", "data-tidegate-mlflow-0", "data-tidegate-redis-0")
 SMALL = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "1500Mi"}}
 
+TRAINING = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "4Gi"}}
+
 
 @dataclass(frozen=True)
 class Images:
@@ -76,7 +78,8 @@ class OnCluster:
         values = {
             "gateway": {"image": self.images.envoy, "models": [{"name": MODEL, "namespace": self.models}], **small},
             "gates": {"image": self.images.platform, "namespace": self.models, **small},
-            "monitor": {"enabled": False},
+            "monitor": {"image": self.images.platform, "everySeconds": 5, **small},
+            "training": {"enabled": True, "image": self.images.platform, "pollingSeconds": 2, "resources": TRAINING},
             "redis": {"enabled": True, "image": self.images.redis, "args": REDIS, "storage": {"size": "1Gi"}, **small},
             "mlflow": {
                 "enabled": True,
@@ -94,6 +97,7 @@ class OnCluster:
             "statefulset/tidegate-redis",
             "statefulset/tidegate-mlflow",
             "deployment/tidegate-gates",
+            "deployment/tidegate-monitor",
             "deployment/tidegate-gateway",
         ):
             self.kubernetes.kubectl("rollout", "status", workload, "-n", self.home, "--timeout=240s")

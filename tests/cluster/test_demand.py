@@ -19,7 +19,7 @@ from tests.cluster.platform_on_cluster import MODEL, Commands, OnCluster
 from tests.cluster.train import Releases, Training
 
 from tidegate.adapters.argo_rollouts import RELEASE
-from tidegate.demo.story import SEPTEMBER
+from tidegate.demo.story import CHRISTMAS, SEPTEMBER
 
 pytestmark = pytest.mark.timeout(1200)  # the first of them waits for the whole story
 Record = dict[str, Any]
@@ -35,6 +35,7 @@ class Seen:
     requests: list[Record] = field(default_factory=list)
     ledger: list[Record] = field(default_factory=list)
     ledger_verified: bool = False
+    jobs: list[Record] = field(default_factory=list)
     mirrored_after: float = -1.0
     switches: int = 0
 
@@ -59,6 +60,7 @@ class Story:
             self.apply(wanted)
             self.until(lambda wanted=wanted: self.settled() and self.clients_reach(wanted), 120)
         self.back()
+        self.christmas(releases)
         before = self.mirrored()
         sent = len(client.records())
         self.until(lambda: len(client.records()) > sent + 80)
@@ -66,6 +68,7 @@ class Story:
         self.seen.requests = client.stop()
         self.seen.switches = len(_passages(self.seen.requests))
         self.read_ledger()
+        self.verify_ledger()
 
     def order(self, name: str, digest: str, *options: str) -> None:
         done = self.commands.rollout(digest, *options)
@@ -105,6 +108,20 @@ class Story:
         kubectl("rollout", "status", "deployment/tidegate-gates", "-n", self.on.home, "--timeout=120s")
         self.seen.commands["status"] = self.run("status", "--target", "kubernetes")
         self.until(lambda: self.settled(), 60)
+
+    def christmas(self, releases: Releases) -> None:
+        """The weeks before Christmas, which no release knows: none is let through, and a model is trained that does."""
+        self.commands.materialize(CHRISTMAS)
+        self.order("drifted", releases.later)
+        self.until(lambda: self.retrained(), 420, every_s=3)
+        self.seen.jobs = self.on.kubernetes.list("job", self.on.home)
+
+    def retrained(self) -> bool:
+        """Whether every retraining that was asked for has come to an end."""
+        self.read_ledger()
+        asked = {e["sequence"] for e in self.seen.ledger if e["action"] == "retraining.asked"}
+        ended = {e["body"]["request"] for e in self.seen.ledger if e["action"].startswith("retraining.") and "request" in e["body"]}
+        return bool(asked) and asked == ended
 
     def run(self, *arguments: str) -> tuple[int, str]:
         done = self.commands.run(*arguments)
@@ -155,24 +172,18 @@ class Story:
         return total
 
     def read_ledger(self) -> None:
-        run = ["exec", "deployment/tidegate-gates", "-n", self.on.home, "--", "/usr/bin/python3", "-m", "tidegate.cli.main"]
-        verified = self.on.kubernetes.kubectl(*run, "ledger", "verify", "--json", check=False)
-        self.seen.ledger_verified = bool(verified) and json.loads(verified)["ok"]
-        show = "print(open('/var/lib/tidegate/ledger/ledger.jsonl').read())"
-        text = self.on.kubernetes.kubectl(
-            "exec",
-            "deployment/tidegate-gates",
-            "-n",
-            self.on.home,
-            "--",
-            "/usr/bin/python3",
-            "-c",
-            show,
-        )
-        self.seen.ledger = [json.loads(line) for line in text.splitlines() if line]
+        self.seen.ledger = [json.loads(line) for line in self.inside("cat", "/var/lib/tidegate/ledger/ledger.jsonl").splitlines()]
 
-    def until(self, check: Callable[[], bool], timeout_s: float = 90) -> None:
-        await_true(check, timeout_s, lambda: f"{self.status()}\nlive {self.live()[:12]}", every_s=0.5)
+    def verify_ledger(self) -> None:
+        verified = self.inside("/usr/bin/python3", "-m", "tidegate.cli.main", "ledger", "verify", "--json")
+        self.seen.ledger_verified = bool(verified) and json.loads(verified)["ok"]
+
+    def inside(self, *command: str) -> str:
+        """What a command says in the gate service's pod."""
+        return self.on.kubernetes.kubectl("exec", "deployment/tidegate-gates", "-n", self.on.home, "--", *command)
+
+    def until(self, check: Callable[[], bool], timeout_s: float = 90, every_s: float = 0.5) -> None:
+        await_true(check, timeout_s, lambda: f"{self.status()}\nlive {self.live()[:12]}", every_s=every_s)
 
 
 def _passages(requests: list[Record]) -> list[str]:
@@ -266,6 +277,33 @@ def test_traffic_is_mirrored_while_a_release_is_judged_and_only_then(seen: Seen)
     shadow = [e["body"] for e in seen.ledger if e["action"] == "verdict" and e["body"]["gate"] == "shadow"]
     assert max(verdict["evidence"]["numbers"]["mirrored"] for verdict in shadow) >= 200
     assert seen.mirrored_after == 0
+
+
+def test_a_release_that_does_not_know_these_weeks_is_stopped_before_traffic(seen: Seen) -> None:
+    code, said = seen.commands["drifted"]
+    assert code == 5, said
+    (verdict,) = [e["body"] for e in seen.ledger if _about(e, seen.releases.later, "verdict") and e["body"]["gate"] == "drift"]
+    assert (verdict["verdict"], verdict["evidence"]["numbers"]["kind"]) == ("FAIL", "drift")
+    assert not [record for record in seen.requests if _of(record, seen.releases.later)]
+
+
+def test_the_monitor_sees_the_live_release_drift(seen: Seen) -> None:
+    watched = {e["body"]["verdict"] for e in seen.ledger if _about(e, seen.releases.second, "watch")}
+    assert "FAIL" in watched
+
+
+def test_a_verdict_that_saw_drift_starts_the_pipeline_which_registers_a_version(seen: Seen) -> None:
+    by = {e["body"]["gate"]: e["subject"] for e in seen.ledger if e["action"] == "retraining.asked"}
+    assert by["drift"].startswith(MODEL)
+    done = [e for e in seen.ledger if e["action"] == "retraining.done"]
+    assert done, [e["body"] for e in seen.ledger if e["action"].startswith("retraining.")]
+    assert {e["body"]["version"] for e in done} == {"1"}  # of the cluster's registry; the same data give no other one
+    assert len([e for e in done if "registered" in e["body"]["message"]]) == 1
+
+
+def test_jobs_run_while_somebody_asks_and_no_longer(seen: Seen) -> None:
+    assert seen.jobs
+    assert all(job["status"].get("succeeded") == 1 for job in seen.jobs if not job["status"].get("active"))
 
 
 def test_the_ledger_verifies(seen: Seen) -> None:

@@ -28,11 +28,12 @@ SMALLER = {"training_rows": 40_000, "origins": 2, "trees": 60}  # than what the 
 
 @dataclass(frozen=True)
 class Releases:
-    """Digests. `again` is `second` with another file beside its service; `fault` fails under live traffic alone."""
+    """Digests. `again` and `later` are `second` with another file beside its service; `fault` fails under live traffic alone."""
 
     first: str
     second: str
     again: str
+    later: str
     pence: str
     fault: str
     skus: list[str]
@@ -92,13 +93,15 @@ def train(folder: Path) -> Releases:
     assert all(platform.promote(MODEL, each).opens for each in (june, version, in_pence))
     first = released(june)
     serving = platform.project.model(MODEL).serving
-    for name in ("again", "fault"):
+    for name in ("again", "later", "fault"):
         shutil.copytree(serving, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "again" / "README.md").write_text("The same, once more.\n")
+    for name in ("again", "later"):
+        (folder / name / "README.md").write_text(f"The same, {name}.\n")
     shutil.copy(FAULT, folder / "fault" / "middleware.py")
-    second, again, fault = (released(version, serving=path) for path in (serving, folder / "again", folder / "fault"))
+    folders = (serving, folder / "again", folder / "later", folder / "fault")
+    second, again, later, fault = (released(version, serving=path) for path in folders)
     pence = released(in_pence)
-    return Releases(first, second, again, pence, fault, list(platform.known_entities(MODEL, SEPTEMBER)))
+    return Releases(first, second, again, later, pence, fault, list(platform.known_entities(MODEL, SEPTEMBER)))
 
 
 def _smaller(pipeline: Path, folder: Path) -> Path:
