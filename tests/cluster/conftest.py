@@ -129,7 +129,7 @@ def _take_down(target: Cluster) -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Training]:
     """Begun when it is first asked for; goes on while the platform is installed."""
     made = os.environ.get("CLUSTER_TEST_TRAINED")
-    training = Training.made(Path(made)) if made else Training.start(tmp_path_factory.mktemp("demand"))
+    training = Training.made(Path(made)) if made else Training.kept(tmp_path_factory.mktemp("demand"))
     yield training
     training.stop()
 

@@ -41,13 +41,19 @@ class Scraped:
         }
 
 
-def install(kubernetes: Kubernetes, scraped: list[Scraped], say: Callable[[str], None]) -> None:
+def install(kubernetes: Kubernetes, scraped: list[Scraped], rules: Any, say: Callable[[str], None]) -> None:
+    """With `rules` (the `spec` of a PrometheusRule), as the operator would load them."""
     assert kubernetes.own is not None
     image = images.build("prometheus", images.with_libraries(Path("/usr/bin/prometheus"), "/prometheus"), ["/prometheus"], say)
     images.load(kubernetes.own, image)
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     kubernetes.kubectl("apply", "-f", "-", given=_json("v1", "Namespace", NAMESPACE, metadata={"labels": labels}))
-    text = json.dumps({"global": {"scrape_interval": "5s"}, "scrape_configs": [each.job() for each in scraped]})
+    config = {
+        "global": {"scrape_interval": "5s", "evaluation_interval": "5s"},
+        "scrape_configs": [each.job() for each in scraped],
+        "rule_files": ["/etc/prometheus/rules.json"],
+    }
+    files = {"config.json": json.dumps(config), "rules.json": json.dumps(rules)}
     document = pod(NAME, image.pinned, ["--config.file=/etc/prometheus/config.json", "--storage.tsdb.path=/data"])
     spec, container = document["spec"], document["spec"]["containers"][0]
     spec["securityContext"] |= {"fsGroup": 65532}
@@ -59,7 +65,7 @@ def install(kubernetes: Kubernetes, scraped: list[Scraped], say: Callable[[str],
     ]
     ports = [{"name": "http", "port": PORT, "targetPort": PORT}]
     for given in (
-        _json("v1", "ConfigMap", NAME, data={"config.json": text}),
+        _json("v1", "ConfigMap", NAME, data=files),
         json.dumps(document),
         _json("v1", "Service", NAME, spec={"selector": {"app": NAME}, "ports": ports}),
     ):

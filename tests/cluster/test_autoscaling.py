@@ -6,6 +6,7 @@ share of that. A replica has a fixed share of a core here, so that it, and not t
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -29,6 +30,13 @@ LOAD = (
     0.6  # share of one replica's greatest throughput that a replica is meant to have: the rest is for the time a new one takes
 )
 MOST = 4
+SELECTOR = {"app.kubernetes.io/name": "tidegate", "app.kubernetes.io/component": "monitor"}
+MONITOR = {  # a PodMonitor needs no Service, a Prometheus that asks DNS does
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "tidegate-monitor"},
+    "spec": {"clusterIP": "None", "selector": SELECTOR, "ports": [{"name": "http", "port": 8080}]},
+}
 
 
 @dataclass
@@ -42,6 +50,7 @@ class Scaled:
     endpoints: list[int] = field(default_factory=list)
     requests: list[Record] = field(default_factory=list)
     conditions: dict[str, str] = field(default_factory=dict)
+    panels: dict[str, int] = field(default_factory=dict)  # samples that Prometheus has for each query of the dashboards
 
 
 @dataclass
@@ -55,8 +64,16 @@ class Trial:
         self.kubectl("delete", "rollout", MODEL, "--ignore-not-found", "--timeout=90s")
         self.apply(enabled=False)
         self.until(lambda: self.ready() == 1, "one replica is ready")
-        gateway = Scraped("tidegate-gateway-pods", self.commands.on.home, 8082)
-        prometheus.install(self.commands.on.kubernetes, [gateway], lambda _: None)
+        home, labels = self.commands.on.home, {"tidegate_model": MODEL}
+        self.commands.on.kubernetes.apply(MONITOR, home)
+        scraped = [
+            Scraped("tidegate-gateway-pods", home, 8082),
+            Scraped("tidegate-gates", home, 8080),
+            Scraped("tidegate-monitor", home, 8080),
+            Scraped(f"{MODEL}-active", self.commands.on.models, 8080, labels),
+        ]
+        rules = next(document["spec"] for document in self.objects() if document["kind"] == "PrometheusRule")
+        prometheus.install(self.commands.on.kubernetes, scraped, rules, lambda _: None)
         self.measure()
         self.apply(enabled=True, target=self.seen.target, maxReplicas=MOST, cooldownSeconds=15, pollingSeconds=2)
         self.until(lambda: self.conditions().get("Ready") == "True", "KEDA is ready", 60)
@@ -70,6 +87,7 @@ class Trial:
         for client in more:
             self.seen.requests += client.stop()
         self.seen.conditions = self.conditions()
+        self.seen.panels = self.panels()
         self.until(lambda: self.look() == 1, "it is back at one replica", 180)
         self.seen.least_after = self.look()
         self.seen.requests += steady.stop()
@@ -88,9 +106,20 @@ class Trial:
         self.seen.target = round(found[0][1], 2)
 
     def query(self) -> str:
-        rendered = self.rendered(enabled=True, target=1)
-        scaled = next(d for d in yaml.safe_load_all(rendered) if d and d["kind"] == "ScaledObject")
+        scaled = next(document for document in self.objects() if document["kind"] == "ScaledObject")
         return str(scaled["spec"]["triggers"][0]["metadata"]["query"])
+
+    def objects(self) -> list[dict[str, Any]]:
+        rendered = self.rendered(enabled=True, target=1)
+        return [document for document in yaml.safe_load_all(rendered) if document]
+
+    def panels(self) -> dict[str, int]:
+        """Of the dashboards that the platform's chart has installed."""
+        on = self.commands.on
+        maps = json.loads(on.kubernetes.kubectl("get", "configmaps", "-n", on.home, "-l", "grafana_dashboard=1", "-o", "json"))
+        dashboards = [json.loads(text) for found in maps["items"] for text in found["data"].values()]
+        queries = [target["expr"] for each in dashboards for panel in each["panels"] for target in panel["targets"]]
+        return {query: len(prometheus.query(on.kubernetes, query.replace("$model", MODEL))) for query in queries}
 
     def client(self, name: str, share: float) -> Client:
         client = Client(self.commands.on, name)
@@ -171,6 +200,11 @@ def test_no_request_is_lost_while_replicas_come_and_go(scaled: Scaled) -> None:
     outcomes = Counter((record["outcome"], record["status"], record["mixed"]) for record in scaled.requests)
     assert set(outcomes) == {("answered", 200, False)}, outcomes
     assert len(scaled.requests) > 1_000
+
+
+def test_every_panel_of_the_dashboards_shows_something(scaled: Scaled) -> None:
+    assert scaled.panels
+    assert not [query for query, samples in scaled.panels.items() if not samples]
 
 
 def test_there_was_somebody_to_answer_all_the_time(scaled: Scaled) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -45,9 +47,15 @@ class Story:
     on: OnCluster
     commands: Commands
     seen: Seen
+    begun: float = field(default_factory=time.monotonic)
+
+    def say(self, what: str) -> None:
+        """Progress, for who waits: the story takes minutes."""
+        sys.__stderr__.write(f"  [{time.monotonic() - self.begun:5.0f} s] {what}\n")  # type: ignore[union-attr]
 
     def tell(self) -> None:
         releases, client = self.seen.releases, Client(self.on)
+        self.say("materializing")
         self.commands.materialize(SEPTEMBER)
         self.order("first", releases.first)
         self.until(lambda: self.clients_reach(releases.first))
@@ -57,6 +65,7 @@ class Story:
         self.order("fault", releases.fault)
         self.frozen(releases)
         for wanted in (releases.second, releases.again):  # both have passed, and are still there: nothing but the bake
+            self.say(f"applied: {wanted[:12]}")
             self.apply(wanted)
             self.until(lambda wanted=wanted: self.settled() and self.clients_reach(wanted), 120)
         self.back()
@@ -69,8 +78,10 @@ class Story:
         self.seen.switches = len(_passages(self.seen.requests))
         self.read_ledger()
         self.verify_ledger()
+        self.say("told")
 
     def order(self, name: str, digest: str, *options: str) -> None:
+        self.say(f"rollout: {name}")
         done = self.commands.rollout(digest, *options)
         self.seen.commands[name] = done.returncode, done.stdout + done.stderr
 
@@ -97,6 +108,7 @@ class Story:
     def back(self) -> None:
         """Back to the release before, at once; the gate service is down meanwhile, and cannot be asked."""
         kubectl = self.on.kubernetes.kubectl
+        self.say("rollback, without gates")
         self.seen.commands["doctor"] = self.run("doctor")
         kubectl("scale", "deployment/tidegate-gates", "-n", self.on.home, "--replicas=0")
         kubectl("wait", "pod", "-n", self.on.home, "-l", "app.kubernetes.io/component=gates", "--for=delete", "--timeout=60s")
@@ -113,14 +125,18 @@ class Story:
         """The weeks before Christmas, which no release knows: none is let through, and a model is trained that does."""
         self.commands.materialize(CHRISTMAS)
         self.order("drifted", releases.later)
+        self.say("retraining")
         self.until(lambda: self.retrained(), 420, every_s=3)
+        self.say("retrained")
         self.seen.jobs = self.on.kubernetes.list("job", self.on.home)
 
     def retrained(self) -> bool:
         """Whether every retraining that was asked for has come to an end."""
         self.read_ledger()
         asked = {e["sequence"] for e in self.seen.ledger if e["action"] == "retraining.asked"}
-        ended = {e["body"]["request"] for e in self.seen.ledger if e["action"].startswith("retraining.") and "request" in e["body"]}
+        ended = {
+            e["body"]["request"] for e in self.seen.ledger if e["action"].startswith("retraining.") and "request" in e["body"]
+        }
         return bool(asked) and asked == ended
 
     def run(self, *arguments: str) -> tuple[int, str]:
@@ -172,7 +188,9 @@ class Story:
         return total
 
     def read_ledger(self) -> None:
-        self.seen.ledger = [json.loads(line) for line in self.inside("cat", "/var/lib/tidegate/ledger/ledger.jsonl").splitlines()]
+        self.seen.ledger = [
+            json.loads(line) for line in self.inside("cat", "/var/lib/tidegate/ledger/ledger.jsonl").splitlines()
+        ]
 
     def verify_ledger(self) -> None:
         verified = self.inside("/usr/bin/python3", "-m", "tidegate.cli.main", "ledger", "verify", "--json")

@@ -1,10 +1,13 @@
 """Trains the models of the demand story in a process of its own, while other tests use the cluster.
 
+Like the cluster's programs and images, what was trained is kept by the content that it was made of.
+
 python -m tests.cluster.train FOLDER
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -12,12 +15,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from infra.one_node.layout import cache_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "demand"
@@ -28,7 +34,7 @@ SMALLER = {"training_rows": 40_000, "origins": 2, "trees": 60}  # than what the 
 
 @dataclass(frozen=True)
 class Releases:
-    """Digests. `again` and `later` are `second` with another file beside its service; `fault` fails under live traffic alone."""
+    """Digests. `again` and `later` are `second` with one more file beside the service; `fault` fails under live traffic alone."""
 
     first: str
     second: str
@@ -55,6 +61,15 @@ class Training:
     @classmethod
     def made(cls, folder: Path) -> Training:
         return cls(folder, subprocess.Popen(["true"]))
+
+    @classmethod
+    def kept(cls, folder: Path) -> Training:
+        """A copy, in `folder`, of what was made before of the same content, or else begun now, and kept when it is done."""
+        cached = cache_folder() / "trained" / content()
+        if not (cached / RESULT).is_file():
+            return cls.start(folder)
+        shutil.copytree(cached, folder, dirs_exist_ok=True)
+        return cls.made(folder)
 
     def result(self) -> Releases:
         assert self.process.wait(600) == 0, (self.folder / LOG).read_text()[-2000:]
@@ -104,6 +119,28 @@ def train(folder: Path) -> Releases:
     return Releases(first, second, again, later, pence, fault, list(platform.known_entities(MODEL, SEPTEMBER)))
 
 
+def content() -> str:
+    """Digest of the code, definitions, data and packages that the releases are made of."""
+    digest = hashlib.sha256((ROOT / "requirements.lock").read_bytes() + Path(__file__).read_bytes())
+    for source in ("platform/tidegate", "features", "pipelines", "serving", "monitoring"):
+        for path in sorted((ROOT / source).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _keep(folder: Path) -> None:
+    """Of the folder, what the tests use."""
+    target = cache_folder() / "trained" / content()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".", dir=target.parent) as work:
+        for name in ("data", "features", "releases"):
+            shutil.copytree(folder / "state" / name, Path(work) / "kept" / "state" / name)
+        shutil.copy(folder / RESULT, Path(work) / "kept")
+        if not target.is_dir():
+            (Path(work) / "kept").rename(target)
+
+
 def _smaller(pipeline: Path, folder: Path) -> Path:
     text = pipeline.read_text()
     for name, value in SMALLER.items():
@@ -122,4 +159,6 @@ def _end_with(parent: int) -> None:
 
 if __name__ == "__main__":
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    (Path(sys.argv[1]) / RESULT).write_text(json.dumps(asdict(train(Path(sys.argv[1])))))
+    result = json.dumps(asdict(train(Path(sys.argv[1]))))
+    (Path(sys.argv[1]) / RESULT).write_text(result)
+    _keep(Path(sys.argv[1]))

@@ -2,7 +2,7 @@
 
 | metric | labels | value |
 |---|---|---|
-| `tidegate_drift_verdict` | model, release, week | 1 PASS, 0 FAIL, -1 ERROR of the latest week of data; no sample while it is open |
+| `tidegate_drift_verdict` | model, release, week | 1 PASS, 0 FAIL, -1 ERROR of the latest week; none while open |
 | `tidegate_drift_features` | model, release | features beyond their threshold in that week |
 | `tidegate_monitor_looked_timestamp_seconds` | model | when the model was looked at last |
 """

@@ -135,7 +135,9 @@ class RedisRetraining:
 
     def _claim(self, request: RetrainingRequest, idle_ms: int) -> None:
         place = f"{request.id}-0"
-        self._ask("keeping one", lambda: self._client.xclaim(REQUESTS, GROUP, self._worker, 0, [place], idle=idle_ms, justid=True))
+        self._ask(
+            "keeping one", lambda: self._client.xclaim(REQUESTS, GROUP, self._worker, 0, [place], idle=idle_ms, justid=True)
+        )
 
     def _end(self, request: RetrainingRequest, report: Report, *, refused: bool) -> None:
         def ask() -> None:

@@ -117,7 +117,7 @@ class Monitor:
         for found in results:
             self._report(manifest, found)
         newest = results[-1]
-        drifted = newest.result.evidence.numbers.get("drifted", 0)
+        drifted = newest.result.evidence.numbers.get("drifted") or 0
         self.looks.saw(model, Look(manifest.id, newest.week, SAMPLES.get(newest.result.verdict), int(drifted)))
 
     def _report(self, manifest: ReleaseManifest, found: WatchResult) -> None:
