@@ -29,7 +29,7 @@ ROLES = (
     Role("models", ("tidegate", "stores")),
     Role("stores", outside=True),
     Role("rollouts", ("tidegate", "monitoring"), api=True),
-    Role("keda", ("monitoring",), api=True),
+    Role("keda", ("monitoring", "tidegate"), api=True),
     Role("monitoring", ("tidegate", "models", "stores", "rollouts", "keda", "kafka", "pipelines"), api=True),
     Role("kafka", api=True),
     Role("pipelines", ("stores",), api=True, outside=True),

@@ -72,6 +72,11 @@ def _operator(
 def _platform(wanted: settings.Settings, pool: NodePool, options: pulumi.ResourceOptions) -> pulumi.Resource:
     values = {
         **{name: {"image": wanted.images[name]} for name in ("gateway", "gates", "monitor")},
+        "training": {
+            "enabled": True,
+            "image": wanted.images["gates"],
+            "registry": stores.address(wanted),
+        },  # one image has both
         "redis": {"enabled": True, "image": wanted.images["redis"]},
         "networkPolicy": {
             "modelNamespaces": [namespace(wanted.stack, "models")],
@@ -79,6 +84,7 @@ def _platform(wanted: settings.Settings, pool: NodePool, options: pulumi.Resourc
                 "namespace": namespace(wanted.stack, "monitoring"),
                 "podLabels": {"app.kubernetes.io/name": "prometheus"},
             },
+            "keda": {"namespace": namespace(wanted.stack, "keda"), "podLabels": {"app": "keda-operator"}},
         },
         **_placement(pool),
     }

@@ -118,6 +118,38 @@ def test_alerts_fire_when_the_budget_burns_and_only_then(
     assert firing(tmp_path, rules("model-bento"), series, minutes) == expected
 
 
+def watched(verdict: int, looked: str, minutes: int) -> list[dict[str, str]]:
+    """What the monitor shows; `looked` as promtool writes values."""
+    labels = 'namespace="tidegate",model="demand"'
+    return [
+        {
+            "series": f'tidegate_drift_verdict{{{labels},release="demand@1",week="2011-12-05"}}',
+            "values": f"{verdict}x{minutes}",
+        },
+        {"series": f"tidegate_monitor_looked_timestamp_seconds{{{labels}}}", "values": looked},
+    ]
+
+
+@needs_promtool
+@pytest.mark.parametrize(
+    ("series", "minutes", "expected"),
+    [
+        (watched(1, "0+60x30", 30), 30, set()),
+        (watched(0, "0+60x30", 30), 30, {"TidegateDrift"}),
+        (watched(0, "0+60x30", 30), 9, set()),
+        (watched(-1, "0+60x30", 30), 30, {"TidegateMonitorBlind"}),
+        (watched(1, "0x40", 40), 40, {"TidegateMonitorBlind"}),  # it stopped looking at the beginning
+        (watched(1, "0x40", 40), 15, set()),  # three intervals of five minutes
+        ([], 10, {"TidegateMonitorBlind"}),
+    ],
+    ids=["calm", "drift", "drift for 9 minutes", "error", "stopped", "late", "absent"],
+)
+def test_drift_and_a_monitor_that_does_not_see_are_said(
+    series: list[dict[str, str]], minutes: int, expected: set[str], tmp_path: Path
+) -> None:
+    assert {name for name, _ in firing(tmp_path, rules("tidegate-full"), series, minutes)} == expected
+
+
 @needs_promtool
 def test_an_alert_ends_with_what_it_was_for(tmp_path: Path) -> None:
     outage = traffic(60, failing=0.08)

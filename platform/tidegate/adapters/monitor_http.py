@@ -34,7 +34,7 @@ class Look:
     drifted: int = 0
 
 
-@dataclass
+@dataclass(eq=False)
 class Looks(Collector):
     """The latest looks, as metrics."""
 

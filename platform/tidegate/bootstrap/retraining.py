@@ -1,7 +1,7 @@
 """One retraining that a verdict asked for: `tidegate retrain`, in a Job of the cluster.
 
-What is wrong with the data or the pipeline is reported and not tried again; what could not be reached leaves the request in the
-queue. A version that was made of the same data, features and code before is the answer: training again would make it again.
+What is wrong with the data or the pipeline is reported and not tried again, and so is a run that goes on at a Kubeflow Pipelines
+endpoint; what could not be reached leaves the request in the queue. A version that was made of the same data, features and code before is the answer: training again would make it again.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tidegate.domain.errors import TidegateError, Unavailable
+from tidegate.pipelines.run import GoesOn
 from tidegate.ports.retraining import Report, RetrainingQueue, RetrainingRequest
 
 if TYPE_CHECKING:
@@ -35,11 +36,11 @@ def retrain(platform: Platform, queue: RetrainingQueue) -> Retrained | None:
     with queue.working(request):
         try:
             found = _version(platform, request)
-        except Unavailable:
-            raise
         except TidegateError as error:
-            body = {"request": request.id, "message": str(error)}
-            queue.done(request, Report("retraining.failed", request.release, body, ACTOR))
+            action = "retraining.submitted" if isinstance(error, GoesOn) else "retraining.failed"
+            if isinstance(error, GoesOn) or not isinstance(error, Unavailable):
+                body = {"request": request.id, "message": str(error)}
+                queue.done(request, Report(action, request.release, body, ACTOR))
             raise
         queue.done(request, Report("retraining.done", request.release, _told(found), ACTOR))
     return found

@@ -14,6 +14,10 @@ from tidegate.ports.registry import ModelRegistry, ModelVersion
 CHAMPION = "champion"
 
 
+class GoesOn(Unavailable):
+    """The run was left to an endpoint: there is no version yet, and asking again would start another run."""
+
+
 @dataclass(frozen=True)
 class TrainingRequest:
     """`project` is the project file, `data` an ingestion's folder, `until` a midnight (UTC): nothing at or after it is seen."""
@@ -37,8 +41,7 @@ def train(
 ) -> Trained:
     """Run the pipeline; returns what it registered.
 
-    Raises InvalidInput (data, parameters; names the step), Unavailable (registry, endpoint; or a run that was left to an
-    endpoint and is not over).
+    Raises InvalidInput (data, parameters; names the step), Unavailable (registry, endpoint), GoesOn.
     """
     until = request.until.astimezone(UTC) if request.until.tzinfo else request.until.replace(tzinfo=UTC)
     if until != until.replace(hour=0, minute=0, second=0, microsecond=0):
@@ -55,7 +58,7 @@ def train(
     }
     run = runner.run(request.pipeline, arguments, progress)
     if not run.finished:
-        raise Unavailable(f"training {request.model}: run {run.run_id} goes on at {run.url} and registers its version itself")
+        raise GoesOn(f"training {request.model}: run {run.run_id} goes on at {run.url} and registers its version itself")
     version = registry.get(request.model, str(run.outputs["version"]))
     return Trained(version, run.run_id)
 

@@ -14,7 +14,7 @@ from tidegate.ports.ledger import Entry, Ledger
 from tidegate.ports.retraining import Report, Reports, RetrainingQueue, RetrainingRequest
 
 ASKED, WATCH = "retraining.asked", "watch"
-ENDS = ("retraining.done", "retraining.failed", "retraining.refused")
+ENDS = ("retraining.done", "retraining.submitted", "retraining.failed", "retraining.refused")
 REPORTED = (*ENDS, WATCH)  # nothing else is taken from whoever can reach the queue
 
 
