@@ -72,11 +72,8 @@ def _operator(
 def _platform(wanted: settings.Settings, pool: NodePool, options: pulumi.ResourceOptions) -> pulumi.Resource:
     values = {
         **{name: {"image": wanted.images[name]} for name in ("gateway", "gates", "monitor")},
-        "training": {
-            "enabled": True,
-            "image": wanted.images["gates"],
-            "registry": stores.address(wanted),
-        },  # one image has both
+        # gates' image has the pipelines, too
+        "training": {"enabled": True, "image": wanted.images["gates"], "registry": stores.address(wanted)},
         "redis": {"enabled": True, "image": wanted.images["redis"]},
         "networkPolicy": {
             "modelNamespaces": [namespace(wanted.stack, "models")],

@@ -34,7 +34,7 @@ SMALLER = {"training_rows": 40_000, "origins": 2, "trees": 60}  # than what the 
 
 @dataclass(frozen=True)
 class Releases:
-    """Digests. `again` and `later` are `second` with one more file beside the service; `fault` fails under live traffic alone."""
+    """Digests. `again` and `later` are `second` with one more file beside the service; `fault` fails live."""
 
     first: str
     second: str
