@@ -1,8 +1,8 @@
 """One retraining that a verdict asked for: `tidegate retrain`, in a Job of the cluster.
 
 What is wrong with the data or the pipeline is reported and not tried again, and so is a run that goes on at a Kubeflow
-Pipelines endpoint; what could not be reached leaves the request in the queue. A version that was made of the same data, features
-and code before is the answer: training again would make it again.
+Pipelines endpoint; what could not be reached leaves the request in the queue. A version that was made of the same data,
+features and code before is the answer: training again would make it again.
 """
 
 from __future__ import annotations
