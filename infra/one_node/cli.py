@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from infra.one_node import addons, lifecycle, network, processes, recipes
+from infra.one_node import addons, lifecycle, network, packages, processes, recipes
 from infra.one_node.errors import ClusterError, InvalidInput, NotFound
 from infra.one_node.layout import Cluster, cluster
 
@@ -23,6 +23,9 @@ examples:
 
 exit codes: 0 done, 1 failed, 2 wrong argument, 3 no such cluster, 4 name taken or busy, 7 something needed is missing
 """
+
+
+_INSTALL = "install Debian's packages that are missing, by apt-get"
 
 
 class Progress:
@@ -72,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument(
         "--with", dest="addons", default="dns", help=f"add-ons, by comma: {', '.join(addons.NAMES)}, all, none (default: dns)"
     )
-    up.add_argument("--install-packages", action="store_true", help="install Debian's packages that are missing, by apt-get")
+    up.add_argument("--install-packages", action="store_true", help=_INSTALL)
     up.add_argument(
         "--timeout", type=float, default=180, metavar="SECONDS", help="for the API server and for the node, each (default: 180)"
     )
@@ -86,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument(
         "recipes", nargs="*", metavar="RECIPE", help=f"out of: {', '.join(r.name for r in recipes.RECIPES)} (default: all)"
     )
+    build.add_argument("--install-packages", action="store_true", help=_INSTALL)
     return parser
 
 
@@ -141,6 +145,9 @@ def _run(options: argparse.Namespace, say: Progress) -> int:
 
 def _build(options: argparse.Namespace, say: Progress) -> int:
     known = {recipe.name: recipe for recipe in recipes.RECIPES}
+    if options.install_packages:
+        lifecycle.require_root()
+        packages.require(install=True, say=say)
     for name in options.recipes or known:
         if name not in known:
             raise InvalidInput(f"no recipe '{name}'; there are: {', '.join(known)}")

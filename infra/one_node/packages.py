@@ -26,6 +26,7 @@ PACKAGES = {
     "openssl": "openssl",
     "gcc": "gcc",
     "buildah": "buildah",
+    "debootstrap": "debootstrap",
     "prometheus": "prometheus",
     "redis-server": "redis-server",
 }
