@@ -29,7 +29,7 @@ CORES = 0.3  # of a replica
 LOAD = (
     0.6  # share of one replica's greatest throughput that a replica is meant to have: the rest is for the time a new one takes
 )
-MOST = 4
+MOST = 3
 SELECTOR = {"app.kubernetes.io/name": "tidegate", "app.kubernetes.io/component": "monitor"}
 MONITOR = {  # a PodMonitor needs no Service, a Prometheus that asks DNS does
     "apiVersion": "v1",
@@ -80,9 +80,9 @@ class Trial:
         self.until(lambda: bool(self.status().get("HPAReplicas")), "the Rollout is scaled", 60)
         steady = self.client("steady", 0.2)
         more = []
-        for i in range(4):  # a morning's rise: 0.2 to 2 times what one replica can do
+        for i in range(3):  # a morning's rise: 0.2 to 1.55 times what one replica can do
             more.append(self.client(f"more{i}", 0.45))
-            self.watch(18)
+            self.watch(15)
         self.watch(20)
         for client in more:
             self.seen.requests += client.stop()
