@@ -1,7 +1,7 @@
 """Builds images and prints a line for each: name, digest, size, archive.
 
 python -m infra.images platform
-python -m infra.images release build/demo/state/releases/<digest> [--base IMAGE]
+python -m infra.images release build/demo/state/releases/<digest> [--base IMAGE] [--push REGISTRY]
 """
 
 from __future__ import annotations
@@ -24,14 +24,17 @@ def main() -> int:
     parser.add_argument("kind", choices=["base", "serving", "release", "platform", "mlflow"])
     parser.add_argument("folder", type=Path, nargs="?", help="of the release, for `release`")
     parser.add_argument("--base", metavar="IMAGE", help="instead of one by debootstrap; with Python 3.11 and libgomp")
+    parser.add_argument("--push", metavar="REGISTRY", help="push it to HOST/PATH, signed in to by `buildah login`")
+    parser.add_argument("--insecure", action="store_true", help="push without TLS")
     given = parser.parse_args()
     try:
         image = _build(given.kind, given.folder, given.base)
+        pushed = build.push(image, given.push, insecure=given.insecure) if given.push and isinstance(image, Image) else None
     except ClusterError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
     if isinstance(image, Image):
-        sys.stdout.write(f"{image.pinned} {image.archive.stat().st_size / 1e6:.0f} MB {image.archive}\n")
+        sys.stdout.write(f"{pushed or image.pinned} {image.archive.stat().st_size / 1e6:.0f} MB {image.archive}\n")
     return 0
 
 

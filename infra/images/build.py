@@ -88,6 +88,17 @@ def build(recipe: Recipe, say: Say) -> Image:
     return Image(recipe.name, tag, (kept / "digest").read_text().strip(), kept / "image.tar")
 
 
+def push(image: Image, registry: str, *, insecure: bool = False) -> str:
+    """Push to `registry` (HOST/PATH, signed in to by `buildah login`); the image's name there, by digest. Raises Unavailable."""
+    target = f"{registry.rstrip('/')}/{image.name}"
+    if not _buildah("images", "--quiet", image.tagged, check=False):
+        _buildah("pull", "--quiet", f"oci-archive:{image.archive}:{image.tagged}")
+    with tempfile.NamedTemporaryFile("r") as digest:
+        options = ["--tls-verify=false"] if insecure else []
+        _buildah("push", "--quiet", *options, "--digestfile", digest.name, image.tagged, f"docker://{target}:{image.tag}")
+        return f"{target}@{digest.read().strip()}"
+
+
 def _build(recipe: Recipe, tag: str, into: Path) -> None:
     reference = f"localhost/tidegate/{recipe.name}:{tag}"
     upon = recipe.upon.tagged if isinstance(recipe.upon, Image) else recipe.upon or "scratch"

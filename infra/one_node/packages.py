@@ -27,6 +27,7 @@ PACKAGES = {
     "gcc": "gcc",
     "buildah": "buildah",
     "debootstrap": "debootstrap",
+    "docker-registry": "docker-registry",
     "prometheus": "prometheus",
     "redis-server": "redis-server",
 }

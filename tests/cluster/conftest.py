@@ -1,7 +1,8 @@
 """Tests on a real Kubernetes. They run only when asked for: `make test-cluster`, or pytest with `-m cluster`.
 
-- KUBECONFIG set: that cluster is used (it needs Argo Rollouts, KEDA and the Prometheus operator's custom resources, and
-  CLUSTER_TEST_RESPONDER and CLUSTER_TEST_ENVOY have to name images by digest, in a registry that it can pull from).
+- KUBECONFIG set: that cluster is used. It needs Argo Rollouts, KEDA, the Prometheus operator's custom resources, a default
+  StorageClass, and CLUSTER_TEST_REGISTRY=HOST/PATH: a registry that this machine may push to (`buildah login`) and that the
+  cluster can pull from; CLUSTER_TEST_INSECURE=1 for one without TLS.
 - CLUSTER=NAME: our own cluster of that name, left running afterwards: quick to run again.
   CLUSTER_TEST_TRAINED=FOLDER: models that `python -m tests.cluster.train FOLDER` trained before.
 - neither: a cluster of our own that is taken down afterwards.
@@ -27,11 +28,11 @@ SHARED = "CLUSTER_TEST_SHARED"  # name of the cluster that the processes of `-n`
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from infra.one_node import images, lifecycle  # noqa: E402 (after the path)
+from infra.one_node import lifecycle  # noqa: E402 (after the path)
 from infra.one_node.addons import NAMES  # noqa: E402
 from infra.one_node.errors import ClusterError, Unavailable  # noqa: E402
 from infra.one_node.layout import Cluster, cluster  # noqa: E402
-from tests.cluster.access import Kubernetes, build_envoy, build_responder, own_environment, proxied, tools_environment  # noqa: E402
+from tests.cluster.access import Kubernetes, own_environment, proxied, tools_environment  # noqa: E402
 from tests.cluster.deployment import Deployed, deploy, namespaces  # noqa: E402
 from tests.cluster.platform_on_cluster import Commands, OnCluster, build_images  # noqa: E402
 from tests.cluster.train import Training  # noqa: E402
@@ -74,29 +75,23 @@ def _say(message: str) -> None:
 
 @pytest.fixture(scope="session")
 def kubernetes() -> Iterator[Kubernetes]:
-    """The cluster under test, with Argo Rollouts, KEDA and Prometheus' resources, and the responder's image."""
+    """The cluster under test, with Argo Rollouts, KEDA and Prometheus' resources."""
     given = os.environ.get("KUBECONFIG")
     if given:
-        names = ("CLUSTER_TEST_RESPONDER", "CLUSTER_TEST_ENVOY")
-        missing = [name for name in names if not os.environ.get(name)]
-        assert not missing, (
-            f"KUBECONFIG is set: {' and '.join(missing)} must name an image by digest, where that cluster can pull it"
-        )
+        registry = os.environ.get("CLUSTER_TEST_REGISTRY", "")
+        assert registry, "KUBECONFIG is set: CLUSTER_TEST_REGISTRY has to name a registry that its cluster can pull from"
         environment = tools_environment(given)
         with proxied(None, environment) as proxy:
-            yield Kubernetes(None, environment, proxy, *(os.environ[name] for name in names))
+            yield Kubernetes(None, environment, proxy, registry)
         return
     kept = os.environ.get(SHARED) or os.environ.get("CLUSTER")
     target = cluster(kept or f"t{os.getpid()}")
     try:
         if SHARED not in os.environ:
             lifecycle.up(target, lifecycle.Wanted(addons=NAMES), _say)
-        responder, envoy = build_responder(_say), build_envoy(_say)
-        for image in (responder, envoy):
-            images.load(target, image)
         environment = own_environment(target)
         with proxied(target, environment) as proxy:
-            yield Kubernetes(target, environment, proxy, responder.pinned, envoy.pinned)
+            yield Kubernetes(target, environment, proxy)
     finally:
         if kept is None:
             _take_down(target)
@@ -137,15 +132,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Training]:
 @pytest.fixture(scope="session")
 def commands(kubernetes: Kubernetes, trained: Training, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
     """The whole platform, installed by its chart, and the command line of a project that it is the target of."""
-    if kubernetes.own is None:
-        pytest.skip("a cluster that was given cannot pull the images that these tests build")
     on = OnCluster(kubernetes, build_images(kubernetes, _say), "tidegate", "models", trained.folder / "state")
     try:
-        on.prepare(kubernetes.own.folder / "volumes")
+        on.prepare()
         on.install()
         yield Commands(on, tmp_path_factory.mktemp("project"))
     finally:
-        if os.environ.get("CLUSTER"):
+        if kubernetes.own is None or os.environ.get("CLUSTER"):
             on.remove()  # one of our own for these tests alone is taken down as it is
 
 

@@ -46,12 +46,17 @@ class OnCluster:
     models: str
     state: Path
 
-    def prepare(self, folder: Path) -> None:
-        """The namespaces, and a folder of this machine for each claim: a cluster of our own has no storage provisioner."""
+    def prepare(self) -> None:
+        """The namespaces, and storage."""
         for name in (self.home, self.models):
             labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
             document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
             self.kubernetes.kubectl("apply", "-f", "-", given=json.dumps(document))
+        if self.kubernetes.own:
+            self._provide(self.kubernetes.own.folder / "volumes")
+
+    def _provide(self, folder: Path) -> None:
+        """A folder of this machine for each claim: a cluster of our own has no storage provisioner."""
         shutil.rmtree(folder, ignore_errors=True)
         for claim in CLAIMS:
             path = folder / claim
@@ -70,7 +75,7 @@ class OnCluster:
         """Away with it all, so that a cluster that is kept can be used again."""
         for name in (self.models, self.home):
             self.kubernetes.kubectl("delete", "namespace", name, "--timeout=120s", check=False)
-        for claim in CLAIMS:
+        for claim in CLAIMS if self.kubernetes.own else ():
             self.kubernetes.kubectl("delete", "persistentvolume", claim, "--wait=false", check=False)
 
     def install(self) -> None:
@@ -129,12 +134,8 @@ MLFLOW = [
 
 def build_images(kubernetes: Kubernetes, say: Callable[[str], None]) -> Images:
     """Build and load what the platform runs from."""
-    assert kubernetes.own is not None
     redis = images.build("redis", images.with_libraries(Path("/usr/bin/redis-server"), "/redis-server"), ["/redis-server"], say)
-    made = [redis, build.mlflow(say), build.platform(say)]
-    for image in made:
-        images.load(kubernetes.own, image)
-    return Images(kubernetes.envoy, *(image.pinned for image in made))
+    return Images(kubernetes.envoy, *(kubernetes.publish(image) for image in (redis, build.mlflow(say), build.platform(say))))
 
 
 @contextmanager
@@ -211,9 +212,7 @@ class Commands:
         """Built when it is first asked for."""
         if digest not in self.built:
             image = build.release(self.on.state / "releases" / digest, lambda _: None)
-            assert self.on.kubernetes.own is not None
-            images.load(self.on.kubernetes.own, image)
-            self.built[digest] = image.pinned
+            self.built[digest] = self.on.kubernetes.publish(image)
         return self.built[digest]
 
     def materialize(self, until: datetime) -> None:

@@ -43,9 +43,7 @@ class Scraped:
 
 def install(kubernetes: Kubernetes, scraped: list[Scraped], rules: Any, say: Callable[[str], None]) -> None:
     """With `rules` (the `spec` of a PrometheusRule), as the operator would load them."""
-    assert kubernetes.own is not None
     image = images.build("prometheus", images.with_libraries(Path("/usr/bin/prometheus"), "/prometheus"), ["/prometheus"], say)
-    images.load(kubernetes.own, image)
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     kubernetes.kubectl("apply", "-f", "-", given=_json("v1", "Namespace", NAMESPACE, metadata={"labels": labels}))
     config = {
@@ -54,7 +52,7 @@ def install(kubernetes: Kubernetes, scraped: list[Scraped], rules: Any, say: Cal
         "rule_files": ["/etc/prometheus/rules.json"],
     }
     files = {"config.json": json.dumps(config), "rules.json": json.dumps(rules)}
-    document = pod(NAME, image.pinned, ["--config.file=/etc/prometheus/config.json", "--storage.tsdb.path=/data"])
+    document = pod(NAME, kubernetes.publish(image), ["--config.file=/etc/prometheus/config.json", "--storage.tsdb.path=/data"])
     spec, container = document["spec"], document["spec"]["containers"][0]
     spec["securityContext"] |= {"fsGroup": 65532}
     spec["volumes"] = [{"name": "config", "configMap": {"name": NAME}}, {"name": "data", "emptyDir": {}}]

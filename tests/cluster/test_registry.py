@@ -1,0 +1,56 @@
+"""Images pushed to a registry by our command, and pulled by digest: what a cluster of several nodes does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from infra.one_node.layout import Cluster
+from tests.cluster.access import ROOT, Kubernetes, await_true
+from tests.cluster.objects import pod
+
+ADDRESS = "127.0.0.1:5055"  # of the cluster's own network namespace
+
+
+@pytest.fixture
+def registry(kubernetes: Kubernetes, tmp_path: Path) -> Iterator[Cluster]:
+    """Debian's registry, where the cluster's containerd reaches it."""
+    if kubernetes.own is None:
+        pytest.skip("a cluster that was given pulls all of these tests' images from its registry")
+    settings = {
+        "version": 0.1,
+        "storage": {"filesystem": {"rootdirectory": str(tmp_path / "registry")}},
+        "http": {"addr": ADDRESS},
+        "log": {"level": "error"},
+    }
+    (tmp_path / "config.yml").write_text(json.dumps(settings))
+    command = kubernetes.own.inside("docker-registry", "serve", str(tmp_path / "config.yml"))
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(1)
+    assert process.poll() is None
+    yield kubernetes.own
+    process.terminate()
+    process.wait(10)
+
+
+def test_an_image_is_pushed_and_pulled_by_digest(
+    kubernetes: Kubernetes, registry: Cluster, new_namespace: Callable[..., str]
+) -> None:
+    push = [sys.executable, "-m", "infra.images", "base", "--push", f"{ADDRESS}/team", "--insecure"]
+    pushed = subprocess.run(registry.inside(*push), cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    assert pushed.returncode == 0, pushed.stderr
+    name = pushed.stdout.split()[0]
+    assert name.startswith(f"{ADDRESS}/team/base@sha256:")
+    namespace = new_namespace()
+    document = pod("pulled", name, ["-c", "print('it runs')"], restartPolicy="Never")
+    document["spec"]["containers"][0] |= {"command": ["/usr/bin/python3"], "imagePullPolicy": "Always"}
+    kubernetes.apply(document, namespace)
+    phase = lambda: kubernetes.get("pod", "pulled", namespace).get("status", {}).get("phase")  # noqa: E731
+    events = lambda: kubernetes.kubectl("get", "events", "-n", namespace, check=False)  # noqa: E731
+    await_true(lambda: phase() == "Succeeded", 90, lambda: f"the pod is {phase()}: {events()}")
+    assert kubernetes.kubectl("logs", "pulled", "-n", namespace).strip() == "it runs"
