@@ -89,7 +89,7 @@ def build(recipe: Recipe, say: Say) -> Image:
 
 
 def push(image: Image, registry: str, *, insecure: bool = False) -> str:
-    """Push to `registry` (HOST/PATH, signed in to by `buildah login`); the image's name there, by digest. Raises Unavailable."""
+    """Push to `registry`: HOST/PATH, signed in to by `buildah login`. Its name there, by digest; raises Unavailable."""
     target = f"{registry.rstrip('/')}/{image.name}"
     if not _buildah("images", "--quiet", image.tagged, check=False):
         _buildah("pull", "--quiet", f"oci-archive:{image.archive}:{image.tagged}")

@@ -15,7 +15,7 @@ cluster-status: ## list the clusters on this machine
 	@$(ONE_NODE) status
 
 test-cluster: setup ## run the tests that need a cluster: on KUBECONFIG's where it is set, else on one of their own
-	@$(ISOLATED) $(BIN)/python -m pytest tests/cluster -m cluster -q -n 3
+	@$(ISOLATED) $(BIN)/python -m pytest tests/cluster -m cluster -q -n 3 $(PYTEST_MORE)
 
 goldens-charts: setup ## render the charts anew into tests/golden/charts
 	@$(ISOLATED) $(BIN)/python -m tests.golden.render_charts

@@ -68,6 +68,7 @@ class Story:
             self.say(f"applied: {wanted[:12]}")
             self.apply(wanted)
             self.until(lambda wanted=wanted: self.settled() and self.clients_reach(wanted), 120)
+        self.seen.commands["doctor"] = self.run("doctor")
         self.christmas(releases)
         self.back()
         self.until(lambda: self.retrained(), 420, every_s=3)
@@ -112,7 +113,6 @@ class Story:
         """Back to the release before, at once; the gate service is down meanwhile, and cannot be asked."""
         kubectl = self.on.kubernetes.kubectl
         self.say("rollback, without gates")
-        self.seen.commands["doctor"] = self.run("doctor")
         kubectl("scale", "deployment/tidegate-gates", "-n", self.on.home, "--replicas=0")
         kubectl("wait", "pod", "-n", self.on.home, "-l", "app.kubernetes.io/component=gates", "--for=delete", "--timeout=60s")
         about = ["--reason", "orders look wrong", "--by", "ada", "--target", "kubernetes"]
