@@ -2,6 +2,7 @@
 
 python -m infra.images platform
 python -m infra.images release build/demo/state/releases/<digest> [--base IMAGE] [--push REGISTRY]
+python -m infra.images triton build/demo/state/releases/<digest> [--base IMAGE]
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ def main() -> int:
         description="Build container images without a daemon.",
         epilog="examples: python -m infra.images platform; python -m infra.images release build/demo/state/releases/<digest>",
     )
-    parser.add_argument("kind", choices=["base", "serving", "release", "platform", "mlflow"])
-    parser.add_argument("folder", type=Path, nargs="?", help="of the release, for `release`")
-    parser.add_argument("--base", metavar="IMAGE", help="instead of one by debootstrap; with Python 3.11 and libgomp")
+    parser.add_argument("kind", choices=["base", "serving", "release", "triton", "platform", "mlflow"])
+    parser.add_argument("folder", type=Path, nargs="?", help="of the release, for `release` and `triton`")
+    parser.add_argument(
+        "--base", metavar="IMAGE", help="instead of one by debootstrap: with Python 3.11 and libgomp; for `triton` a Triton"
+    )
     parser.add_argument("--push", metavar="REGISTRY", help="push it to HOST/PATH, signed in to by `buildah login`")
     parser.add_argument("--insecure", action="store_true", help="push without TLS")
     given = parser.parse_args()
@@ -42,10 +45,11 @@ def _build(kind: str, folder: Path | None, base: str | None) -> Image | str:
     def say(message: str) -> None:
         sys.stderr.write(f"  {message}\n")
 
-    if kind == "release":
+    of_release = {"release": build.release, "triton": build.triton}
+    if kind in of_release:
         if folder is None or not (folder / "manifest.json").is_file():
             raise InvalidInput(f"image of a release: {folder} is no release folder; name releases/<digest> of a state folder")
-        return build.release(folder.resolve(), say, base)
+        return of_release[kind](folder.resolve(), say, base)
     makers = {"base": build.base, "serving": build.serving, "platform": build.platform, "mlflow": build.mlflow}
     return makers[kind](say, base)
 

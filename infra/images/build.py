@@ -20,6 +20,12 @@ from infra.one_node.layout import cache_folder
 PYTHON = "/usr/bin/python3"
 ENVIRONMENT = {"PYTHONPATH": "/opt/tidegate:/opt/packages", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
+TRITON = {
+    "PATH": "/opt/tritonserver/bin:/usr/bin:/bin",
+    "LD_LIBRARY_PATH": "/opt/tritonserver/lib",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -48,6 +54,13 @@ def release(folder: Path, say: Say, given: str | None = None) -> Image:
     folders = {"/opt/tidegate": layers.package(say), f"/release/{folder.name}": folder}
     entrypoint = [PYTHON, "-m", "tidegate.bootstrap.serving"]
     return build(Recipe(f"release-{folder.name[:12]}", serving(say, given), folders, entrypoint), say)
+
+
+def triton(folder: Path, say: Say, given: str | None = None) -> Image:
+    """What pods of engine triton run: one release as a model repository at /release/models. `given` is an image of Triton with
+    ONNX Runtime's backend, for GPUs say; ours is for CPUs."""
+    upon = given or build(Recipe("tritonserver", base(say), {"/opt/tritonserver": layers.triton(say)}, environment=TRITON), say)
+    return build(Recipe(f"triton-{folder.name[:12]}", upon, {"/release/models": layers.model_repository(folder, say)}), say)
 
 
 def packages(say: Say, given: str | None = None) -> Image:

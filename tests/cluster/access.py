@@ -86,16 +86,20 @@ class Kubernetes:
         assert done.returncode != 0, f"kubectl {' '.join(arguments)} was not refused: {done.stdout}"
         return done.stderr
 
-    def raw(self, path: str, *, post: bool = False) -> str:
-        """What Kubernetes' API answers to a path; empty for an error."""
+    def raw(self, path: str, *, post: str = "") -> str:
+        """What Kubernetes' API answers to a path (with `post`, to that body); empty for an error."""
+        status, text = self.answer(path, post=post)
+        return text if 0 < status < 400 else ""
+
+    def answer(self, path: str, *, post: str = "") -> tuple[int, str]:
+        """Its status and text; 0 where nobody answered."""
         connection = _Connection(self.proxy)
         try:
-            connection.request("POST" if post else "GET", path, "{}" if post else None)
+            connection.request("POST" if post else "GET", path, post or None)
             answer = connection.getresponse()
-            text = answer.read().decode()
-            return text if answer.status < 400 else ""
+            return answer.status, answer.read().decode()
         except (OSError, HTTPException):
-            return ""
+            return 0, ""
         finally:
             connection.close()
 
@@ -123,9 +127,13 @@ class Kubernetes:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def ask(self, namespace: str, service: str, path: str, *, post: bool = False) -> str:
+    def ask(self, namespace: str, service: str, path: str, *, post: str = "") -> str:
         """Ask a service through the API server's proxy; empty where nothing answers."""
-        return self.raw(f"/api/v1/namespaces/{namespace}/services/http:{service}:http/proxy{path}", post=post)
+        return self.raw(self.through(namespace, service, path), post=post)
+
+    def through(self, namespace: str, service: str, path: str) -> str:
+        """The path of Kubernetes' API that leads to a path of a service."""
+        return f"/api/v1/namespaces/{namespace}/services/http:{service}:http/proxy{path}"
 
 
 class _Connection(HTTPConnection):

@@ -23,6 +23,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMAND = ("test_demand.py", "test_autoscaling.py")  # on the platform as a whole, in this order
+ALONE = ("test_triton.py",)  # share what one module installs
 ENDINGS = "test_nothing_but_a_pass"
 SHARED = "CLUSTER_TEST_SHARED"  # name of the cluster that the processes of `-n` share
 if str(ROOT) not in sys.path:
@@ -64,6 +65,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByFixture(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file, _, name = nodeid.partition("::")
+            if Path(file).name in ALONE:
+                return file
             return "demand" if Path(file).name in DEMAND else name.partition("[")[0] if name.startswith(ENDINGS) else nodeid
 
     return ByFixture(config, log)

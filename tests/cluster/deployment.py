@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -47,16 +47,20 @@ class Deployed:
         self.kubernetes.kubectl("delete", "pod", "gates", "-n", self.namespace, "--wait=true")
 
     def verdict(self, gate: str, mode: str) -> None:
-        self.kubernetes.ask(self.namespace, "gates", f"/verdicts/{gate}/{mode}", post=True)
+        self.kubernetes.ask(self.namespace, "gates", f"/verdicts/{gate}/{mode}", post="{}")
 
     def release(self, digest: str, **gates: Any) -> None:
+        self.kubernetes.apply(self.rendered(digest, gates), self.namespace)
+
+    def rendered(self, digest: str, gates: Mapping[str, Any], **values: Any) -> str:
+        """The model's chart, for a release."""
         settings = {
             "address": f"http://gates.{self.namespace}.svc",
             "intervalSeconds": 1,
             "attempts": 4,
             "unreachableAttempts": 1,
         }
-        values = {
+        common = {
             "model": MODEL,
             "release": digest,
             "image": self.kubernetes.responder,
@@ -65,7 +69,7 @@ class Deployed:
             "gates": settings | gates,
             "terminationGraceSeconds": 30,
         }
-        self.kubernetes.apply(self.kubernetes.helm_template("model", MODEL, self.namespace, values), self.namespace)
+        return self.kubernetes.helm_template("model", MODEL, self.namespace, common | values)
 
     def gateway(self) -> str:
         """Install the gateway of the platform's chart for this model alone; the model's address through it."""
@@ -130,19 +134,20 @@ class Deployed:
 
         self.until(all_answer)
 
-    def start_load(self, url: str) -> Callable[..., Load]:
+    def start_load(self, url: str, *rate_and_body: str, name: str = "load") -> Callable[..., Load]:
         """Send from inside the cluster; what is returned ends it after `more` seconds, and says what was counted."""
-        client = pod("load", self.kubernetes.responder, ["load", url, "900"], restartPolicy="Never")
+        client = pod(name, self.kubernetes.responder, ["load", url, "900", *rate_and_body], restartPolicy="Never")
+        self.kubernetes.kubectl("delete", "pod", name, "-n", self.namespace, "--ignore-not-found")
         self.kubernetes.apply(client, self.namespace)
-        phase = lambda: self.kubernetes.get("pod", "load", self.namespace).get("status", {}).get("phase")  # noqa: E731
+        phase = lambda: self.kubernetes.get("pod", name, self.namespace).get("status", {}).get("phase")  # noqa: E731
         await_true(lambda: phase() == "Running", 60, lambda: f"the load's pod is {phase()}")
 
         def counted(more: float = 3) -> Load:
             time.sleep(more)
-            stop = f"/api/v1/namespaces/{self.namespace}/pods/load:8080/proxy/stop"
+            stop = f"/api/v1/namespaces/{self.namespace}/pods/{name}:8080/proxy/stop"
             self.kubernetes.raw(stop)
             self.until(lambda: phase() == "Succeeded", 60)
-            return Load(**json.loads(self.kubernetes.kubectl("logs", "load", "-n", self.namespace)))
+            return Load(**json.loads(self.kubernetes.kubectl("logs", name, "-n", self.namespace)))
 
         return counted
 

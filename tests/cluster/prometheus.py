@@ -16,7 +16,7 @@ from infra.one_node import images
 from tests.cluster.access import Kubernetes, await_true
 from tests.cluster.objects import pod
 
-NAMESPACE, NAME = "monitoring", "prometheus-operated"  # where the charts' defaults look for it
+NAME = "prometheus-operated"  # of the operator's Service
 PORT = 9090
 
 
@@ -41,47 +41,58 @@ class Scraped:
         }
 
 
-def install(kubernetes: Kubernetes, scraped: list[Scraped], rules: Any, say: Callable[[str], None]) -> None:
-    """With `rules` (the `spec` of a PrometheusRule), as the operator would load them."""
-    image = images.build("prometheus", images.with_libraries(Path("/usr/bin/prometheus"), "/prometheus"), ["/prometheus"], say)
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    kubernetes.kubectl("apply", "-f", "-", given=_json("v1", "Namespace", NAMESPACE, metadata={"labels": labels}))
-    config = {
-        "global": {"scrape_interval": "5s", "evaluation_interval": "5s"},
-        "scrape_configs": [each.job() for each in scraped],
-        "rule_files": ["/etc/prometheus/rules.json"],
-    }
-    files = {"config.json": json.dumps(config), "rules.json": json.dumps(rules)}
-    document = pod(NAME, kubernetes.publish(image), ["--config.file=/etc/prometheus/config.json", "--storage.tsdb.path=/data"])
-    spec, container = document["spec"], document["spec"]["containers"][0]
-    spec["securityContext"] |= {"fsGroup": 65532}
-    spec["volumes"] = [{"name": "config", "configMap": {"name": NAME}}, {"name": "data", "emptyDir": {}}]
-    container["resources"] = {"limits": {"memory": "512Mi"}}
-    container["volumeMounts"] = [
-        {"name": "config", "mountPath": "/etc/prometheus"},
-        {"name": "data", "mountPath": "/data"},
-    ]
-    ports = [{"name": "http", "port": PORT, "targetPort": PORT}]
-    for given in (
-        _json("v1", "ConfigMap", NAME, data=files),
-        json.dumps(document),
-        _json("v1", "Service", NAME, spec={"selector": {"app": NAME}, "ports": ports}),
-    ):
-        kubernetes.apply(given, NAMESPACE)
-    ready = lambda: kubernetes.ask(NAMESPACE, NAME, "/-/ready") != ""  # noqa: E731
-    await_true(ready, 60, lambda: kubernetes.kubectl("logs", NAME, "-n", NAMESPACE, check=False)[-2000:])
+@dataclass(frozen=True)
+class Prometheus:
+    """In a namespace of its own, which by default is where the charts look for it."""
 
+    kubernetes: Kubernetes
+    namespace: str = "monitoring"
 
-def remove(kubernetes: Kubernetes) -> None:
-    kubernetes.kubectl("delete", "namespace", NAMESPACE, "--timeout=60s", check=False)
+    @property
+    def address(self) -> str:
+        return f"http://{NAME}.{self.namespace}.svc:{PORT}"
 
+    def install(self, scraped: list[Scraped], rules: Any, say: Callable[[str], None]) -> None:
+        """With `rules` (the `spec` of a PrometheusRule), as the operator would load them."""
+        program = images.with_libraries(Path("/usr/bin/prometheus"), "/prometheus")
+        image = self.kubernetes.publish(images.build("prometheus", program, ["/prometheus"], say))
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        self.kubernetes.kubectl("apply", "-f", "-", given=_json("v1", "Namespace", self.namespace, metadata={"labels": labels}))
+        config = {
+            "global": {"scrape_interval": "5s", "evaluation_interval": "5s"},
+            "scrape_configs": [each.job() for each in scraped],
+            "rule_files": ["/etc/prometheus/rules.json"],
+        }
+        files = {"config.json": json.dumps(config), "rules.json": json.dumps(rules)}
+        document = pod(NAME, image, ["--config.file=/etc/prometheus/config.json", "--storage.tsdb.path=/data"])
+        document["metadata"]["labels"] |= {"app.kubernetes.io/name": "prometheus"}  # by which NetworkPolicies know it
+        spec, container = document["spec"], document["spec"]["containers"][0]
+        spec["securityContext"] |= {"fsGroup": 65532}
+        spec["volumes"] = [{"name": "config", "configMap": {"name": NAME}}, {"name": "data", "emptyDir": {}}]
+        container["resources"] = {"limits": {"memory": "512Mi"}}
+        container["volumeMounts"] = [
+            {"name": "config", "mountPath": "/etc/prometheus"},
+            {"name": "data", "mountPath": "/data"},
+        ]
+        ports = [{"name": "http", "port": PORT, "targetPort": PORT}]
+        for given in (
+            _json("v1", "ConfigMap", NAME, data=files),
+            json.dumps(document),
+            _json("v1", "Service", NAME, spec={"selector": {"app": NAME}, "ports": ports}),
+        ):
+            self.kubernetes.apply(given, self.namespace)
+        ready = lambda: self.kubernetes.ask(self.namespace, NAME, "/-/ready") != ""  # noqa: E731
+        await_true(ready, 60, lambda: self.kubernetes.kubectl("logs", NAME, "-n", self.namespace, check=False)[-2000:])
 
-def query(kubernetes: Kubernetes, expression: str) -> list[tuple[dict[str, str], float]]:
-    """Labels and value of each sample of an instant query."""
-    path = f"/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
-    answer = json.loads(kubernetes.ask(NAMESPACE, NAME, path) or "{}")
-    found = answer.get("data", {}).get("result", [])
-    return [(each["metric"], float(each["value"][1])) for each in found]
+    def remove(self) -> None:
+        self.kubernetes.kubectl("delete", "namespace", self.namespace, "--timeout=60s", check=False)
+
+    def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
+        """Labels and value of each sample of an instant query."""
+        path = f"/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
+        answer = json.loads(self.kubernetes.ask(self.namespace, NAME, path) or "{}")
+        found = answer.get("data", {}).get("result", [])
+        return [(each["metric"], float(each["value"][1])) for each in found]
 
 
 def _json(version: str, kind: str, name: str, **fields: Any) -> str:

@@ -19,7 +19,7 @@ def test_the_node_is_ready(kubernetes: Kubernetes) -> None:
     conditions = {c["type"]: c["status"] for c in nodes[0]["status"]["conditions"]}
     assert conditions["Ready"] == "True"
     if kubernetes.own:
-        assert nodes[0]["status"]["nodeInfo"]["kubeletVersion"] == "v1.34.4"
+        assert nodes[0]["status"]["nodeInfo"]["kubeletVersion"] == "v1.34.5"
         assert nodes[0]["status"]["nodeInfo"]["containerRuntimeVersion"].startswith("containerd://")
 
 

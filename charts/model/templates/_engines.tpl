@@ -30,10 +30,15 @@ args:
   - --allow-metrics=true
   - --http-port={{ .Values.port }}
   - --exit-on-error=true
+  # Closed to all who do not know this pod's id, clients behind the gateway among them: what reaches into memory, and what changes
+  # what is served or logged.
+  - --http-restricted-api=shared-memory,model-repository,trace,logging:x-tidegate-pod=$(POD_UID)
+  - --grpc-restricted-protocol=shared-memory,model-repository,trace,logging:x-tidegate-pod=$(POD_UID)
   {{- range .Values.args }}
   - {{ . | quote }}
   {{- end }}
 {{ include "model.env" . }}
+  - {name: POD_UID, valueFrom: {fieldRef: {fieldPath: metadata.uid}}}
 ports:
   - {name: http, containerPort: {{ .Values.port }}}
   - {name: grpc, containerPort: 8001}

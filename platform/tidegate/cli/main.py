@@ -28,7 +28,7 @@ COMMANDS = {
     "retrain": ("models", "Answer a request for retraining from a cluster's queue."),
     "registry": ("models", "Model versions, their metrics and aliases."),
     "promote": ("models", "Let a candidate through the offline gates."),
-    "release": ("models", "Build, list and verify releases."),
+    "release": ("models", "Build, list, verify and export releases."),
     "rollout": ("rollouts", "Make a release live behind its gates."),
     "status": ("rollouts", "What is live, since when, on what evidence, and what is drifting."),
     "doctor": ("rollouts", "What is missing or wrong in a cluster, and how to mend it."),

@@ -221,3 +221,16 @@ def verify(session: Session, release_id: str) -> None:
         {"id": manifest.id, "files": len(manifest.files), "verified": True},
         f"{manifest.id}: {len(manifest.files)} files verified",
     )
+
+
+@release.command(epilog=examples("tidegate release export-triton demand@3f2c91a07b5d build/triton"))
+@click.argument("release_id")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@command()
+def export_triton(session: Session, release_id: str, folder: Path) -> None:
+    """Write a release into FOLDER as a model repository that a Triton server loads."""
+    from tidegate.bootstrap.triton import export
+
+    manifest, at = session.platform.releases.open(release_id)
+    written = export(at, folder)
+    session.emit({"id": manifest.id, "folder": str(written)}, f"{manifest.id}: {written}")

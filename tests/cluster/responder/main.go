@@ -3,7 +3,9 @@
 //	(none of these)  a model's server: answers its release (TIDEGATE_RELEASE), health, and requests in flight for Prometheus
 //	gates            a gate service whose verdicts the test sets: POST /verdicts/GATE/MODE; it answers Prometheus' instant queries
 //	get URL          a client: prints the body once the server answers, for at most a minute
-//	load URL SECONDS a client that counts what it sent, what was answered by which release in each second, and what was lost
+//	load URL SECONDS [RATE BODY]
+//	                 a client that counts what it sent, what was answered by which release in each second, and what was lost;
+//	                 8 workers that wait for their answers, or RATE requests a second at random, each a POST of BODY
 package main
 
 import (
@@ -11,6 +13,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/signal"
@@ -21,6 +24,8 @@ import (
 	"syscall"
 	"time"
 )
+
+const patience = 10 // seconds that the load waits for an answer
 
 func main() {
 	mode := ""
@@ -34,7 +39,12 @@ func main() {
 		fmt.Println(get(os.Args[2]))
 	case "load":
 		seconds, _ := strconv.Atoi(os.Args[3])
-		load(os.Args[2], time.Duration(seconds)*time.Second)
+		rate, body := 0.0, ""
+		if len(os.Args) > 5 {
+			rate, _ = strconv.ParseFloat(os.Args[4], 64)
+			body = os.Args[5]
+		}
+		load(os.Args[2], time.Duration(seconds)*time.Second, rate, body)
 	default:
 		port := "8080"
 		for _, argument := range os.Args[1:] {
@@ -166,10 +176,12 @@ func get(url string) string {
 	return ""
 }
 
-// load sends with 8 workers over kept-alive connections, each some 50 requests a second. Every request is counted once, from the
-// moment that the address answers at all, until /stop is asked for or the time is over.
-func load(url string, duration time.Duration) {
-	get(url)
+// load counts every request once, from the moment that the address answers at all, until /stop is asked for or the time is over.
+// Its workers keep their connections alive, and send some 50 requests a second each.
+func load(url string, duration time.Duration, rate float64, body string) {
+	if body == "" {
+		get(url)
+	}
 	stopping, stop := context.WithTimeout(context.Background(), duration)
 	defer stop()
 	http.HandleFunc("/stop", func(http.ResponseWriter, *http.Request) { stop() })
@@ -178,45 +190,64 @@ func load(url string, duration time.Duration) {
 	sent, lost, errors := 0, 0, map[string]int{}
 	var workers sync.WaitGroup
 	begun := time.Now()
-	releases := make([]map[string]int, int(duration.Seconds())+11) // a request may take 10 s
+	releases := make([]map[string]int, int(duration.Seconds())+patience+1)
 	for i := range releases {
 		releases[i] = map[string]int{}
 	}
-	for range 8 {
-		workers.Go(func() {
-			client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{}}
-			for stopping.Err() == nil {
-				release, problem := ask(client, url)
-				lock.Lock()
-				sent++
-				if problem == "" {
-					releases[int(time.Since(begun).Seconds())][release]++
-				} else {
-					lost++
-					errors[problem]++
+	once := func(client *http.Client) {
+		release, problem := ask(client, url, body)
+		lock.Lock()
+		defer lock.Unlock()
+		sent++
+		if problem == "" {
+			releases[int(time.Since(begun).Seconds())][release]++
+		} else {
+			lost++
+			errors[problem]++
+		}
+	}
+	if rate > 0 {
+		client := &http.Client{Timeout: patience * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 100}}
+		for stopping.Err() == nil {
+			workers.Go(func() { once(client) })
+			time.Sleep(time.Duration(rand.ExpFloat64() / rate * float64(time.Second)))
+		}
+	} else {
+		for range 8 {
+			workers.Go(func() {
+				client := &http.Client{Timeout: patience * time.Second, Transport: &http.Transport{}}
+				for stopping.Err() == nil {
+					once(client)
+					time.Sleep(20 * time.Millisecond)
 				}
-				lock.Unlock()
-				time.Sleep(20 * time.Millisecond)
-			}
-		})
+			})
+		}
 	}
 	workers.Wait()
 	_ = json.NewEncoder(os.Stdout).Encode(map[string]any{"sent": sent, "lost": lost, "releases": releases, "errors": errors})
 }
 
-func ask(client *http.Client, url string) (release, problem string) {
-	answer, err := client.Get(url)
+func ask(client *http.Client, url, body string) (release, problem string) {
+	method := http.MethodGet
+	if body != "" {
+		method = http.MethodPost
+	}
+	request, err := http.NewRequest(method, url, strings.NewReader(body))
+	if err != nil {
+		return "", err.Error()
+	}
+	answer, err := client.Do(request)
 	if err != nil {
 		return "", err.Error()
 	}
 	defer answer.Body.Close()
-	var body struct{ Release string }
-	if err := json.NewDecoder(answer.Body).Decode(&body); err != nil {
+	var found struct{ Release string }
+	if err := json.NewDecoder(answer.Body).Decode(&found); err != nil {
 		return "", err.Error()
 	}
 	if answer.StatusCode != http.StatusOK {
 		return "", answer.Status
 	}
 	_, _ = io.Copy(io.Discard, answer.Body)
-	return body.Release, ""
+	return found.Release, ""
 }

@@ -1,0 +1,145 @@
+"""A model under a load that rises above what one replica can do, and falls again; KEDA scales it by what Prometheus knows.
+
+What one replica can do is measured first, and the target is what the autoscaler's own query shows of one replica at a stated
+share of that. A replica has a fixed share of a core, so that it, and not the machine, is what there is too little of.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import yaml
+from tests.cluster.access import Kubernetes, await_true
+from tests.cluster.prometheus import Prometheus
+
+LOAD = 0.6  # share of one replica's greatest throughput that it is meant to have: the rest is for the time a new one takes
+MOST = 3  # replicas
+WARM, MEASURED = 4, 8  # seconds
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What a client saw: right answers in each second since its first one, and how many requests ended in what way."""
+
+    answers: list[int]
+    outcomes: Counter[str]
+
+
+class Scaled(Protocol):
+    """The model that is scaled, and its clients."""
+
+    @property
+    def kubernetes(self) -> Kubernetes: ...
+
+    @property
+    def namespace(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    def rendered(self, **autoscaling: Any) -> str:
+        """The model's chart."""
+
+    def client(self, name: str, rate: float) -> Callable[[], Counted]:
+        """Begin to send `rate` requests a second; what is returned ends it."""
+
+
+@dataclass
+class Seen:
+    """Rates in requests a second, `target` in what the autoscaler compares."""
+
+    capacity: float = 0.0
+    target: float = 0.0
+    most: int = 0
+    least_after: int = 0
+    endpoints: list[int] = field(default_factory=list)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    conditions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Trial:
+    model: Scaled
+    prometheus: Prometheus
+    saturating: float  # requests a second, more than one replica can do
+    seen: Seen = field(default_factory=Seen)
+    least_target: float = 0.01
+
+    def measure(self) -> None:
+        """One replica without an autoscaler: its capacity, and the target."""
+        self.apply(enabled=False)
+        self.until(lambda: self.ready() == 1, "one replica is ready")
+        end = self.model.client("busy", self.saturating)
+        time.sleep(WARM + MEASURED + 1)
+        self.seen.capacity = sum(end().answers[WARM : WARM + MEASURED]) / MEASURED
+        end = self.model.client("moderate", LOAD * self.seen.capacity)
+        time.sleep(38)  # the query looks back 30 seconds
+        found = self.prometheus.query(self.query())
+        end()
+        assert len(found) == 1, found
+        self.seen.target = max(round(found[0][1], 2), self.least_target)
+
+    def rise_and_fall(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """A morning's rise: from 0.2 to 1.55 times what one replica can do, and back."""
+        self.apply(enabled=True, target=self.seen.target, maxReplicas=MOST, cooldownSeconds=15, pollingSeconds=2)
+        self.until(lambda: self.conditions().get("Ready") == "True", "KEDA is ready", 60)
+        self.until(lambda: bool(self.status().get("HPAReplicas")), "the Rollout is scaled", 60)
+        steady = self.model.client("steady", 0.2 * self.seen.capacity)
+        more = []
+        for i in range(3):
+            more.append(self.model.client(f"more{i}", 0.45 * self.seen.capacity))
+            self.watch(15)
+        self.watch(20)
+        for end in more:
+            self.seen.outcomes += end().outcomes
+        self.seen.conditions = self.conditions()
+        meanwhile()
+        self.until(lambda: self.look() == 1, "it is back at one replica", 180)
+        self.seen.least_after = self.look()
+        self.seen.outcomes += steady().outcomes
+
+    def query(self) -> str:
+        scaled = next(document for document in self.objects() if document["kind"] == "ScaledObject")
+        return str(scaled["spec"]["triggers"][0]["metadata"]["query"])
+
+    def objects(self) -> list[dict[str, Any]]:
+        rendered = self.model.rendered(enabled=True, target=1)
+        return [document for document in yaml.safe_load_all(rendered) if document]
+
+    def apply(self, **autoscaling: Any) -> None:
+        self.model.kubernetes.apply(self.model.rendered(**autoscaling), self.model.namespace)
+
+    def status(self) -> dict[str, Any]:
+        found = self.model.kubernetes.get("rollout", self.model.name, self.model.namespace)
+        status: dict[str, Any] = found.get("status", {})
+        return status
+
+    def ready(self) -> int:
+        return int(self.status().get("readyReplicas", 0))
+
+    def conditions(self) -> dict[str, str]:
+        found = self.model.kubernetes.get("scaledobject", self.model.name, self.model.namespace)
+        return {each["type"]: each["status"] for each in found.get("status", {}).get("conditions", ())}
+
+    def look(self) -> int:
+        """Replicas now; remembers the most, and how many addresses clients could reach."""
+        name = f"kubernetes.io/service-name={self.model.name}-active"
+        slices = self.model.kubernetes.list("endpointslice", self.model.namespace, name)
+        ready = [e for each in slices for e in each.get("endpoints") or () if e["conditions"].get("ready")]
+        self.seen.endpoints.append(len(ready))
+        replicas = self.ready()
+        self.seen.most = max(self.seen.most, replicas)
+        return replicas
+
+    def watch(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.look()
+            time.sleep(1)
+
+    def until(self, check: Callable[[], bool], what: str, timeout_s: float = 120) -> None:
+        await_true(check, timeout_s, lambda: f"not so: {what}; {self.status()}", every_s=1)

@@ -1,0 +1,171 @@
+"""A real Triton, installed by the model's chart: it answers what the model says, keeps its memory closed, and is scaled by KEDA
+by the time that requests wait in its queue.
+
+Triton serves on CPUs here, by the same model repository as on GPUs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from infra.images import build
+from tests.cluster.access import Kubernetes
+from tests.cluster.deployment import MODEL, Deployed, namespaces
+from tests.cluster.prometheus import Prometheus, Scraped
+from tests.cluster.scaling import Counted, Seen, Trial
+
+from serving_builders import build_release
+
+pytestmark = pytest.mark.timeout(600)
+CORES = 0.3  # of a replica
+WIDTH, LAYERS = 1024, 8  # of a model that takes some milliseconds
+METRICS = 8002
+
+
+def slow_model() -> bytes:
+    """quantiles = features @ first @ I ... @ I @ last, float32 [n, 3]: identities keep a core busy and change nothing."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = np.zeros((4, WIDTH), dtype=np.float32)
+    weights[np.arange(4), np.arange(4)] = 1
+    arrays = {"first": weights, "same": np.eye(WIDTH, dtype=np.float32), "last": np.ones((WIDTH, 3), dtype=np.float32)}
+    names = ["features", *(f"hidden{i}" for i in range(LAYERS + 1)), "quantiles"]
+    by = ["first", *["same"] * LAYERS, "last"]
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", [names[i], by[i]], [names[i + 1]]) for i in range(LAYERS + 2)],
+        "slow",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, 4])],
+        [helper.make_tensor_value_info("quantiles", TensorProto.FLOAT, [None, 3])],
+        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    model.ir_version = 8
+    return bytes(model.SerializeToString())
+
+
+def body(rows: list[list[float]]) -> str:
+    data = [value for row in rows for value in row]
+    return json.dumps({"inputs": [{"name": "features", "datatype": "FP32", "shape": [len(rows), 4], "data": data}]})
+
+
+@dataclass(frozen=True)
+class OnTriton:
+    """The model `demand` on Triton, behind a gateway; its gates pass."""
+
+    deployed: Deployed
+    release: Path
+    image: str
+    gateway: str
+    prometheus: Prometheus
+    name: str = MODEL
+
+    @property
+    def kubernetes(self) -> Kubernetes:
+        return self.deployed.kubernetes
+
+    @property
+    def namespace(self) -> str:
+        return self.deployed.namespace
+
+    def rendered(self, **autoscaling: Any) -> str:
+        return self.deployed.rendered(
+            self.release.name,
+            {},
+            image=self.image,
+            engine="triton",
+            replicas=1,
+            autoscaling={"prometheus": self.prometheus.address, **autoscaling},
+            networkPolicy={"monitoring": {"namespace": self.prometheus.namespace}},
+            resources={"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"cpu": str(CORES), "memory": "700Mi"}},
+        )
+
+    def client(self, name: str, rate: float) -> Callable[[], Counted]:
+        url = f"{self.gateway}v2/models/{MODEL}/infer"
+        end = self.deployed.start_load(url, f"{rate:g}", body([[1, 2, 3, 4]]), name=name)
+
+        def counted() -> Counted:
+            load = end(0)
+            answers = [sum(second.values()) for second in load.releases]
+            return Counted(answers, Counter(load.errors) + Counter({"answered": sum(answers)}))
+
+        return counted
+
+    def answer(self, path: str, post: str = "") -> tuple[int, str]:
+        """What the gateway answers a client."""
+        through = self.kubernetes.through(self.namespace, "tidegate-gateway", f"/models/{MODEL}/v2/{path}")
+        return self.kubernetes.answer(through, post=post)
+
+
+@pytest.fixture(scope="module")
+def triton(kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnTriton]:
+    release = build_release(tmp_path_factory.mktemp("releases"), onnx=slow_model())
+    image = kubernetes.publish(build.triton(release, lambda _: None))
+    with namespaces(kubernetes) as make:
+        deployed = Deployed(kubernetes, make("triton"))
+        deployed.start_gates()
+        prometheus = Prometheus(kubernetes, f"{deployed.namespace}-prometheus")
+        model = OnTriton(deployed, release, image, deployed.gateway(), prometheus)
+        try:
+            prometheus.install(
+                [Scraped(f"{MODEL}-active", deployed.namespace, METRICS, {"tidegate_model": MODEL})], {}, lambda _: None
+            )
+            yield model
+        finally:
+            prometheus.remove()
+
+
+@pytest.fixture(scope="module")
+def scaled(triton: OnTriton) -> Seen:
+    trial = Trial(triton, triton.prometheus, saturating=150)
+    trial.measure()
+    trial.rise_and_fall()
+    return trial.seen
+
+
+def test_replicas_follow_the_time_in_the_queue_up_and_down(scaled: Seen) -> None:
+    print(
+        f"one replica: {scaled.capacity:.0f} requests/s; target {scaled.target} ms in the queue; {scaled.most} replicas at most"
+    )
+    assert scaled.most > 2, scaled
+    assert scaled.least_after == 1
+    assert scaled.conditions["Ready"] == "True"
+    assert scaled.conditions.get("Fallback") != "True"
+
+
+def test_no_request_is_lost_while_replicas_come_and_go(scaled: Seen) -> None:
+    assert set(scaled.outcomes) == {"answered"}, scaled.outcomes
+    assert scaled.outcomes.total() > 1_000
+    assert min(scaled.endpoints) >= 1
+
+
+def test_it_answers_what_the_model_says(scaled: Seen, triton: OnTriton) -> None:
+    rows = [[1, 2, 3, 4], [0.5, 0, 0, 0.25]]
+    status, text = triton.answer(f"models/{MODEL}/infer", body(rows))
+    assert status == 200, text
+    (output,) = json.loads(text)["outputs"]
+    assert (output["name"], output["shape"]) == ("quantiles", [2, 3])
+    assert output["data"] == [10.0] * 3 + [0.75] * 3
+
+
+@pytest.mark.parametrize(
+    ("path", "post"),
+    [
+        ("systemsharedmemory/status", ""),
+        ("cudasharedmemory/status", ""),
+        ("systemsharedmemory/region/r/register", '{"key": "/r", "byte_size": 8}'),
+        ("repository/index", "{}"),
+        (f"repository/models/{MODEL}/unload", "{}"),
+        ("logging", ""),
+        (f"models/{MODEL}/trace/setting", '{"trace_file": "/tmp/t"}'),
+    ],
+)
+def test_what_reaches_into_memory_or_changes_the_server_is_closed(scaled: Seen, triton: OnTriton, path: str, post: str) -> None:
+    assert triton.answer(path, post)[0] == 403
+    assert triton.answer("health/ready")[0] == 200
