@@ -7,6 +7,7 @@ What differs from the defaults, and why:
   the cluster's folder, so that clusters do not meet and `down` removes it.
 - etcd does not wait for the disk: this cluster is for tests.
 - kube-proxy leaves the machine's connection table alone.
+- kube-router does nothing but enforce NetworkPolicies; the packets of pods on one bridge pass its rules as routed ones do.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from infra.one_node.packages import CNI_PLUGINS
 PAUSE_IMAGE = "localhost/tidegate/pause:1"
 CONTROL_PLANE = ("etcd", "containerd", "kube-apiserver")
 WORKERS = ("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
+ON_NODE = ("kube-router",)  # ends where it finds no node
 
 _CONTAINERD = """\
 version = 2
@@ -92,6 +94,12 @@ def command(cluster: Cluster, part: str) -> list[str]:
         return [
             program, *config, "--proxy-mode=iptables", f"--cluster-cidr={POD_RANGE}", f"--hostname-override={NODE}",
             "--conntrack-max-per-core=0",
+        ]  # fmt: skip
+    if part == "kube-router":
+        return [
+            str(recipes.binary(recipes.KUBE_ROUTER, part)), *config, "--run-firewall=true", "--run-router=false",
+            "--run-service-proxy=false", "--run-loadbalancer=false", f"--hostname-override={NODE}",
+            f"--service-cluster-ip-range={SERVICE_RANGE}",
         ]  # fmt: skip
     raise ValueError(part)
 

@@ -22,9 +22,10 @@ CLIENTS = {
     "controller-manager": ("system:kube-controller-manager", ""),
     "scheduler": ("system:kube-scheduler", ""),
     "proxy": ("system:kube-proxy", ""),
+    "router": ("kube-router", "system:masters"),
     "kubelet": (f"system:node:{NODE}", "system:nodes"),
 }
-KUBECONFIGS = ("admin", "controller-manager", "scheduler", "proxy", "kubelet")
+KUBECONFIGS = ("admin", "controller-manager", "scheduler", "proxy", "router", "kubelet")
 
 
 def complete(cluster: Cluster) -> bool:

@@ -59,7 +59,7 @@ class Wanted:
 
 def plan(cluster: Cluster, wanted: Wanted, say: Say) -> list[Step]:
     """The steps of `up`, in order."""
-    needed = [recipes.KUBERNETES, *addons.recipes_of(wanted.addons)]
+    needed = [recipes.KUBERNETES, recipes.KUBE_ROUTER, *addons.recipes_of(wanted.addons)]
     steps = [
         Step(
             "Debian's packages",
@@ -80,6 +80,7 @@ def plan(cluster: Cluster, wanted: Wanted, say: Say) -> list[Step]:
     for part in components.WORKERS:
         steps.append(_daemon_step(cluster, part))
     steps.append(Step(f"node {NODE} ready", None, lambda: _await_node(cluster, wanted.timeout_s)))
+    steps += [_daemon_step(cluster, part) for part in components.ON_NODE]
     steps += [Step(f"add-on {name}", None, lambda name=name: addons.install(cluster, name, say)) for name in wanted.addons]  # type: ignore[misc]
     return steps
 

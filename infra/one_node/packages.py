@@ -20,6 +20,7 @@ PACKAGES = {
     str(CNI_PLUGINS / "bridge"): "containernetworking-plugins",
     "iptables": "iptables",
     "conntrack": "conntrack",
+    "ipset": "ipset",
     "ip": "iproute2",
     "sysctl": "procps",
     "mount": "mount",

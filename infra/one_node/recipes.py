@@ -81,6 +81,9 @@ ROLLOUTS = Recipe(
     ("github.com/argoproj/argo-rollouts/cmd/rollouts-controller",),
     (("manifests", "manifests"),),
 )
+KUBE_ROUTER = Recipe(
+    "kube-router", "github.com/cloudnativelabs/kube-router/v2", ("github.com/cloudnativelabs/kube-router/v2/cmd/kube-router",)
+)
 KEDA = Recipe(
     "keda",
     "github.com/kedacore/keda/v2",
@@ -99,7 +102,7 @@ PROMETHEUS_OPERATOR = Recipe(
     manifests=(("crds", "example/prometheus-operator-crd"),),
     source="prometheus-operator",
 )
-RECIPES = (KUBERNETES, COREDNS, HELM, ROLLOUTS, PROMETHEUS_OPERATOR, KEDA)
+RECIPES = (KUBERNETES, KUBE_ROUTER, COREDNS, HELM, ROLLOUTS, PROMETHEUS_OPERATOR, KEDA)
 
 
 def binary(recipe: Recipe, name: str) -> Path:

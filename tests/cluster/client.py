@@ -24,7 +24,7 @@ class Client:
         """`rate` in requests a second."""
         files = {"catalogue.json": json.dumps(skus), "phase.json": json.dumps("story")}
         document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "load"}, "data": files}
-        self.on.kubernetes.apply(document, self.on.home)
+        self.on.kubernetes.apply(document, self.on.clients)
         url = f"http://tidegate-gateway.{self.on.home}.svc.cluster.local/models/{MODEL}/predict"
         arguments = ["--url", url, "--rate", f"{rate:g}", "--seconds", str(seconds), "--log", "/dev/stdout"]
         arguments += ["--catalogue", "/load/catalogue.json", "--phase", "/load/phase.json"]
@@ -34,21 +34,21 @@ class Client:
         container["resources"] = {"limits": {"memory": "512Mi"}}
         container["volumeMounts"] = [{"name": "load", "mountPath": "/load"}]
         document["spec"]["volumes"] = [{"name": "load", "configMap": {"name": "load"}}]
-        self.on.kubernetes.kubectl("delete", "pod", self.name, "-n", self.on.home, "--ignore-not-found")
-        self.on.kubernetes.apply(document, self.on.home)
+        self.on.kubernetes.kubectl("delete", "pod", self.name, "-n", self.on.clients, "--ignore-not-found")
+        self.on.kubernetes.apply(document, self.on.clients)
         await_true(lambda: bool(self.records()), 60, lambda: "the client has sent nothing")
 
     def records(self) -> list[Record]:
-        lines = self.on.kubernetes.kubectl("logs", self.name, "-n", self.on.home, check=False).splitlines()
+        lines = self.on.kubernetes.kubectl("logs", self.name, "-n", self.on.clients, check=False).splitlines()
         return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
     def stop(self) -> list[Record]:
         """Ask it to end, which it does when every request under way is answered."""
         stop = "import os, signal; os.kill(1, signal.SIGTERM)"
-        self.on.kubernetes.kubectl("exec", self.name, "-n", self.on.home, "--", "/usr/bin/python3", "-c", stop, check=False)
+        self.on.kubernetes.kubectl("exec", self.name, "-n", self.on.clients, "--", "/usr/bin/python3", "-c", stop, check=False)
         return self.ended()
 
     def ended(self) -> list[Record]:
-        phase = lambda: self.on.kubernetes.get("pod", self.name, self.on.home).get("status", {}).get("phase")  # noqa: E731
+        phase = lambda: self.on.kubernetes.get("pod", self.name, self.on.clients).get("status", {}).get("phase")  # noqa: E731
         await_true(lambda: phase() == "Succeeded", 60, lambda: f"the client is {phase()}")
         return self.records()

@@ -135,7 +135,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Training]:
 @pytest.fixture(scope="session")
 def commands(kubernetes: Kubernetes, trained: Training, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
     """The whole platform, installed by its chart, and the command line of a project that it is the target of."""
-    on = OnCluster(kubernetes, build_images(kubernetes, _say), "tidegate", "models", trained.folder / "state")
+    on = OnCluster(kubernetes, build_images(kubernetes, _say), "tidegate", "models", "clients", trained.folder / "state")
     try:
         on.prepare()
         on.install()
@@ -154,4 +154,4 @@ def new_namespace(kubernetes: Kubernetes) -> Iterator[Callable[..., str]]:
 @pytest.fixture
 def deployed(kubernetes: Kubernetes, new_namespace: Callable[..., str]) -> Deployed:
     """Release A is live, and every gate passes."""
-    return deploy(kubernetes, new_namespace("rollout"))
+    return deploy(kubernetes, new_namespace)

@@ -34,10 +34,12 @@ class Load:
 
 @dataclass(frozen=True)
 class Deployed:
-    """`release` applies a release of the model; Argo Rollouts and the gates decide what becomes of it."""
+    """`release` applies a release of the model; Argo Rollouts and the gates decide what becomes of it. The gateway has a
+    namespace of its own, `home`, in which nothing is allowed that its chart does not name."""
 
     kubernetes: Kubernetes
     namespace: str
+    home: str
 
     def start_gates(self) -> None:
         self.kubernetes.apply(pod("gates", self.kubernetes.responder, ["gates"]), self.namespace)
@@ -68,6 +70,7 @@ class Deployed:
             "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "64Mi"}},
             "gates": settings | gates,
             "terminationGraceSeconds": 30,
+            "networkPolicy": {"gateway": {"namespace": self.home}},
         }
         return self.kubernetes.helm_template("model", MODEL, self.namespace, common | values)
 
@@ -77,11 +80,11 @@ class Deployed:
             "gateway": {"image": self.kubernetes.envoy, "models": [{"name": MODEL, "namespace": self.namespace}]},
             "gates": {"enabled": False},
             "monitor": {"enabled": False},
+            "networkPolicy": {"modelNamespaces": [self.namespace]},
         }
-        rendered = self.kubernetes.helm_template("tidegate", "tidegate", self.namespace, values)
-        self.kubernetes.apply(rendered, self.namespace)
-        self.kubernetes.kubectl("rollout", "status", "deployment/tidegate-gateway", "-n", self.namespace, "--timeout=120s")
-        return f"http://tidegate-gateway.{self.namespace}.svc.cluster.local/models/{MODEL}/"
+        self.kubernetes.apply(self.kubernetes.helm_template("tidegate", "tidegate", self.home, values), self.home)
+        self.kubernetes.kubectl("rollout", "status", "deployment/tidegate-gateway", "-n", self.home, "--timeout=120s")
+        return f"http://tidegate-gateway.{self.home}.svc.cluster.local/models/{MODEL}/"
 
     def rollout(self) -> dict[str, Any]:
         return self.kubernetes.get("rollout", MODEL, self.namespace)
@@ -129,7 +132,7 @@ class Deployed:
         path = f"/models/{MODEL}/"
 
         def all_answer() -> bool:
-            answers = [self.kubernetes.ask(self.namespace, "tidegate-gateway", path) for _ in range(8)]
+            answers = [self.kubernetes.ask(self.home, "tidegate-gateway", path) for _ in range(8)]
             return all(answer and json.loads(answer)["release"] == digest for answer in answers)
 
         self.until(all_answer)
@@ -170,11 +173,11 @@ def namespaces(kubernetes: Kubernetes) -> Iterator[Callable[..., str]]:
         kubernetes.kubectl("delete", "namespace", name, "--wait=false", check=False)
 
 
-def deploy(kubernetes: Kubernetes, namespace: str) -> Deployed:
+def deploy(kubernetes: Kubernetes, new_namespace: Callable[..., str]) -> Deployed:
     """Release A is live, and every gate passes."""
-    model = Deployed(kubernetes, namespace)
+    model = Deployed(kubernetes, new_namespace("model"), new_namespace("gateway"))
     model.start_gates()
     model.release(A)
     model.until_healthy(A)
-    model.until(lambda: kubernetes.ask(namespace, "gates", "/readyz") != "")
+    model.until(lambda: kubernetes.ask(model.namespace, "gates", "/readyz") != "")
     return model

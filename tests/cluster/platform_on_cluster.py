@@ -38,17 +38,19 @@ class Images:
 
 @dataclass(frozen=True)
 class OnCluster:
-    """`home` is the platform's namespace, `models` that of the models; `state` a folder with releases and feature tables."""
+    """`home` is the platform's namespace, `models` that of the models, `clients` one of programs that ask them; `state` a
+    folder with releases and feature tables."""
 
     kubernetes: Kubernetes
     images: Images
     home: str
     models: str
+    clients: str
     state: Path
 
     def prepare(self) -> None:
         """The namespaces, and storage."""
-        for name in (self.home, self.models):
+        for name in (self.home, self.models, self.clients):
             labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
             document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
             self.kubernetes.kubectl("apply", "-f", "-", given=json.dumps(document))
@@ -73,7 +75,7 @@ class OnCluster:
 
     def remove(self) -> None:
         """Away with it all, so that a cluster that is kept can be used again."""
-        for name in (self.models, self.home):
+        for name in (self.clients, self.models, self.home):
             self.kubernetes.kubectl("delete", "namespace", name, "--timeout=120s", check=False)
         for claim in CLAIMS if self.kubernetes.own else ():
             self.kubernetes.kubectl("delete", "persistentvolume", claim, "--wait=false", check=False)

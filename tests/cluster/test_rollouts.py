@@ -58,9 +58,7 @@ def ending(deployed: Deployed, mode: str) -> tuple[dict[str, str], str, str]:
 def endings(kubernetes: Kubernetes) -> Iterator[dict[str, Future[tuple[dict[str, str], str, str]]]]:
     """All of them side by side, a model in a namespace each: what takes time is waiting."""
     with namespaces(kubernetes) as new_namespace, ThreadPoolExecutor(4) as threads:
-        yield {
-            mode: threads.submit(lambda mode=mode: ending(deploy(kubernetes, new_namespace("mode")), mode)) for mode in MODES
-        }
+        yield {mode: threads.submit(lambda mode=mode: ending(deploy(kubernetes, new_namespace), mode)) for mode in MODES}
 
 
 @pytest.mark.parametrize("mode", MODES)

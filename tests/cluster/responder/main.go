@@ -2,7 +2,8 @@
 //
 //	(none of these)  a model's server: answers its release (TIDEGATE_RELEASE), health, and requests in flight for Prometheus
 //	gates            a gate service whose verdicts the test sets: POST /verdicts/GATE/MODE; it answers Prometheus' instant queries
-//	get URL          a client: prints the body once the server answers, for at most a minute
+//	get URL [SECONDS AFTER]
+//	                 a client: prints the body once the server answers, for at most a minute; AFTER: seconds that it waits before
 //	load URL SECONDS [RATE BODY]
 //	                 a client that counts what it sent, what was answered by which release in each second, and what was lost;
 //	                 8 workers that wait for their answers, or RATE requests a second at random, each a POST of BODY
@@ -36,7 +37,14 @@ func main() {
 	case "gates":
 		serve("8080", gates())
 	case "get":
-		fmt.Println(get(os.Args[2]))
+		limit := time.Minute
+		if len(os.Args) > 4 {
+			seconds, _ := strconv.Atoi(os.Args[3])
+			after, _ := strconv.Atoi(os.Args[4])
+			limit = time.Duration(seconds) * time.Second
+			time.Sleep(time.Duration(after) * time.Second)
+		}
+		fmt.Println(get(os.Args[2], limit))
 	case "load":
 		seconds, _ := strconv.Atoi(os.Args[3])
 		rate, body := 0.0, ""
@@ -155,10 +163,10 @@ func gates() http.Handler {
 }
 
 // get is the body once the server answers 200; a Service's address is refused until every kube-proxy knows it.
-func get(url string) string {
+func get(url string, limit time.Duration) string {
 	client := &http.Client{Timeout: 2 * time.Second}
 	var last error
-	for begun := time.Now(); time.Since(begun) < time.Minute; time.Sleep(200 * time.Millisecond) {
+	for begun := time.Now(); time.Since(begun) < limit; time.Sleep(200 * time.Millisecond) {
 		answer, err := client.Get(url)
 		if err != nil {
 			last = err
@@ -180,7 +188,7 @@ func get(url string) string {
 // Its workers keep their connections alive, and send some 50 requests a second each.
 func load(url string, duration time.Duration, rate float64, body string) {
 	if body == "" {
-		get(url)
+		get(url, time.Minute)
 	}
 	stopping, stop := context.WithTimeout(context.Background(), duration)
 	defer stop()
