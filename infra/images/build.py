@@ -16,6 +16,7 @@ from infra.images.layers import Say
 from infra.one_node.errors import Unavailable
 from infra.one_node.images import NONROOT, Image
 from infra.one_node.layout import cache_folder
+from infra.one_node.locks import exclusive
 
 PYTHON = "/usr/bin/python3"
 ENVIRONMENT = {"PYTHONPATH": "/opt/tidegate:/opt/packages", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -88,16 +89,15 @@ def build(recipe: Recipe, say: Say) -> Image:
     about += [sorted(recipe.environment.items()), recipe.folder, 1]
     tag = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]  # folders are named by their content
     kept = cache_folder() / "images" / f"{recipe.name}-{tag}"
-    if not kept.is_dir():
-        say(f"image {recipe.name}")
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{recipe.name}-", dir=kept.parent))
-        try:
-            _build(recipe, tag, unfinished)
-            if not kept.is_dir():
+    with exclusive(kept.with_name(f"{kept.name}.lock")):
+        if not kept.is_dir():
+            say(f"image {recipe.name}")
+            unfinished = Path(tempfile.mkdtemp(prefix=f".{recipe.name}-", dir=kept.parent))
+            try:
+                _build(recipe, tag, unfinished)
                 unfinished.rename(kept)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
     return Image(recipe.name, tag, (kept / "digest").read_text().strip(), kept / "image.tar")
 
 
@@ -129,7 +129,8 @@ def _build(recipe: Recipe, tag: str, into: Path) -> None:
     context = into / "context"
     context.mkdir()
     (context / "Containerfile").write_text("\n".join(lines) + "\n")
-    options = ["--isolation", "chroot", "--timestamp", "0", "--format", "oci", "--layers=false", "--pull=never", *contexts]
+    options = ["--isolation", "chroot", "--timestamp", "0", "--format", "oci", "--layers=false", *contexts]
+    options.append("--pull=missing" if isinstance(recipe.upon, str) else "--pull=never")  # ours are in our own storage
     _buildah("build", *options, "--tag", reference, "--file", str(context / "Containerfile"), str(context))
     archive = f"oci-archive:{into / 'image.tar'}:{reference}"
     _buildah("push", "--disable-compression", "--digestfile", str(into / "digest"), reference, archive)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from infra.one_node.errors import Unavailable
 from infra.one_node.layout import cache_folder
+from infra.one_node.locks import exclusive
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -214,15 +215,14 @@ def _content(sources: Iterable[Path]) -> str:
 
 def _once(name: str, make: Callable[[Path], None], say: Say) -> Path:
     folder = cache_folder() / "layers" / name
-    if not folder.is_dir():
-        say(f"layer {name}")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))
-        try:
-            make(unfinished)
-            unfinished.chmod(0o755)
-            if not folder.is_dir():
+    with exclusive(folder.with_name(f"{name}.lock")):
+        if not folder.is_dir():
+            say(f"layer {name}")
+            unfinished = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))
+            try:
+                make(unfinished)
+                unfinished.chmod(0o755)
                 unfinished.rename(folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
     return folder

@@ -11,20 +11,19 @@ versions that all of them compile with; Kubernetes' own libraries are of the Kub
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from infra.one_node.errors import Unavailable
 from infra.one_node.layout import cache_folder
+from infra.one_node.locks import exclusive
 
 FOLDER = Path(__file__).parent / "recipes"
 _HELM = "helm.sh/helm/v3/pkg/chartutil"  # what templates see as the cluster's version when they ask none
@@ -114,8 +113,7 @@ def build(recipe: Recipe, say: Callable[[str], None]) -> Path:
     output = recipe.output()
     if output.is_dir():
         return output
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(output.parent / f"{output.name}.lock"):
+    with exclusive(output.parent / f"{output.name}.lock"):
         if output.is_dir():
             return output  # another `build` was faster
         say(f"build {recipe.name} (once; some minutes)")
@@ -162,10 +160,3 @@ def _go(recipe: Recipe, *arguments: str) -> str:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise Unavailable(f"build of {recipe.name}: `go {arguments[0]}` in {recipe.folder} failed: {last}")
     return done.stdout
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -14,7 +15,18 @@ from infra.one_node.layout import Cluster
 from tests.cluster.access import ROOT, Kubernetes, await_true
 from tests.cluster.objects import pod
 
+from serving_builders import build_release
+
 ADDRESS = "127.0.0.1:5055"  # of the cluster's own network namespace
+
+
+def images(registry: Cluster, *arguments: str, **environment: str) -> str:
+    """What our command prints: the image's name, size and archive."""
+    command = registry.inside(sys.executable, "-m", "infra.images", *arguments)
+    variables = dict(os.environ) | environment
+    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture
@@ -41,10 +53,7 @@ def registry(kubernetes: Kubernetes, tmp_path: Path) -> Iterator[Cluster]:
 def test_an_image_is_pushed_and_pulled_by_digest(
     kubernetes: Kubernetes, registry: Cluster, new_namespace: Callable[..., str]
 ) -> None:
-    push = [sys.executable, "-m", "infra.images", "base", "--push", f"{ADDRESS}/team", "--insecure"]
-    pushed = subprocess.run(registry.inside(*push), cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
-    assert pushed.returncode == 0, pushed.stderr
-    name = pushed.stdout.split()[0]
+    name = images(registry, "base", "--push", f"{ADDRESS}/team", "--insecure").split()[0]
     assert name.startswith(f"{ADDRESS}/team/base@sha256:")
     namespace = new_namespace()
     document = pod("pulled", name, ["-c", "print('it runs')"], restartPolicy="Never")
@@ -54,3 +63,13 @@ def test_an_image_is_pushed_and_pulled_by_digest(
     events = lambda: kubernetes.kubectl("get", "events", "-n", namespace, check=False)  # noqa: E731
     await_true(lambda: phase() == "Succeeded", 90, lambda: f"the pod is {phase()}: {events()}")
     assert kubernetes.kubectl("logs", "pulled", "-n", namespace).strip() == "it runs"
+
+
+def test_a_base_image_is_pulled_where_it_is_given(kubernetes: Kubernetes, registry: Cluster, tmp_path: Path) -> None:
+    name = images(registry, "base", "--push", f"{ADDRESS}/team", "--insecure").split()[0]
+    (tmp_path / "registries.conf").write_text(f'[[registry]]\nlocation = "{ADDRESS}"\ninsecure = true\n')
+    release = build_release(tmp_path / "releases")
+    storage = {"CONTAINERS_REGISTRIES_CONF": str(tmp_path / "registries.conf"), "TIDEGATE_CACHE": str(tmp_path / "cache")}
+    built = images(registry, "triton", str(release), "--base", name, **storage)
+    archive = Path(built.split()[-1])
+    assert archive.stat().st_size > 50e6  # the base is in it

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -131,3 +133,24 @@ def test_an_unreachable_redis_is_said_in_one_sentence() -> None:
     for question in (nowhere.take, nowhere.last, nowhere.waiting, lambda: list(nowhere.unwritten())):
         with pytest.raises(Unavailable, match="queue of retraining"):
             question()
+
+
+def test_redis_that_can_be_reached_a_moment_later_is_waited_for() -> None:
+    """As a pod's network that comes after the pod: connections are refused at first."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+
+        def answer() -> None:
+            time.sleep(0.5)
+            held.listen()
+            connection, _ = held.accept()
+            with connection:
+                while connection.recv(4096):
+                    connection.sendall(b"+PONG\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        waiting = RedisRetraining(f"redis://127.0.0.1:{port}/0?protocol=2&lib_name=&lib_version=")
+        with pytest.raises(Unavailable, match="reaching it"):
+            waiting.await_reachable(0)
+        waiting.await_reachable(10)

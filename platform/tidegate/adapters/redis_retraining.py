@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -31,6 +32,19 @@ class RedisRetraining:
 
     def __init__(self, url: str, worker: str = "", lease_seconds: float = 30.0) -> None:
         self._client, self._worker, self._lease_ms = connect(url), worker or "nobody", int(1000 * lease_seconds)
+
+    def await_reachable(self, seconds: float) -> None:
+        """Wait until Redis answers, since the network of a pod that has just started may not let it through yet. Raises
+        Unavailable after `seconds`."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                self._ask("reaching it", self._client.ping)
+                return
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
 
     # --- requests ---------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,8 @@ from tidegate.domain.errors import GateClosed
 from tidegate.domain.verdict import to_json
 from tidegate.ports.registry import ModelVersion, version_json
 
+STARTING = 30.0  # seconds in which the network of a new pod has to let it through
+
 
 def version_text(version: ModelVersion) -> str:
     aliases = f" ({', '.join(version.aliases)})" if version.aliases else ""
@@ -68,6 +70,7 @@ def retrain(session: Session, queue: str, dry_run: bool) -> None:
         lines = [f"request {each.id} for {each.release}: {each.reason}" for each in waiting]
         session.emit(waiting, "\n".join(lines) or "nobody asks for retraining")
         return
+    requests.await_reachable(STARTING)
     found = answer(session.platform, requests)
     if found is None:
         session.emit(None, "nobody asks for retraining")
