@@ -1,7 +1,7 @@
 """A model under a load that rises above what one replica can do, and falls again; KEDA scales it by what Prometheus knows.
 
-What one replica can do is measured first, and the target is what the autoscaler's own query shows of one replica at a stated
-share of that. A replica has a fixed share of a core, so that it, and not the machine, is what there is too little of.
+What one replica can do is measured first, and the target is derived from that. A replica has a fixed share of a core, so that
+it, and not the machine, is what there is too little of.
 """
 
 from __future__ import annotations
@@ -66,22 +66,25 @@ class Trial:
     model: Scaled
     prometheus: Prometheus
     saturating: float  # requests a second, more than one replica can do
+    step: float = 15  # seconds between two rises of the load
     seen: Seen = field(default_factory=Seen)
-    least_target: float = 0.01
 
     def measure(self) -> None:
-        """One replica without an autoscaler: its capacity, and the target."""
+        """The capacity of one replica without an autoscaler."""
         self.apply(enabled=False)
         self.until(lambda: self.ready() == 1, "one replica is ready")
         end = self.model.client("busy", self.saturating)
         time.sleep(WARM + MEASURED + 1)
         self.seen.capacity = sum(end().answers[WARM : WARM + MEASURED]) / MEASURED
+
+    def at_load(self) -> float:
+        """What the autoscaler's own query shows of one replica at `LOAD` of its capacity."""
         end = self.model.client("moderate", LOAD * self.seen.capacity)
         time.sleep(38)  # the query looks back 30 seconds
         found = self.prometheus.query(self.query())
         end()
         assert len(found) == 1, found
-        self.seen.target = max(round(found[0][1], 2), self.least_target)
+        return round(found[0][1], 2)
 
     def rise_and_fall(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         """A morning's rise: from 0.2 to 1.55 times what one replica can do, and back."""
@@ -92,7 +95,7 @@ class Trial:
         more = []
         for i in range(3):
             more.append(self.model.client(f"more{i}", 0.45 * self.seen.capacity))
-            self.watch(15)
+            self.watch(self.step)
         self.watch(20)
         for end in more:
             self.seen.outcomes += end().outcomes
@@ -142,4 +145,5 @@ class Trial:
             time.sleep(1)
 
     def until(self, check: Callable[[], bool], what: str, timeout_s: float = 120) -> None:
-        await_true(check, timeout_s, lambda: f"not so: {what}; {self.status()}", every_s=1)
+        known = lambda: f"{self.seen}, the autoscaler sees {self.prometheus.query(self.query())}; {self.status()}"  # noqa: E731
+        await_true(check, timeout_s, lambda: f"not so: {what}; {known()}", every_s=1)

@@ -102,6 +102,7 @@ def scaled(commands: Commands, trained: Training) -> Iterator[Scaled]:
     try:
         prometheus.install(scraped, rules, lambda _: None)
         trial.measure()
+        seen.target = trial.at_load()
         trial.rise_and_fall(lambda: seen.panels.update(panels(commands, prometheus)))
         yield seen
     finally:

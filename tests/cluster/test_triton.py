@@ -90,6 +90,7 @@ class OnTriton:
         )
 
     def client(self, name: str, rate: float) -> Callable[[], Counted]:
+        """A rate of 0: eight that wait for their answers, so that nothing is left in the queue when they end."""
         url = f"{self.gateway}v2/models/{MODEL}/infer"
         end = self.deployed.start_load(url, f"{rate:g}", body([[1, 2, 3, 4]]), name=name)
 
@@ -126,8 +127,10 @@ def triton(kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def scaled(triton: OnTriton) -> Seen:
-    trial = Trial(triton, triton.prometheus, saturating=120)
+    trial = Trial(triton, triton.prometheus, saturating=0, step=22)
     trial.measure()
+    # another replica is due when requests wait for half as long as a busy replica takes for one
+    trial.seen.target = round(0.5 * 1000 / trial.seen.capacity, 1)
     trial.rise_and_fall()
     return trial.seen
 
@@ -136,7 +139,7 @@ def test_replicas_follow_the_time_in_the_queue_up_and_down(scaled: Seen) -> None
     print(
         f"one replica: {scaled.capacity:.0f} requests/s; target {scaled.target} ms in the queue; {scaled.most} replicas at most"
     )
-    assert scaled.most > 2, scaled
+    assert scaled.most > 1, scaled
     assert scaled.least_after == 1
     assert scaled.conditions["Ready"] == "True"
     assert scaled.conditions.get("Fallback") != "True"

@@ -74,6 +74,7 @@ resources:
     dns_lookup_family: V4_PREFERRED
     dns_refresh_rate: 1s # asked that often what is active; a host that went away is left once its requests are answered
     connect_timeout: 1s
+    lb_policy: LEAST_REQUEST # a replica that is behind, or has just come, gets what it can do
     load_assignment:
       cluster_name: {{ $.Release.Name }}-{{ $model.name }}-{{ $role }}
       endpoints:

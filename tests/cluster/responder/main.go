@@ -187,8 +187,10 @@ func get(url string, limit time.Duration) string {
 // load counts every request once, from the moment that the address answers at all, until /stop is asked for or the time is over.
 // Its workers keep their connections alive, and send some 50 requests a second each.
 func load(url string, duration time.Duration, rate float64, body string) {
-	if body == "" {
-		get(url, time.Minute)
+	for begun := time.Now(); time.Since(begun) < time.Minute; time.Sleep(200 * time.Millisecond) {
+		if _, problem := ask(http.DefaultClient, url, body); problem == "" {
+			break
+		}
 	}
 	stopping, stop := context.WithTimeout(context.Background(), duration)
 	defer stop()
