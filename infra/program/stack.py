@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def _operator(
         namespace=namespace(wanted.stack, name),
         chart=operator.chart,
         version=operator.version,
-        repository_opts={"repo": operator.repository},
+        repository_opts={"repo": operator.repository} if operator.repository else None,
         values=dict(operator.values),
         atomic=True,
         opts=options,
@@ -95,7 +96,14 @@ def _platform(wanted: settings.Settings, pool: NodePool, options: pulumi.Resourc
         name="tidegate",
         namespace=namespace(wanted.stack, "tidegate"),
         chart=str(CHARTS / "tidegate"),
-        values=values,
+        values=_merged(wanted.platform, values),
         atomic=True,
         opts=options,
     )
+
+
+def _merged(under: Any, over: Any) -> Any:
+    """Values of a chart; those of `over` where both have some."""
+    if not (isinstance(under, Mapping) and isinstance(over, Mapping)):
+        return over
+    return {**under, **{key: _merged(under.get(key), value) for key, value in over.items()}}
