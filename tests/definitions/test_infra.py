@@ -73,6 +73,12 @@ def namespaces_made(found: All) -> list[str]:
     return sorted((used | {release["namespace"] for release in releases(found)}) - made)
 
 
+def namespaces_first(found: All) -> list[str]:
+    """The engine makes resources side by side: what lies in a namespace has to wait for it."""
+    at = {r.name: r.inputs.get("namespace") or r.inputs.get("metadata", {}).get("namespace") for r in found}
+    return [r.name for r in found if at[r.name] and f"namespace/{at[r.name]}" not in r.after]
+
+
 def resident(found: All) -> list[str]:
     """No region but the allowed ones is named anywhere."""
     return [r.name for r in found if set(re.findall(r"\b(?:eu|us)-\d\b", json.dumps(r.inputs))) - {"eu-1", "eu-2"}]
@@ -108,6 +114,10 @@ MUTATIONS: dict[Callable[[All], list[str]], list[Callable[[All], None]]] = {
         _remove("NetworkPolicy", "/default-deny"),
     ],
     namespaces_made: [_remove("Namespace"), _change("Release", lambda d: d.update(namespace="kube-system"))],
+    namespaces_first: [
+        lambda found: next(r for r in found if r.type.endswith(":ResourceQuota")).after.clear(),
+        lambda found: next(r for r in found if r.type.endswith(":Release")).after.clear(),
+    ],
     resident: [_change("Namespace", lambda d: d["metadata"]["labels"].update({"tidegate/region": "us-1"}))],
     versions_pinned: [
         _change("Release", lambda d: d.pop("version"), "-keda"),
