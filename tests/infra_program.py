@@ -6,7 +6,7 @@ import asyncio
 import json
 import runpy
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,12 @@ MARK, SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb4
 
 @dataclass(frozen=True)
 class Registered:
+    """`after` are the names of resources that the engine makes first."""
+
     type: str
     name: str
     inputs: dict[str, Any]
+    after: set[str] = field(default_factory=set)
 
 
 class _Recorder(pulumi.runtime.Mocks):
@@ -36,6 +39,21 @@ class _Recorder(pulumi.runtime.Mocks):
 
     def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
         return {}, None
+
+
+class _Monitor(pulumi.runtime.mocks.MockMonitor):
+    """Notes what depends on what, too."""
+
+    def __init__(self, recorder: _Recorder) -> None:
+        super().__init__(recorder)
+        self._recorder = recorder
+
+    def RegisterResource(self, request: Any) -> Any:
+        answer = super().RegisterResource(request)
+        made = [registered for registered in self._recorder.registered if registered.name == request.name]
+        for registered in made:
+            registered.after.update(urn.rpartition("::")[2] for urn in request.dependencies)
+        return answer
 
 
 def given() -> dict[str, Any]:
@@ -66,7 +84,7 @@ def run(stack: str, settings: dict[str, Any]) -> list[Registered]:
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in merged.items()}
     recorder = _Recorder()
     asyncio.set_event_loop(asyncio.new_event_loop())
-    pulumi.runtime.set_mocks(recorder, project="tidegate", stack=stack, preview=False)
+    pulumi.runtime.set_mocks(recorder, project="tidegate", stack=stack, preview=False, monitor=_Monitor(recorder))
     pulumi.runtime.set_all_config(texts, [f"tidegate:{name}" for name in SECRETS])
     before = list(sys.path)
     sys.path.insert(0, str(ROOT / "infra"))  # as Pulumi's language host does

@@ -86,8 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     run = named(command("run", _run, "Run a command inside the cluster's network namespace, with KUBECONFIG and kubectl."))
     run.add_argument("command", nargs=argparse.REMAINDER, help="-- COMMAND [ARGUMENT...]")
     build = command("build", _build, "Build the programs into the cache, without starting anything.")
+    ours, more = (", ".join(recipe.name for recipe in some) for some in (recipes.RECIPES, recipes.ON_DEMAND))
     build.add_argument(
-        "recipes", nargs="*", metavar="RECIPE", help=f"out of: {', '.join(r.name for r in recipes.RECIPES)} (default: all)"
+        "recipes", nargs="*", metavar="RECIPE", help=f"out of: {ours} (default: all of these); only when named: {more}"
     )
     build.add_argument("--install-packages", action="store_true", help=_INSTALL)
     return parser
@@ -144,11 +145,11 @@ def _run(options: argparse.Namespace, say: Progress) -> int:
 
 
 def _build(options: argparse.Namespace, say: Progress) -> int:
-    known = {recipe.name: recipe for recipe in recipes.RECIPES}
+    known = {recipe.name: recipe for recipe in (*recipes.RECIPES, *recipes.ON_DEMAND)}
     if options.install_packages:
         lifecycle.require_root()
         packages.require(install=True, say=say)
-    for name in options.recipes or known:
+    for name in options.recipes or [recipe.name for recipe in recipes.RECIPES]:
         if name not in known:
             raise InvalidInput(f"no recipe '{name}'; there are: {', '.join(known)}")
         sys.stdout.write(f"{recipes.build(known[name], say)}\n")

@@ -28,6 +28,7 @@ from infra.one_node.locks import exclusive
 FOLDER = Path(__file__).parent / "recipes"
 _HELM = "helm.sh/helm/v3/pkg/chartutil"  # what templates see as the cluster's version when they ask none
 _KUBERNETES = "k8s.io/component-base/version"
+_PULUMI = "github.com/pulumi/pulumi/sdk/v3/go/common/version"
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class Recipe:
     def key(self) -> str:
         """Digest of the sources' versions and of how they are built."""
         digest = hashlib.sha256()
-        for file in ("go.mod", "go.sum"):
-            digest.update((self.folder / file).read_bytes())
+        for file in (self.folder / "go.mod", self.folder / "go.sum", *sorted(self.folder.rglob("*.go"))):
+            digest.update(file.read_bytes())
         about = [self.module, self.packages, self.manifests, self.linker_flags, os.uname().machine]
         digest.update(json.dumps(about, sort_keys=True).encode())
         return digest.hexdigest()[:16]
@@ -101,7 +102,23 @@ PROMETHEUS_OPERATOR = Recipe(
     manifests=(("crds", "example/prometheus-operator-crd"),),
     source="prometheus-operator",
 )
-RECIPES = (KUBERNETES, KUBE_ROUTER, COREDNS, HELM, ROLLOUTS, PROMETHEUS_OPERATOR, KEDA)
+RECIPES = (KUBERNETES, KUBE_ROUTER, COREDNS, HELM, ROLLOUTS, PROMETHEUS_OPERATOR, KEDA)  # all that a cluster needs
+
+PULUMI = Recipe(
+    "pulumi",
+    "github.com/pulumi/pulumi/pkg/v3",
+    ("github.com/pulumi/pulumi/pkg/v3/cmd/pulumi",),
+    linker_flags=f"-X {_PULUMI}.Version=v3.274.1",
+    source="pulumi",
+)
+PULUMI_KUBERNETES = Recipe(
+    "pulumi-kubernetes",
+    "github.com/pulumi/pulumi-kubernetes/provider/v4",
+    ("./pulumi-resource-kubernetes",),  # a main package of our own, which says why
+    (("schema", "cmd/pulumi-resource-kubernetes"),),
+    source="pulumi-kubernetes",
+)
+ON_DEMAND = (PULUMI, PULUMI_KUBERNETES)  # built when they are asked for by name: no cluster needs them
 
 
 def binary(recipe: Recipe, name: str) -> Path:

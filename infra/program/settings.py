@@ -27,7 +27,8 @@ class SettingError(Exception):
 
 @dataclass(frozen=True)
 class Operator:
-    """A Helm chart of a vendor, pinned: chart, exact version, the repository's address, values."""
+    """A Helm chart of a vendor, pinned: chart, exact version, values. `repository` is the address of the repository that has
+    it; empty where `chart` is a whole address itself: oci://..., or the path of a chart in files."""
 
     chart: str
     version: str
@@ -57,6 +58,7 @@ class Settings:
     postgres: Store
     object_store: Store
     node_pools: Mapping[str, Mapping[str, Any]]
+    platform: Mapping[str, Any]  # values of the platform's chart, beside those that the program gives
     secrets: Mapping[str, pulumi.Output[str]]
 
 
@@ -79,6 +81,7 @@ def read(stack: str, config: pulumi.Config) -> Settings:
             name: _fields(stack, f"nodePools.{name}", pool, "provider", "region", "labels")
             for name, pool in _fields(stack, "nodePools", _object(stack, config, "nodePools"), "cpu", "gpu").items()
         },
+        platform=_object(stack, config, "platform") if config.get("platform") else {},
         secrets={name: _secret(stack, config, name) for name in SECRETS},
     )
 
@@ -135,10 +138,12 @@ def _images(stack: str, config: pulumi.Config) -> Mapping[str, str]:
 
 def _operator(stack: str, name: str, found: Mapping[str, Any]) -> Operator:
     at = f"operators.{name}"
-    given = _fields(stack, at, found.get(name), "chart", "version", "repository")
+    given = _fields(stack, at, found.get(name), "chart", "version")
+    if not str(given["chart"]).startswith(("oci://", "/", ".")):
+        _fields(stack, at, given, "repository")
     if not _EXACT.fullmatch(str(given["version"])):
         raise _bad(stack, f"{at}.version", f"it is '{given['version']}'", "one exact version, such as 1.2.3")
-    return Operator(given["chart"], given["version"], given["repository"], given.get("values", {}))
+    return Operator(given["chart"], given["version"], given.get("repository", ""), given.get("values", {}))
 
 
 def _store(stack: str, config: pulumi.Config, name: str) -> Store:

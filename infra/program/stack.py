@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,23 @@ def deploy() -> None:
     places = {f"node pool {name}": pool.region for name, pool in pools.items()}
     places |= {"the stack": wanted.region, "postgres": wanted.postgres.region, "object store": wanted.object_store.region}
     residency.check(wanted.stack, wanted.allowed_regions, places)
-    fences = [register(document) for document in namespaces.documents(wanted)]
+    fences = list(_fences(wanted))
     after = pulumi.ResourceOptions(depends_on=fences)
     for document in stores.documents(wanted, pools["cpu"]):
         register(document, after)
     operators = [_operator(wanted, name, operator, after) for name, operator in wanted.operators.items()]
     _platform(wanted, pools["cpu"], pulumi.ResourceOptions(depends_on=[*fences, *operators]))
     pulumi.export("modelPlacement", {name: _placement(pool) for name, pool in pools.items()})
+
+
+def _fences(wanted: settings.Settings) -> Iterator[pulumi.Resource]:
+    """The namespaces, and what lies in each of them after it: the engine makes side by side what does not depend."""
+    made: dict[str, pulumi.Resource] = {}
+    for document in namespaces.documents(wanted):
+        home = made.get(document["metadata"].get("namespace"))
+        resource = register(document, pulumi.ResourceOptions(depends_on=[home]) if home else None)
+        made |= {document["metadata"]["name"]: resource} if document["kind"] == "Namespace" else {}
+        yield resource
 
 
 def register(document: Document, options: pulumi.ResourceOptions | None = None) -> pulumi.Resource:
@@ -62,7 +73,7 @@ def _operator(
         namespace=namespace(wanted.stack, name),
         chart=operator.chart,
         version=operator.version,
-        repository_opts={"repo": operator.repository},
+        repository_opts={"repo": operator.repository} if operator.repository else None,
         values=dict(operator.values),
         atomic=True,
         opts=options,
@@ -95,7 +106,14 @@ def _platform(wanted: settings.Settings, pool: NodePool, options: pulumi.Resourc
         name="tidegate",
         namespace=namespace(wanted.stack, "tidegate"),
         chart=str(CHARTS / "tidegate"),
-        values=values,
+        values=_merged(wanted.platform, values),
         atomic=True,
         opts=options,
     )
+
+
+def _merged(under: Any, over: Any) -> Any:
+    """Values of a chart; those of `over` where both have some."""
+    if not (isinstance(under, Mapping) and isinstance(over, Mapping)):
+        return over
+    return {**under, **{key: _merged(under.get(key), value) for key, value in over.items()}}

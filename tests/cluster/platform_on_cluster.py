@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -54,31 +54,13 @@ class OnCluster:
             labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
             document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
             self.kubernetes.kubectl("apply", "-f", "-", given=json.dumps(document))
-        if self.kubernetes.own:
-            self._provide(self.kubernetes.own.folder / "volumes")
-
-    def _provide(self, folder: Path) -> None:
-        """A folder of this machine for each claim: a cluster of our own has no storage provisioner."""
-        shutil.rmtree(folder, ignore_errors=True)
-        for claim in CLAIMS:
-            path = folder / claim
-            path.mkdir(parents=True)
-            path.chmod(0o777)
-            spec = {
-                "capacity": {"storage": "10Gi"},
-                "accessModes": ["ReadWriteOnce"],
-                "claimRef": {"namespace": self.home, "name": claim},
-                "hostPath": {"path": str(path)},
-            }
-            document = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": claim}, "spec": spec}
-            self.kubernetes.kubectl("apply", "-f", "-", given=json.dumps(document))
+        provide_volumes(self.kubernetes, self.home, CLAIMS)
 
     def remove(self) -> None:
         """Away with it all, so that a cluster that is kept can be used again."""
         for name in (self.clients, self.models, self.home):
             self.kubernetes.kubectl("delete", "namespace", name, "--timeout=120s", check=False)
-        for claim in CLAIMS if self.kubernetes.own else ():
-            self.kubernetes.kubectl("delete", "persistentvolume", claim, "--wait=false", check=False)
+        remove_volumes(self.kubernetes, self.home, CLAIMS)
 
     def install(self) -> None:
         small = {"resources": SMALL}
@@ -138,6 +120,32 @@ def build_images(kubernetes: Kubernetes, say: Callable[[str], None]) -> Images:
     """Build and load what the platform runs from."""
     redis = images.build("redis", images.with_libraries(Path("/usr/bin/redis-server"), "/redis-server"), ["/redis-server"], say)
     return Images(kubernetes.envoy, *(kubernetes.publish(image) for image in (redis, build.mlflow(say), build.platform(say))))
+
+
+def provide_volumes(kubernetes: Kubernetes, namespace: str, claims: Sequence[str]) -> None:
+    """A folder of this machine for each claim of a namespace: a cluster of our own has no storage provisioner."""
+    if kubernetes.own is None:
+        return
+    folder = kubernetes.own.folder / "volumes" / namespace
+    shutil.rmtree(folder, ignore_errors=True)
+    for claim in claims:
+        path = folder / claim
+        path.mkdir(parents=True)
+        path.chmod(0o777)
+        spec = {
+            "capacity": {"storage": "10Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "claimRef": {"namespace": namespace, "name": claim},
+            "hostPath": {"path": str(path)},
+        }
+        meta = {"name": f"{namespace}-{claim}"}
+        document = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": meta, "spec": spec}
+        kubernetes.kubectl("apply", "-f", "-", given=json.dumps(document))
+
+
+def remove_volumes(kubernetes: Kubernetes, namespace: str, claims: Sequence[str]) -> None:
+    for claim in claims if kubernetes.own else ():
+        kubernetes.kubectl("delete", "persistentvolume", f"{namespace}-{claim}", "--wait=false", check=False)
 
 
 @contextmanager

@@ -40,6 +40,13 @@ def objects(case: str) -> list[dict[str, Any]]:
     return [document for document in yaml.safe_load_all(CASES[case].golden.read_text()) if document]
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_no_two_objects_share_a_name(case: str) -> None:
+    """Helm refuses to install them; applied, one silently takes the other's place."""
+    names = [(d["kind"], d["metadata"].get("namespace"), d["metadata"]["name"]) for d in objects(case)]
+    assert sorted(set(names), key=str) == sorted(names, key=str)
+
+
 def values(case: str) -> dict[str, Any]:
     """The chart's defaults under the case's values, as helm merges them."""
 

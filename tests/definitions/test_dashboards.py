@@ -87,7 +87,7 @@ def test_a_dashboard_is_whole(name: str) -> None:
 
 
 def test_there_is_one_for_serving_releases_and_gateway() -> None:
-    assert set(DASHBOARDS) == {"tidegate-serving", "tidegate-releases", "tidegate-gateway"}
+    assert set(DASHBOARDS) == {"tidegate-dashboard-serving", "tidegate-dashboard-releases", "tidegate-dashboard-gateway"}
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason="promtool is not on this machine (Debian's package prometheus)")

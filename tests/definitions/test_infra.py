@@ -73,6 +73,12 @@ def namespaces_made(found: All) -> list[str]:
     return sorted((used | {release["namespace"] for release in releases(found)}) - made)
 
 
+def namespaces_first(found: All) -> list[str]:
+    """The engine makes resources side by side: what lies in a namespace has to wait for it."""
+    at = {r.name: r.inputs.get("namespace") or r.inputs.get("metadata", {}).get("namespace") for r in found}
+    return [r.name for r in found if at[r.name] and f"namespace/{at[r.name]}" not in r.after]
+
+
 def resident(found: All) -> list[str]:
     """No region but the allowed ones is named anywhere."""
     return [r.name for r in found if set(re.findall(r"\b(?:eu|us)-\d\b", json.dumps(r.inputs))) - {"eu-1", "eu-2"}]
@@ -82,7 +88,7 @@ def versions_pinned(found: All) -> list[str]:
     return [
         release["name"]
         for release in releases(found)
-        if "repositoryOpts" in release and not re.fullmatch(r"\d+\.\d+\.\d+", release.get("version", ""))
+        if release["name"] != "tidegate" and not re.fullmatch(r"\d+\.\d+\.\d+", release.get("version", ""))
     ]
 
 
@@ -108,12 +114,23 @@ MUTATIONS: dict[Callable[[All], list[str]], list[Callable[[All], None]]] = {
         _remove("NetworkPolicy", "/default-deny"),
     ],
     namespaces_made: [_remove("Namespace"), _change("Release", lambda d: d.update(namespace="kube-system"))],
+    namespaces_first: [
+        lambda found: next(r for r in found if r.type.endswith(":ResourceQuota")).after.clear(),
+        lambda found: next(r for r in found if r.type.endswith(":Release")).after.clear(),
+    ],
     resident: [_change("Namespace", lambda d: d["metadata"]["labels"].update({"tidegate/region": "us-1"}))],
     versions_pinned: [
         _change("Release", lambda d: d.pop("version"), "-keda"),
         _change("Release", lambda d: d.update(version=">=1"), "-keda"),
     ],
 }
+
+
+def operators(**changed: Any) -> dict[str, Any]:
+    """The settings, with another chart for KEDA."""
+    settings = given()
+    settings["operators"]["keda"] = {"chart": "keda", "version": "1.2.3"} | changed
+    return settings
 
 
 @pytest.mark.parametrize("stack", STACKS)
@@ -150,6 +167,18 @@ def test_values_of_the_platforms_chart_meet_its_schema(stack: str) -> None:
     jsonschema.validate(merged, json.loads((chart / "values.schema.json").read_text()))
 
 
+def test_further_values_reach_the_platforms_chart_and_take_nothing_away() -> None:
+    models = [{"name": "demand", "namespace": "dev-models"}]
+    further = {"gateway": {"models": models, "image": "example.org/other"}, "redis": {"args": ["--save", ""]}}
+    values = [
+        next(release["values"] for release in releases(found) if release["name"] == "tidegate")
+        for found in (registered("dev"), run("dev", given() | {"platform": further}))
+    ]
+    assert values[1]["gateway"] == values[0]["gateway"] | {"models": models}
+    assert values[1]["redis"] == values[0]["redis"] | {"args": ["--save", ""]}
+    assert {**values[1], "gateway": values[0]["gateway"], "redis": values[0]["redis"]} == values[0]
+
+
 @pytest.mark.parametrize("name", given())
 def test_nothing_that_a_stack_must_say_has_a_default(name: str) -> None:
     settings = {key: value for key, value in given().items() if key != name}
@@ -166,12 +195,21 @@ def test_nothing_that_a_stack_must_say_has_a_default(name: str) -> None:
         ({"nodePools": given()["nodePools"] | {"gpu": given()["nodePools"]["gpu"] | {"region": "us-1"}}}, "node pool gpu in"),
         ({"allowedRegions": []}, "a list of texts that is not empty"),
         ({"images": given()["images"] | {"redis": "example.org/redis:7"}}, "an image by digest"),
+        (operators(), "operators.keda: it lacks repository"),
+        (operators(chart="oci://example.org/keda", version="1.x"), "one exact version"),
         ({"nodePools": given()["nodePools"] | {"cpu": given()["nodePools"]["cpu"] | {"provider": "cloud"}}}, "no provider"),
     ],
 )
 def test_a_stack_that_may_not_be_is_refused(change: dict[str, Any], problem: str) -> None:
     with pytest.raises(Exception, match=re.escape(problem)):
         run("dev", given() | change)
+
+
+@pytest.mark.parametrize("chart", ["oci://example.org/keda", "/charts/keda.tgz", "./charts/keda"])
+def test_a_chart_that_is_a_whole_address_needs_no_repository(chart: str) -> None:
+    keda = next(release for release in releases(run("dev", operators(chart=chart))) if release["name"] == "keda")
+    assert keda["chart"] == chart
+    assert "repositoryOpts" not in keda
 
 
 def test_stack_files_hold_neither_secrets_nor_addresses() -> None:
