@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
-for name in [name for name in os.environ if name.startswith(("TIDEGATE_", "MLFLOW_", "FEAST_", "BENTOML_", "KFP_"))]:
+SETTINGS = ("TIDEGATE_", "MLFLOW_", "FEAST_", "BENTOML_", "KFP_")
+KEPT = "TIDEGATE_CACHE"  # says where the programs and images of a test cluster lie, and nothing of what is tested
+for name in [name for name in os.environ if name.startswith(SETTINGS) and name != KEPT]:
     del os.environ[name]
 os.environ.update(
     BENTOML_DO_NOT_TRACK="True",
