@@ -35,7 +35,7 @@ class Client:
         container["volumeMounts"] = [{"name": "load", "mountPath": "/load"}]
         # the network of a pod that has just started may not let it through yet
         reached = pod("reached", self.on.kubernetes.responder, ["get", f"{url.removesuffix('predict')}readyz"])
-        document["spec"]["initContainers"] = reached["spec"]["containers"]
+        document["spec"]["initContainers"] = [reached["spec"]["containers"][0] | {"name": "reached"}]
         document["spec"]["volumes"] = [{"name": "load", "configMap": {"name": "load"}}]
         self.on.kubernetes.kubectl("delete", "pod", self.name, "-n", self.on.clients, "--ignore-not-found")
         self.on.kubernetes.apply(document, self.on.clients)
