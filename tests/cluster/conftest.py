@@ -23,7 +23,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMAND = ("test_demand.py", "test_autoscaling.py")  # on the platform as a whole, in this order
-ALONE = ("test_triton.py", "test_registry.py", "test_pulumi.py")  # share what one module installs
+ALONE = ("test_triton.py", "test_registry.py")  # share what one module installs
 ENDINGS = "test_nothing_but_a_pass"
 SHARED = "CLUSTER_TEST_SHARED"  # name of the cluster that the processes of `-n` share
 if str(ROOT) not in sys.path:
@@ -41,6 +41,7 @@ from tests.cluster.train import Training  # noqa: E402
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "cluster: needs a real Kubernetes; run by `make test-cluster`")
+    config.addinivalue_line("markers", "pulumi: and Pulumi's engine; run by `make test-pulumi`")
 
 
 @pytest.hookimpl(wrapper=True)

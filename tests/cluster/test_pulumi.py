@@ -26,6 +26,7 @@ from tests.cluster.platform_on_cluster import REDIS, build_images, provide_volum
 
 from infra_program import SECRETS, given, objects, releases, run
 
+pytestmark = pytest.mark.pulumi
 REGION = "topology.kubernetes.io/region"
 CLAIMS = ("tidegate-ledger", "data-tidegate-redis-0")
 WORKLOADS = {"stores": {"mlflow"}, "tidegate": {f"tidegate-{name}" for name in ("gateway", "gates", "monitor", "redis")}}
