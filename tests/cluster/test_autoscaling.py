@@ -87,7 +87,7 @@ def panels(commands: Commands, prometheus: Prometheus) -> dict[str, int]:
 @pytest.fixture(scope="module")
 def scaled(commands: Commands, trained: Training) -> Iterator[Scaled]:
     model, prometheus, seen = Demand(commands, trained.result()), Prometheus(commands.on.kubernetes), Scaled()
-    trial = Trial(model, prometheus, 300, seen)
+    trial = Trial(model, prometheus, saturating=300, seen=seen)
     home, labels = commands.on.home, {"tidegate_model": MODEL}
     commands.materialize(SEPTEMBER)
     commands.on.kubernetes.kubectl("delete", "rollout", MODEL, "-n", model.namespace, "--ignore-not-found", "--timeout=90s")
