@@ -15,8 +15,8 @@ from infra.images import layers
 from infra.images.layers import Say
 from infra.one_node.errors import Unavailable
 from infra.one_node.images import NONROOT, Image
+from infra.one_node.kept import made_once
 from infra.one_node.layout import cache_folder
-from infra.one_node.locks import exclusive
 
 PYTHON = "/usr/bin/python3"
 ENVIRONMENT = {"PYTHONPATH": "/opt/tidegate:/opt/packages", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -88,16 +88,12 @@ def build(recipe: Recipe, say: Say) -> Image:
     about = [recipe.name, upon, sorted((at, str(path)) for at, path in recipe.folders.items()), list(recipe.entrypoint)]
     about += [sorted(recipe.environment.items()), recipe.folder, 1]
     tag = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]  # folders are named by their content
-    kept = cache_folder() / "images" / f"{recipe.name}-{tag}"
-    with exclusive(kept.with_name(f"{kept.name}.lock")):
-        if not kept.is_dir():
-            say(f"image {recipe.name}")
-            unfinished = Path(tempfile.mkdtemp(prefix=f".{recipe.name}-", dir=kept.parent))
-            try:
-                _build(recipe, tag, unfinished)
-                unfinished.rename(kept)
-            finally:
-                shutil.rmtree(unfinished, ignore_errors=True)
+
+    def make(into: Path) -> None:
+        say(f"image {recipe.name}")
+        _build(recipe, tag, into)
+
+    kept = made_once(cache_folder() / "images" / f"{recipe.name}-{tag}", make)
     return Image(recipe.name, tag, (kept / "digest").read_text().strip(), kept / "image.tar")
 
 

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from infra.one_node.errors import Unavailable
+from infra.one_node.kept import made_once
 from infra.one_node.layout import cache_folder
-from infra.one_node.locks import exclusive
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -214,15 +214,8 @@ def _content(sources: Iterable[Path]) -> str:
 
 
 def _once(name: str, make: Callable[[Path], None], say: Say) -> Path:
-    folder = cache_folder() / "layers" / name
-    with exclusive(folder.with_name(f"{name}.lock")):
-        if not folder.is_dir():
-            say(f"layer {name}")
-            unfinished = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))
-            try:
-                make(unfinished)
-                unfinished.chmod(0o755)
-                unfinished.rename(folder)
-            finally:
-                shutil.rmtree(unfinished, ignore_errors=True)
-    return folder
+    def begin(into: Path) -> None:
+        say(f"layer {name}")
+        make(into)
+
+    return made_once(cache_folder() / "layers" / name, begin)

@@ -54,10 +54,13 @@ def kubectl(
 
 
 def install(cluster: Cluster, name: str, say: Say) -> None:
-    """Apply an add-on and wait until its deployments are available. Raises Unavailable."""
-    addon = _ADDONS[name]
-    addon.apply(cluster, say)
-    for deployment in addon.deployments:
+    """Apply an add-on. Raises Unavailable."""
+    _ADDONS[name].apply(cluster, say)
+
+
+def await_available(cluster: Cluster, names: tuple[str, ...]) -> None:
+    """Wait for the deployments of these add-ons. Raises Unavailable."""
+    for deployment in (deployment for name in names for deployment in _ADDONS[name].deployments):
         namespace, _, workload = deployment.partition("/")
         kubectl(cluster, "rollout", "status", f"deployment/{workload}", f"--namespace={namespace}", "--timeout=180s")
 
@@ -112,7 +115,7 @@ def _keda(cluster: Cluster, say: Say) -> None:
         replaced.append(_replaced(f"ghcr.io/kedacore/{upstream}", image))
     # Without its admission webhooks: they only refuse what the charts' schema refuses before.
     parts = ["general", "crd", "rbac", "manager", "service_account", "metrics-server"]
-    document = {"resources": parts, "images": replaced, "patches": [_PULL_IF_ABSENT]}
+    document = {"resources": parts, "images": replaced, "patches": [_PULL_IF_ABSENT, _ASK_SOON]}
     _kustomize(cluster, KEDA.output() / "config", document)
 
 
@@ -120,6 +123,11 @@ def _keda(cluster: Cluster, say: Say) -> None:
 _PULL_IF_ABSENT = {
     "target": {"kind": "Deployment"},
     "patch": '[{"op": "replace", "path": "/spec/template/spec/containers/0/imagePullPolicy", "value": "IfNotPresent"}]',
+}
+# Upstream waits 20 seconds before it asks for the first time.
+_ASK_SOON = {
+    "target": {"kind": "Deployment"},
+    "patch": '[{"op": "replace", "path": "/spec/template/spec/containers/0/readinessProbe/initialDelaySeconds", "value": 1}]',
 }
 
 

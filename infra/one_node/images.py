@@ -11,12 +11,12 @@ import json
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from infra.one_node.errors import Unavailable
+from infra.one_node.kept import made_once
 from infra.one_node.layout import Cluster, cache_folder
 
 NONROOT = "65532:65532"
@@ -55,18 +55,13 @@ def build(
 ) -> Image:
     """An image from scratch with `files` (path in the image -> file or folder here), from the cache where it is there."""
     key = _key(name, files, entrypoint, tag, user)
-    folder = cache_folder() / "images" / f"{name}-{key}"
     tag = tag or key
-    if not folder.is_dir():
+
+    def make(into: Path) -> None:
         say(f"image {name}")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))
-        try:
-            _buildah(name, tag, files, entrypoint, user, unfinished)
-            if not folder.is_dir():
-                unfinished.rename(folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+        _buildah(name, tag, files, entrypoint, user, into)
+
+    folder = made_once(cache_folder() / "images" / f"{name}-{key}", make)
     return Image(name, tag, (folder / "digest").read_text().strip(), folder / "image.tar")
 
 

@@ -82,6 +82,8 @@ def plan(cluster: Cluster, wanted: Wanted, say: Say) -> list[Step]:
     steps.append(Step(f"node {NODE} ready", None, lambda: _await_node(cluster, wanted.timeout_s)))
     steps += [_daemon_step(cluster, part) for part in components.ON_NODE]
     steps += [Step(f"add-on {name}", None, lambda name=name: addons.install(cluster, name, say)) for name in wanted.addons]  # type: ignore[misc]
+    if wanted.addons:
+        steps.append(Step("add-ons available", None, lambda: addons.await_available(cluster, wanted.addons)))
     return steps
 
 

@@ -16,14 +16,13 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from infra.one_node.errors import Unavailable
+from infra.one_node.kept import made_once
 from infra.one_node.layout import cache_folder
-from infra.one_node.locks import exclusive
 
 FOLDER = Path(__file__).parent / "recipes"
 _HELM = "helm.sh/helm/v3/pkg/chartutil"  # what templates see as the cluster's version when they ask none
@@ -127,22 +126,13 @@ def binary(recipe: Recipe, name: str) -> Path:
 
 def build(recipe: Recipe, say: Callable[[str], None]) -> Path:
     """The folder with the recipe's programs and manifests, built unless the cache has it. Raises Unavailable."""
-    output = recipe.output()
-    if output.is_dir():
-        return output
-    with exclusive(output.parent / f"{output.name}.lock"):
-        if output.is_dir():
-            return output  # another `build` was faster
+
+    def make(into: Path) -> None:
         say(f"build {recipe.name} (once; some minutes)")
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{recipe.name}-", dir=output.parent))
-        try:
-            _compile(recipe, unfinished)
-            _copy_manifests(recipe, unfinished)
-            unfinished.chmod(0o755)
-            unfinished.rename(output)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-    return output
+        _compile(recipe, into)
+        _copy_manifests(recipe, into)
+
+    return made_once(recipe.output(), make)
 
 
 def _compile(recipe: Recipe, into: Path) -> None:

@@ -4,7 +4,6 @@
   StorageClass, and CLUSTER_TEST_REGISTRY=HOST/PATH: a registry that this machine may push to (`buildah login`) and that the
   cluster can pull from; CLUSTER_TEST_INSECURE=1 for one without TLS.
 - CLUSTER=NAME: our own cluster of that name, left running afterwards: quick to run again.
-  CLUSTER_TEST_TRAINED=FOLDER: models that `python -m tests.cluster.train FOLDER` trained before.
 - neither: a cluster of our own that is taken down afterwards.
 
 With `-n`, processes share the cluster: models are trained and the platform is installed in one, while others run the tests
@@ -22,8 +21,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-DEMAND = ("test_demand.py", "test_autoscaling.py")  # on the platform as a whole, in this order
-ALONE = ("test_triton.py", "test_registry.py")  # share what one module installs
+ALONE = ("test_demand.py", "test_autoscaling.py", "test_triton.py", "test_registry.py")  # share what one module installs
 ENDINGS = "test_nothing_but_a_pass"
 SHARED = "CLUSTER_TEST_SHARED"  # name of the cluster that the processes of `-n` share
 if str(ROOT) not in sys.path:
@@ -56,7 +54,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=mine)
         items[:] = [item for item in items if item not in mine]
     yield
-    items.sort(key=lambda item: DEMAND.index(item.path.name) if item.path.name in DEMAND else -1)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
@@ -68,7 +65,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             file, _, name = nodeid.partition("::")
             if Path(file).name in ALONE:
                 return file
-            return "demand" if Path(file).name in DEMAND else name.partition("[")[0] if name.startswith(ENDINGS) else nodeid
+            return name.partition("[")[0] if name.startswith(ENDINGS) else nodeid
 
     return ByFixture(config, log)
 
@@ -127,8 +124,7 @@ def _take_down(target: Cluster) -> None:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Training]:
     """Begun when it is first asked for; goes on while the platform is installed."""
-    made = os.environ.get("CLUSTER_TEST_TRAINED")
-    training = Training.made(Path(made)) if made else Training.kept(tmp_path_factory.mktemp("demand"))
+    training = Training.start(tmp_path_factory.mktemp("demand"))
     yield training
     training.stop()
 

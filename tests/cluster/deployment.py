@@ -74,13 +74,14 @@ class Deployed:
         }
         return self.kubernetes.helm_template("model", MODEL, self.namespace, common | values)
 
-    def gateway(self) -> str:
-        """Install the gateway of the platform's chart for this model alone; the model's address through it."""
+    def gateway(self, monitoring: str = "monitoring") -> str:
+        """Install the gateway of the platform's chart for this model alone; the model's address through it. `monitoring` is the
+        namespace of the Prometheus that may see its numbers."""
         values = {
             "gateway": {"image": self.kubernetes.envoy, "models": [{"name": MODEL, "namespace": self.namespace}]},
             "gates": {"enabled": False},
             "monitor": {"enabled": False},
-            "networkPolicy": {"modelNamespaces": [self.namespace]},
+            "networkPolicy": {"modelNamespaces": [self.namespace], "monitoring": {"namespace": monitoring}},
         }
         self.kubernetes.apply(self.kubernetes.helm_template("tidegate", "tidegate", self.home, values), self.home)
         self.kubernetes.kubectl("rollout", "status", "deployment/tidegate-gateway", "-n", self.home, "--timeout=120s")

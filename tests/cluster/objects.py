@@ -27,8 +27,8 @@ def pod(name: str, image: str, arguments: list[str], **fields: Any) -> dict[str,
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}}, "spec": spec | fields}
 
 
-def service(name: str) -> dict[str, Any]:
-    ports = [{"name": "http", "port": 80, "targetPort": 8080}]
+def service(name: str, port: int = 80, target: int = 8080) -> dict[str, Any]:
+    ports = [{"name": "http", "port": port, "targetPort": target}]
     return {
         "apiVersion": "v1",
         "kind": "Service",

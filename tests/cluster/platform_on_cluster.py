@@ -118,8 +118,13 @@ MLFLOW = [
 
 def build_images(kubernetes: Kubernetes, say: Callable[[str], None]) -> Images:
     """Build and load what the platform runs from."""
-    redis = images.build("redis", images.with_libraries(Path("/usr/bin/redis-server"), "/redis-server"), ["/redis-server"], say)
-    return Images(kubernetes.envoy, *(kubernetes.publish(image) for image in (redis, build.mlflow(say), build.platform(say))))
+    ours = (build.mlflow(say), build.platform(say))
+    return Images(kubernetes.envoy, publish_redis(kubernetes, say), *(kubernetes.publish(image) for image in ours))
+
+
+def publish_redis(kubernetes: Kubernetes, say: Callable[[str], None]) -> str:
+    program = images.with_libraries(Path("/usr/bin/redis-server"), "/redis-server")
+    return kubernetes.publish(images.build("redis", program, ["/redis-server"], say))
 
 
 def provide_volumes(kubernetes: Kubernetes, namespace: str, claims: Sequence[str]) -> None:
@@ -184,6 +189,14 @@ print(store.materialize(datetime.fromisoformat(until)))
 """
 
 
+def materialize(kubernetes: Kubernetes, trained: Path, work: Path, redis: str, until: datetime) -> None:
+    """Put the features of `trained` into the online store at `redis`; `work` is a folder for it."""
+    shutil.rmtree(work, ignore_errors=True)
+    shutil.copytree(trained / "features", work / "features")
+    done = python(kubernetes, "-c", MATERIALIZE, str(ROOT / "features"), str(work), f"redis://{redis}/0", until.isoformat())
+    assert done.returncode == 0, done.stderr
+
+
 @dataclass(frozen=True)
 class Commands:
     """The command line of a project whose target `kubernetes` is this cluster."""
@@ -227,9 +240,4 @@ class Commands:
 
     def materialize(self, until: datetime) -> None:
         with forwarded(self.on.kubernetes, self.on.home, "svc/tidegate-redis", 6379) as redis:
-            state = self.project / "online"
-            shutil.rmtree(state, ignore_errors=True)
-            shutil.copytree(self.on.state / "features", state / "features")
-            repo = str(ROOT / "features")
-            done = python(self.on.kubernetes, "-c", MATERIALIZE, repo, str(state), f"redis://{redis}/0", until.isoformat())
-            assert done.returncode == 0, done.stderr
+            materialize(self.on.kubernetes, self.on.state, self.project / "online", redis, until)

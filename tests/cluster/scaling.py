@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import yaml
 from tests.cluster.access import Kubernetes, await_true
-from tests.cluster.prometheus import Prometheus
+from tests.cluster.deployment import MODEL, Deployed, namespaces
+from tests.cluster.prometheus import Prometheus, Scraped
 
+CORES = 0.3  # of a replica
 LOAD = 0.6  # share of one replica's greatest throughput that it is meant to have: the rest is for the time a new one takes
 MOST = 3  # replicas
 WARM, MEASURED = 4, 8  # seconds
@@ -29,23 +32,68 @@ class Counted:
     outcomes: Counter[str]
 
 
-class Scaled(Protocol):
-    """The model that is scaled, and its clients."""
+@dataclass(frozen=True)
+class Scaled:
+    """A model on `CORES` of a core, installed by its chart with `values`, and its clients: each sends `body` to `path` of the
+    model through the gateway `gateway`."""
+
+    deployed: Deployed
+    prometheus: Prometheus
+    gateway: str
+    digest: str
+    path: str
+    body: str
+    values: Mapping[str, Any]
+    name: str = MODEL
 
     @property
-    def kubernetes(self) -> Kubernetes: ...
+    def kubernetes(self) -> Kubernetes:
+        return self.deployed.kubernetes
 
     @property
-    def namespace(self) -> str: ...
-
-    @property
-    def name(self) -> str: ...
+    def namespace(self) -> str:
+        return self.deployed.namespace
 
     def rendered(self, **autoscaling: Any) -> str:
         """The model's chart."""
+        policy = {"gateway": {"namespace": self.deployed.home}, "monitoring": {"namespace": self.prometheus.namespace}}
+        return self.deployed.rendered(
+            self.digest,
+            {},
+            replicas=1,
+            autoscaling={"prometheus": self.prometheus.address, **autoscaling},
+            resources={"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"cpu": str(CORES), "memory": "700Mi"}},
+            **{**self.values, "networkPolicy": policy | self.values.get("networkPolicy", {})},
+        )
 
     def client(self, name: str, rate: float) -> Callable[[], Counted]:
-        """Begin to send `rate` requests a second; what is returned ends it."""
+        """Begin to send `rate` requests a second (0: eight at once that wait for their answers, so that nothing waits when they
+        end); what is returned ends it."""
+        end = self.deployed.start_load(f"{self.gateway}{self.path}", f"{rate:g}", self.body, name=name)
+
+        def counted() -> Counted:
+            load = end(0)
+            answers = [sum(second.values()) for second in load.releases]
+            return Counted(answers, Counter(load.errors) + Counter({"answered": sum(answers)}))
+
+        return counted
+
+
+@contextmanager
+def watched(
+    kubernetes: Kubernetes, name: str, scraped: Callable[[Deployed], Scraped]
+) -> Iterator[tuple[Deployed, Prometheus, str]]:
+    """A namespace for the model, in which every gate passes; a Prometheus of its own; and its address at a gateway."""
+    with namespaces(kubernetes) as make:
+        deployed = Deployed(kubernetes, make(name), make("gateway"))
+        deployed.start_gates()
+        prometheus = Prometheus(kubernetes, f"{deployed.namespace}-prometheus")
+        gateway = deployed.gateway(prometheus.namespace)
+        try:
+            prometheus.install([scraped(deployed)], {}, lambda _: None)
+            yield deployed, prometheus, gateway
+        finally:
+            prometheus.remove()
 
 
 @dataclass
@@ -64,8 +112,6 @@ class Seen:
 @dataclass
 class Trial:
     model: Scaled
-    prometheus: Prometheus
-    saturating: float  # requests a second, more than one replica can do
     step: float = 15  # seconds between two rises of the load
     seen: Seen = field(default_factory=Seen)
 
@@ -73,7 +119,7 @@ class Trial:
         """The capacity of one replica without an autoscaler."""
         self.apply(enabled=False)
         self.until(lambda: self.ready() == 1, "one replica is ready")
-        end = self.model.client("busy", self.saturating)
+        end = self.model.client("busy", 0)
         time.sleep(WARM + MEASURED + 1)
         self.seen.capacity = sum(end().answers[WARM : WARM + MEASURED]) / MEASURED
 
@@ -81,12 +127,12 @@ class Trial:
         """What the autoscaler's own query shows of one replica at `LOAD` of its capacity."""
         end = self.model.client("moderate", LOAD * self.seen.capacity)
         time.sleep(38)  # the query looks back 30 seconds
-        found = self.prometheus.query(self.query())
+        found = self.model.prometheus.query(self.query())
         end()
         assert len(found) == 1, found
         return round(found[0][1], 2)
 
-    def rise_and_fall(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+    def rise_and_fall(self) -> None:
         """A morning's rise: from 0.2 to 1.55 times what one replica can do, and back."""
         self.apply(enabled=True, target=self.seen.target, maxReplicas=MOST, cooldownSeconds=15, pollingSeconds=2)
         self.until(lambda: self.conditions().get("Ready") == "True", "KEDA is ready", 60)
@@ -100,7 +146,6 @@ class Trial:
         for end in more:
             self.seen.outcomes += end().outcomes
         self.seen.conditions = self.conditions()
-        meanwhile()
         self.until(lambda: self.look() == 1, "it is back at one replica", 180)
         self.seen.least_after = self.look()
         self.seen.outcomes += steady().outcomes
@@ -145,5 +190,5 @@ class Trial:
             time.sleep(1)
 
     def until(self, check: Callable[[], bool], what: str, timeout_s: float = 120) -> None:
-        known = lambda: f"{self.seen}, the autoscaler sees {self.prometheus.query(self.query())}; {self.status()}"  # noqa: E731
+        known = lambda: f"{self.seen}, the autoscaler sees {self.model.prometheus.query(self.query())}; {self.status()}"  # noqa: E731
         await_true(check, timeout_s, lambda: f"not so: {what}; {known()}", every_s=1)

@@ -15,9 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import yaml
 from tests.cluster.access import await_true
 from tests.cluster.client import Client
+from tests.cluster.objects import service
 from tests.cluster.platform_on_cluster import MODEL, Commands, OnCluster
+from tests.cluster.prometheus import Prometheus, Scraped
 from tests.cluster.train import Releases, Training
 
 from tidegate.adapters.argo_rollouts import RELEASE
@@ -39,6 +42,7 @@ class Seen:
     ledger_verified: bool = False
     jobs: list[Record] = field(default_factory=list)
     mirrored_after: float = -1.0
+    panels: dict[str, int] = field(default_factory=dict)  # samples that Prometheus has for each query of the dashboards
     switches: int = 0
 
 
@@ -55,6 +59,7 @@ class Story:
 
     def tell(self) -> None:
         releases, client = self.seen.releases, Client(self.on)
+        prometheus = self.watched()
         self.say("materializing")
         self.commands.materialize(SEPTEMBER)
         self.order("first", releases.first)
@@ -77,11 +82,40 @@ class Story:
         sent = len(client.records())
         self.until(lambda: len(client.records()) > sent + 80)
         self.seen.mirrored_after = self.mirrored() - before
+        self.seen.panels = self.panels(prometheus)
         self.seen.requests = client.stop()
         self.seen.switches = len(_passages(self.seen.requests))
         self.read_ledger()
         self.verify_ledger()
         self.say("told")
+
+    def watched(self) -> Prometheus:
+        """By a Prometheus, with the rules of the model's chart."""
+        on = self.on
+        # a PodMonitor needs no Service, a Prometheus that asks DNS does
+        selector = {"app.kubernetes.io/name": "tidegate", "app.kubernetes.io/component": "monitor"}
+        monitor = service("tidegate-monitor")
+        monitor["spec"] = {"clusterIP": "None", "selector": selector, "ports": [{"name": "http", "port": 8080}]}
+        on.kubernetes.apply(monitor, on.home)
+        scraped = [
+            Scraped("tidegate-gateway-pods", on.home, 8082),
+            Scraped("tidegate-gates", on.home, 8080),
+            Scraped("tidegate-monitor", on.home, 8080),
+            Scraped(f"{MODEL}-active", on.models, 8080, {"tidegate_model": MODEL}),
+        ]
+        rendered = yaml.safe_load_all(self.rendered(self.seen.releases.first, "blue"))
+        rules = next(document["spec"] for document in rendered if document and document["kind"] == "PrometheusRule")
+        prometheus = Prometheus(on.kubernetes)
+        prometheus.install(scraped, rules, lambda _: None)
+        return prometheus
+
+    def panels(self, prometheus: Prometheus) -> dict[str, int]:
+        """Of the dashboards that the platform's chart has installed."""
+        on = self.on
+        maps = json.loads(on.kubernetes.kubectl("get", "configmaps", "-n", on.home, "-l", "grafana_dashboard=1", "-o", "json"))
+        dashboards = [json.loads(text) for found in maps["items"] for text in found["data"].values()]
+        queries = [target["expr"] for each in dashboards for panel in each["panels"] for target in panel["targets"]]
+        return {query: len(prometheus.query(query.replace("$model", MODEL))) for query in queries}
 
     def order(self, name: str, digest: str, *options: str) -> None:
         self.say(f"rollout: {name}")
@@ -155,9 +189,11 @@ class Story:
     def apply(self, digest: str) -> None:
         """What somebody does who applies the chart past our command."""
         slot = "blue" if digest == self.seen.releases.again else "green"  # as the commands chose
+        self.on.kubernetes.apply(self.rendered(digest, slot), self.on.models)
+
+    def rendered(self, digest: str, slot: str) -> str:
         values = {"model": MODEL, "release": digest, "image": self.commands.image(digest), "slot": slot}
-        rendered = self.on.kubernetes.helm_template("model", MODEL, self.on.models, values | self.on.model_values())
-        self.on.kubernetes.apply(rendered, self.on.models)
+        return self.on.kubernetes.helm_template("model", MODEL, self.on.models, values | self.on.model_values())
 
     def asked(self, gate: str, digest: str) -> Record:
         path = f"/v1/models/{MODEL}/releases/{digest}/gates/{gate}"
@@ -216,7 +252,10 @@ def _passages(requests: list[Record]) -> list[str]:
 @pytest.fixture(scope="module")
 def seen(commands: Commands, trained: Training) -> Seen:
     story = Story(commands.on, commands, Seen(trained.result()))
-    story.tell()
+    try:
+        story.tell()
+    finally:
+        Prometheus(commands.on.kubernetes).remove()
     return story.seen
 
 
@@ -246,7 +285,9 @@ def test_a_fault_that_live_traffic_shows_is_rolled_back(seen: Seen) -> None:
     code, said = seen.commands["fault"]
     assert code == 5, said
     assert "ROLLED_BACK" in said
-    assert [e["action"] for e in seen.ledger if _about(e, seen.releases.fault)][-2:] == ["rollout.rollback", "rollout.stop"]
+    # whoever looks between the two sees the abort first
+    last = [e["action"] for e in seen.ledger if _about(e, seen.releases.fault)][-2:]
+    assert sorted(last) == ["rollout.rollback", "rollout.stop"]
     bad = [record for record in seen.requests if record["status"] >= 500]
     assert bad
     assert all(_of(record, seen.releases.fault) for record in bad)
@@ -322,6 +363,11 @@ def test_a_verdict_that_saw_drift_starts_the_pipeline_which_registers_a_version(
 def test_jobs_run_while_somebody_asks_and_no_longer(seen: Seen) -> None:
     assert seen.jobs
     assert all(job["status"].get("succeeded") == 1 for job in seen.jobs if not job["status"].get("active"))
+
+
+def test_every_panel_of_the_dashboards_shows_something(seen: Seen) -> None:
+    assert seen.panels
+    assert not [query for query, samples in seen.panels.items() if not samples]
 
 
 def test_the_ledger_verifies(seen: Seen) -> None:

@@ -7,24 +7,19 @@ Triton serves on CPUs here, by the same model repository as on GPUs.
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from infra.images import build
 from tests.cluster.access import Kubernetes
-from tests.cluster.deployment import MODEL, Deployed, namespaces
-from tests.cluster.prometheus import Prometheus, Scraped
-from tests.cluster.scaling import Counted, Seen, Trial
+from tests.cluster.deployment import MODEL
+from tests.cluster.prometheus import Scraped
+from tests.cluster.scaling import Scaled, Seen, Trial, watched
 
 from serving_builders import build_release
 
 pytestmark = pytest.mark.timeout(600)
-CORES = 0.3  # of a replica
 WIDTH, LAYERS = 2048, 8  # of a model that takes some hundredths of a second
 METRICS = 8002
 
@@ -55,79 +50,26 @@ def body(rows: list[list[float]]) -> str:
     return json.dumps({"inputs": [{"name": "features", "datatype": "FP32", "shape": [len(rows), 4], "data": data}]})
 
 
-@dataclass(frozen=True)
-class OnTriton:
+def answer(triton: Scaled, path: str, post: str = "") -> tuple[int, str]:
+    """What the gateway answers a client."""
+    through = triton.kubernetes.through(triton.deployed.home, "tidegate-gateway", f"/models/{MODEL}/v2/{path}")
+    return triton.kubernetes.answer(through, post=post)
+
+
+@pytest.fixture(scope="module")
+def triton(kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scaled]:
     """The model `demand` on Triton, behind a gateway; its gates pass."""
-
-    deployed: Deployed
-    release: Path
-    image: str
-    gateway: str
-    prometheus: Prometheus
-    name: str = MODEL
-
-    @property
-    def kubernetes(self) -> Kubernetes:
-        return self.deployed.kubernetes
-
-    @property
-    def namespace(self) -> str:
-        return self.deployed.namespace
-
-    def rendered(self, **autoscaling: Any) -> str:
-        return self.deployed.rendered(
-            self.release.name,
-            {},
-            image=self.image,
-            engine="triton",
-            replicas=1,
-            autoscaling={"prometheus": self.prometheus.address, **autoscaling},
-            networkPolicy={
-                "gateway": {"namespace": self.deployed.home},
-                "monitoring": {"namespace": self.prometheus.namespace},
-            },
-            resources={"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"cpu": str(CORES), "memory": "700Mi"}},
-        )
-
-    def client(self, name: str, rate: float) -> Callable[[], Counted]:
-        """A rate of 0: eight that wait for their answers, so that nothing is left in the queue when they end."""
-        url = f"{self.gateway}v2/models/{MODEL}/infer"
-        end = self.deployed.start_load(url, f"{rate:g}", body([[1, 2, 3, 4]]), name=name)
-
-        def counted() -> Counted:
-            load = end(0)
-            answers = [sum(second.values()) for second in load.releases]
-            return Counted(answers, Counter(load.errors) + Counter({"answered": sum(answers)}))
-
-        return counted
-
-    def answer(self, path: str, post: str = "") -> tuple[int, str]:
-        """What the gateway answers a client."""
-        through = self.kubernetes.through(self.deployed.home, "tidegate-gateway", f"/models/{MODEL}/v2/{path}")
-        return self.kubernetes.answer(through, post=post)
-
-
-@pytest.fixture(scope="module")
-def triton(kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnTriton]:
     release = build_release(tmp_path_factory.mktemp("releases"), onnx=slow_model())
-    image = kubernetes.publish(build.triton(release, lambda _: None))
-    with namespaces(kubernetes) as make:
-        deployed = Deployed(kubernetes, make("triton"), make("gateway"))
-        deployed.start_gates()
-        prometheus = Prometheus(kubernetes, f"{deployed.namespace}-prometheus")
-        model = OnTriton(deployed, release, image, deployed.gateway(), prometheus)
-        try:
-            prometheus.install(
-                [Scraped(f"{MODEL}-active", deployed.namespace, METRICS, {"tidegate_model": MODEL})], {}, lambda _: None
-            )
-            yield model
-        finally:
-            prometheus.remove()
+    values = {"engine": "triton", "image": kubernetes.publish(build.triton(release, lambda _: None))}
+    path = f"v2/models/{MODEL}/infer"
+    pods = lambda deployed: Scraped(f"{MODEL}-active", deployed.namespace, METRICS, {"tidegate_model": MODEL})  # noqa: E731
+    with watched(kubernetes, "triton", pods) as (deployed, prometheus, gateway):
+        yield Scaled(deployed, prometheus, gateway, release.name, path, body([[1, 2, 3, 4]]), values)
 
 
 @pytest.fixture(scope="module")
-def scaled(triton: OnTriton) -> Seen:
-    trial = Trial(triton, triton.prometheus, saturating=0, step=22)
+def scaled(triton: Scaled) -> Seen:
+    trial = Trial(triton, step=22)
     trial.measure()
     # another replica is due when requests wait for half as long as a busy replica takes for one
     trial.seen.target = round(0.5 * 1000 / trial.seen.capacity, 1)
@@ -151,9 +93,9 @@ def test_no_request_is_lost_while_replicas_come_and_go(scaled: Seen) -> None:
     assert min(scaled.endpoints) >= 1
 
 
-def test_it_answers_what_the_model_says(scaled: Seen, triton: OnTriton) -> None:
+def test_it_answers_what_the_model_says(scaled: Seen, triton: Scaled) -> None:
     rows = [[1, 2, 3, 4], [0.5, 0, 0, 0.25]]
-    status, text = triton.answer(f"models/{MODEL}/infer", body(rows))
+    status, text = answer(triton, f"models/{MODEL}/infer", body(rows))
     assert status == 200, text
     (output,) = json.loads(text)["outputs"]
     assert (output["name"], output["shape"]) == ("quantiles", [2, 3])
@@ -172,6 +114,6 @@ def test_it_answers_what_the_model_says(scaled: Seen, triton: OnTriton) -> None:
         (f"models/{MODEL}/trace/setting", '{"trace_file": "/tmp/t"}'),
     ],
 )
-def test_what_reaches_into_memory_or_changes_the_server_is_closed(scaled: Seen, triton: OnTriton, path: str, post: str) -> None:
-    assert triton.answer(path, post)[0] == 403
-    assert triton.answer("health/ready")[0] == 200
+def test_what_reaches_into_memory_or_changes_the_server_is_closed(scaled: Seen, triton: Scaled, path: str, post: str) -> None:
+    assert answer(triton, path, post)[0] == 403
+    assert answer(triton, "health/ready")[0] == 200

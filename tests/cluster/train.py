@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from infra.one_node.kept import made_once
 from infra.one_node.layout import cache_folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,22 +55,10 @@ class Training:
 
     @classmethod
     def start(cls, folder: Path) -> Training:
+        """`folder` gets a copy of what was made before of the same content, or is being made by another process, or now."""
         command = ["nice", "-n", "5", sys.executable, "-m", "tests.cluster.train", str(folder)]
         with (folder / LOG).open("wb") as log:
             return cls(folder, subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True))
-
-    @classmethod
-    def made(cls, folder: Path) -> Training:
-        return cls(folder, subprocess.Popen(["true"]))
-
-    @classmethod
-    def kept(cls, folder: Path) -> Training:
-        """A copy, in `folder`, of what was made before of the same content, or else begun now, and kept when it is done."""
-        cached = cache_folder() / "trained" / content()
-        if not (cached / RESULT).is_file():
-            return cls.start(folder)
-        shutil.copytree(cached, folder, dirs_exist_ok=True)
-        return cls.made(folder)
 
     def result(self) -> Releases:
         assert self.process.wait(600) == 0, (self.folder / LOG).read_text()[-2000:]
@@ -129,16 +118,13 @@ def content() -> str:
     return digest.hexdigest()[:16]
 
 
-def _keep(folder: Path) -> None:
-    """Of the folder, what the tests use."""
-    target = cache_folder() / "trained" / content()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".", dir=target.parent) as work:
+def make(into: Path) -> None:
+    """Train; of all that comes of it, `into` gets what the tests use."""
+    with tempfile.TemporaryDirectory(prefix="train-") as work:
+        result = train(Path(work))
         for name in ("data", "features", "releases"):
-            shutil.copytree(folder / "state" / name, Path(work) / "kept" / "state" / name)
-        shutil.copy(folder / RESULT, Path(work) / "kept")
-        if not target.is_dir():
-            (Path(work) / "kept").rename(target)
+            shutil.copytree(Path(work) / "state" / name, into / "state" / name)
+    (into / RESULT).write_text(json.dumps(asdict(result)))
 
 
 def _smaller(pipeline: Path, folder: Path) -> Path:
@@ -159,6 +145,5 @@ def _end_with(parent: int) -> None:
 
 if __name__ == "__main__":
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    result = json.dumps(asdict(train(Path(sys.argv[1]))))
-    (Path(sys.argv[1]) / RESULT).write_text(result)
-    _keep(Path(sys.argv[1]))
+    kept = made_once(cache_folder() / "trained" / content(), make)
+    shutil.copytree(kept, Path(sys.argv[1]), dirs_exist_ok=True)
