@@ -67,7 +67,7 @@ class OnCluster:
         values = {
             "gateway": {"image": self.images.envoy, "models": [{"name": MODEL, "namespace": self.models}], **small},
             "gates": {"image": self.images.platform, "namespace": self.models, **small},
-            "monitor": {"image": self.images.platform, "everySeconds": 5, **small},
+            "monitor": {"image": self.images.platform, "everySeconds": 15, **small},
             "training": {"enabled": True, "image": self.images.platform, "pollingSeconds": 2, "resources": TRAINING},
             "redis": {"enabled": True, "image": self.images.redis, "args": REDIS, "storage": {"size": "1Gi"}, **small},
             "mlflow": {

@@ -24,6 +24,7 @@ REDIS = 6379
 def start_redis(kubernetes: Kubernetes, namespace: str) -> None:
     arguments = ["--bind", "* -::*", "--protected-mode", "no", "--save", "", "--maxmemory", "128mb"]
     document = pod("redis", publish_redis(kubernetes, lambda _: None), arguments)
+    document["metadata"]["labels"] |= {"app.kubernetes.io/component": "redis"}  # by which the model's NetworkPolicy knows it
     document["spec"]["containers"][0]["resources"] = {"limits": {"memory": "256Mi"}}
     kubernetes.apply(document, namespace)
     kubernetes.apply(service("redis", REDIS, REDIS), namespace)
@@ -44,7 +45,7 @@ def demand(kubernetes: Kubernetes, trained: Training, tmp_path_factory: pytest.T
         values = {
             "image": image,
             "onlineStore": f"redis://redis.{deployed.namespace}.svc:{REDIS}/0",
-            "networkPolicy": {"onlineStore": {"namespace": deployed.namespace, "podLabels": {"app": "redis"}, "port": REDIS}},
+            "networkPolicy": {"onlineStore": {"namespace": deployed.namespace}},
         }
         question = json.dumps({"skus": releases.skus[:2], "horizon": 4})
         yield Scaled(deployed, prometheus, gateway, releases.second, "predict", question, values)
