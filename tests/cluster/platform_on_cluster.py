@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,9 +22,8 @@ from tests.cluster.access import ROOT, Kubernetes
 MODEL = "demand"
 CHART = "tidegate"  # the name that the platform's chart is installed under
 CLAIMS = ("tidegate-ledger", "data-tidegate-mlflow-0", "data-tidegate-redis-0")
-SMALL = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "1500Mi"}}
-
-TRAINING = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "4Gi"}}
+SMALL = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "1500Mi"}}  # more than other tests' pods have
+TRAINING = {"requests": {"cpu": "200m", "memory": "256Mi"}, "limits": {"memory": "4Gi"}}
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class OnCluster:
                 "attempts": 120,
                 "unreachableAttempts": 20,
             },
-            "resources": {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "700Mi"}},
+            "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "700Mi"}},
         }
 
 
@@ -203,7 +203,8 @@ class Commands:
 
     on: OnCluster
     project: Path  # folder of its tidegate.yaml
-    built: dict[str, str] = field(default_factory=dict)  # images by release
+    built: dict[str, Future[str]] = field(default_factory=dict)  # images by release
+    builder: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
 
     def write(self, store: str) -> None:
         """The repository's own project, with its paths made absolute."""
@@ -233,10 +234,19 @@ class Commands:
 
     def image(self, digest: str) -> str:
         """Built when it is first asked for."""
-        if digest not in self.built:
+        self.build(digest)
+        return self.built[digest].result()
+
+    def build(self, *digests: str) -> None:
+        """Begin to build images, one after the other."""
+
+        def make(digest: str) -> str:
             image = build.release(self.on.state / "releases" / digest, lambda _: None)
-            self.built[digest] = self.on.kubernetes.publish(image)
-        return self.built[digest]
+            return self.on.kubernetes.publish(image)
+
+        for digest in digests:
+            if digest not in self.built:
+                self.built[digest] = self.builder.submit(make, digest)
 
     def materialize(self, until: datetime) -> None:
         with forwarded(self.on.kubernetes, self.on.home, "svc/tidegate-redis", 6379) as redis:

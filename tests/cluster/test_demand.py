@@ -59,6 +59,7 @@ class Story:
 
     def tell(self) -> None:
         releases, client = self.seen.releases, Client(self.on)
+        self.commands.build(*(releases.first, releases.second, releases.pence, releases.fault, releases.again, releases.later))
         prometheus = self.watched()
         self.say("materializing")
         self.commands.materialize(SEPTEMBER)
