@@ -2,7 +2,7 @@
 
 - KUBECONFIG set: that cluster is used. It needs Argo Rollouts, KEDA, the Prometheus operator's custom resources, a default
   StorageClass, and CLUSTER_TEST_REGISTRY=HOST/PATH: a registry that this machine may push to (`buildah login`) and that the
-  cluster can pull from; CLUSTER_TEST_INSECURE=1 for one without TLS.
+  cluster can pull from; CLUSTER_TEST_INSECURE=1 for one without TLS. `python -m tests.cluster.given` does so with one of ours.
 - CLUSTER=NAME: our own cluster of that name, left running afterwards: quick to run again.
 - neither: a cluster of our own that is taken down afterwards.
 
@@ -133,8 +133,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Training]:
 def commands(kubernetes: Kubernetes, trained: Training, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
     """The whole platform, installed by its chart, and the command line of a project that it is the target of."""
     on = OnCluster(kubernetes, build_images(kubernetes, _say), "tidegate", "models", "clients", trained.folder / "state")
+    on.prepare()
     try:
-        on.prepare()
         on.install()
         yield Commands(on, tmp_path_factory.mktemp("project"))
     finally:

@@ -49,15 +49,19 @@ class OnCluster:
     state: Path
 
     def prepare(self) -> None:
-        """The namespaces, and storage."""
-        for name in (self.home, self.models, self.clients):
+        """The namespaces, and storage. What an interrupted run left in a cluster of our own goes away first."""
+        names = [self.home, self.models, self.clients]
+        if there := self.kubernetes.kubectl("get", "namespace", *names, "--ignore-not-found", "-o", "name").split():
+            assert self.kubernetes.own, f"{', '.join(there)} exist in the cluster that was given; these tests would remove them"
+            self.remove()
+        for name in names:
             labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
             document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
             self.kubernetes.kubectl("apply", "-f", "-", given=json.dumps(document))
         provide_volumes(self.kubernetes, self.home, CLAIMS)
 
     def remove(self) -> None:
-        """Away with it all, so that a cluster that is kept can be used again."""
+        """Away with it all, so that the cluster can be used again."""
         for name in (self.clients, self.models, self.home):
             self.kubernetes.kubectl("delete", "namespace", name, "--timeout=120s", check=False)
         remove_volumes(self.kubernetes, self.home, CLAIMS)

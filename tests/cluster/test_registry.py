@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,11 @@ from typing import Any
 import pytest
 from infra.one_node.layout import Cluster
 from tests.cluster.access import ROOT, Kubernetes, await_true
+from tests.cluster.given import ADDRESS
+from tests.cluster.given import registry as serving
 from tests.cluster.objects import pod
 
 from serving_builders import build_release
-
-ADDRESS = "127.0.0.1:5055"  # of the cluster's own network namespace
 
 
 def images(registry: Cluster, *arguments: str, **environment: str) -> str:
@@ -49,20 +48,8 @@ def registry(kubernetes: Kubernetes, tmp_path: Path) -> Iterator[Cluster]:
     """Debian's registry, where the cluster's containerd reaches it."""
     if kubernetes.own is None:
         pytest.skip("a cluster that was given pulls all of these tests' images from its registry")
-    settings = {
-        "version": 0.1,
-        "storage": {"filesystem": {"rootdirectory": str(tmp_path / "registry")}},
-        "http": {"addr": ADDRESS},
-        "log": {"level": "error"},
-    }
-    (tmp_path / "config.yml").write_text(json.dumps(settings))
-    command = kubernetes.own.inside("docker-registry", "serve", str(tmp_path / "config.yml"))
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(1)
-    assert process.poll() is None
-    yield kubernetes.own
-    process.terminate()
-    process.wait(10)
+    with serving(kubernetes.own, tmp_path):
+        yield kubernetes.own
 
 
 def test_an_image_is_pushed_and_pulled_by_digest(
