@@ -57,6 +57,7 @@ env:
 
 {{- define "model.probes" -}}
 startupProbe: {httpGet: {path: {{ .ready }}, port: {{ .port }}}, periodSeconds: 1, failureThreshold: 180}
-readinessProbe: {httpGet: {path: {{ .ready }}, port: {{ .port }}}, periodSeconds: 2, timeoutSeconds: 2, failureThreshold: 2}
+{{- /* A replica that has too much to do is slow to say that it is ready. Taken out for that, it would leave its load to the others. */}}
+readinessProbe: {httpGet: {path: {{ .ready }}, port: {{ .port }}}, periodSeconds: 2, timeoutSeconds: 5, failureThreshold: 3}
 livenessProbe: {httpGet: {path: {{ .live }}, port: {{ .port }}}, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 3}
 {{- end }}
