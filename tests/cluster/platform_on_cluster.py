@@ -111,7 +111,8 @@ class OnCluster:
         }
 
 
-REDIS = ["--bind", "* -::*", "--protected-mode", "no", "--dir", "/data", "--save", "", "--maxmemory", "512mb"]
+REDIS_IN_MEMORY = ["--bind", "* -::*", "--protected-mode", "no", "--save", ""]
+REDIS = [*REDIS_IN_MEMORY, "--dir", "/data", "--maxmemory", "512mb"]
 NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # half a gigabyte for what nothing here uses
 MLFLOW = [
     *("server", "--host", "0.0.0.0", "--port", "5000", "--workers", "1", "--allowed-hosts", "*"),

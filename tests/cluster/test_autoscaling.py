@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from infra.images import build
 from tests.cluster.access import Kubernetes
 from tests.cluster.objects import pod, service
-from tests.cluster.platform_on_cluster import forwarded, materialize, publish_redis
+from tests.cluster.platform_on_cluster import REDIS_IN_MEMORY, forwarded, materialize, publish_redis
 from tests.cluster.prometheus import Scraped
 from tests.cluster.scaling import Scaled, Seen, Trial, watched
 from tests.cluster.train import Training
@@ -22,7 +21,7 @@ REDIS = 6379
 
 
 def start_redis(kubernetes: Kubernetes, namespace: str) -> None:
-    arguments = ["--bind", "* -::*", "--protected-mode", "no", "--save", "", "--maxmemory", "128mb"]
+    arguments = [*REDIS_IN_MEMORY, "--maxmemory", "128mb"]
     document = pod("redis", publish_redis(kubernetes, lambda _: None), arguments)
     document["metadata"]["labels"] |= {"app.kubernetes.io/component": "redis"}  # by which the model's NetworkPolicy knows it
     document["spec"]["containers"][0]["resources"] = {"limits": {"memory": "256Mi"}}
@@ -35,7 +34,7 @@ def start_redis(kubernetes: Kubernetes, namespace: str) -> None:
 def demand(kubernetes: Kubernetes, trained: Training, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scaled]:
     """A real release, with real features, and gates that pass."""
     releases, work = trained.result(), tmp_path_factory.mktemp("online")
-    state = Path(trained.folder) / "state"
+    state = trained.folder / "state"
     image = kubernetes.publish(build.release(state / "releases" / releases.second, lambda _: None))
     at_gateway = lambda deployed: Scraped("tidegate-gateway-pods", deployed.home, 8082)  # noqa: E731
     with watched(kubernetes, "scaled", at_gateway) as (deployed, prometheus, gateway):
