@@ -71,11 +71,23 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def _say(message: str) -> None:
-    sys.__stderr__.write(f"  {message}\n")  # type: ignore[union-attr]
+    sys.stderr.write(f"  {message}\n")
 
 
 @pytest.fixture(scope="session")
-def kubernetes() -> Iterator[Kubernetes]:
+def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Progress on the terminal, past what pytest captures: some of these tests take minutes."""
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+
+    def uncaptured(message: str) -> None:
+        with capture.global_and_fixture_disabled():
+            _say(message)
+
+    return uncaptured
+
+
+@pytest.fixture(scope="session")
+def kubernetes(say: Callable[[str], None]) -> Iterator[Kubernetes]:
     """The cluster under test, with Argo Rollouts, KEDA and Prometheus' resources."""
     given = os.environ.get("KUBECONFIG")
     if given:
@@ -89,7 +101,7 @@ def kubernetes() -> Iterator[Kubernetes]:
     target = cluster(kept or f"t{os.getpid()}")
     try:
         if SHARED not in os.environ:
-            lifecycle.up(target, lifecycle.Wanted(addons=NAMES), _say)
+            lifecycle.up(target, lifecycle.Wanted(addons=NAMES), say)
         environment = own_environment(target)
         with proxied(target, environment) as proxy:
             yield Kubernetes(target, environment, proxy)
@@ -130,9 +142,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Training]:
 
 
 @pytest.fixture(scope="session")
-def commands(kubernetes: Kubernetes, trained: Training, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+def commands(
+    kubernetes: Kubernetes, trained: Training, say: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Commands]:
     """The whole platform, installed by its chart, and the command line of a project that it is the target of."""
-    on = OnCluster(kubernetes, build_images(kubernetes, _say), "tidegate", "models", "clients", trained.folder / "state")
+    on = OnCluster(kubernetes, build_images(kubernetes, say), "tidegate", "models", "clients", trained.folder / "state")
+    say("installing the platform")
     on.prepare()
     try:
         on.install()

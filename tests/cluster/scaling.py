@@ -112,6 +112,7 @@ class Seen:
 @dataclass
 class Trial:
     model: Scaled
+    say: Callable[[str], None]
     step: float = 15  # seconds between two rises of the load
     seen: Seen = field(default_factory=Seen)
 
@@ -122,6 +123,7 @@ class Trial:
         end = self.model.client("busy", 0)
         time.sleep(WARM + MEASURED + 1)
         self.seen.capacity = sum(end().answers[WARM : WARM + MEASURED]) / MEASURED
+        self.say(f"scaling {self.model.namespace}: one replica answers {self.seen.capacity:.0f} requests/s")
 
     def at_load(self) -> float:
         """What the autoscaler's own query shows of one replica at `LOAD` of its capacity."""
@@ -134,6 +136,7 @@ class Trial:
 
     def rise_and_fall(self) -> None:
         """A morning's rise: from 0.2 to 1.55 times what one replica can do, and back."""
+        self.say(f"scaling {self.model.namespace}: load rises and falls, target {self.seen.target}")
         self.apply(enabled=True, target=self.seen.target, maxReplicas=MOST, cooldownSeconds=15, pollingSeconds=2)
         self.until(lambda: self.conditions().get("Ready") == "True", "KEDA is ready", 60)
         self.until(lambda: bool(self.status().get("HPAReplicas")), "the Rollout is scaled", 60)
@@ -149,6 +152,7 @@ class Trial:
         self.until(lambda: self.look() == 1, "it is back at one replica", 180)
         self.seen.least_after = self.look()
         self.seen.outcomes += steady().outcomes
+        self.say(f"scaling {self.model.namespace}: {self.seen.most} replicas at most, {dict(self.seen.outcomes)}")
 
     def query(self) -> str:
         scaled = next(document for document in self.objects() if document["kind"] == "ScaledObject")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from infra.images import build
@@ -51,8 +51,8 @@ def demand(kubernetes: Kubernetes, trained: Training, tmp_path_factory: pytest.T
 
 
 @pytest.fixture(scope="module")
-def scaled(demand: Scaled) -> Seen:
-    trial = Trial(demand)
+def scaled(demand: Scaled, say: Callable[[str], None]) -> Seen:
+    trial = Trial(demand, say)
     trial.measure()
     trial.seen.target = trial.at_load()
     trial.rise_and_fall()
@@ -60,7 +60,6 @@ def scaled(demand: Scaled) -> Seen:
 
 
 def test_replicas_follow_the_load_up_and_down(scaled: Seen) -> None:
-    print(f"one replica: {scaled.capacity:.0f} requests/s; target {scaled.target} in flight; {scaled.most} replicas at most")
     assert scaled.most > 2, scaled
     assert scaled.least_after == 1
 

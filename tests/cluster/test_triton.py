@@ -7,7 +7,7 @@ Triton serves on CPUs here, by the same model repository as on GPUs.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -68,8 +68,8 @@ def triton(kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="module")
-def scaled(triton: Scaled) -> Seen:
-    trial = Trial(triton, step=22)
+def scaled(triton: Scaled, say: Callable[[str], None]) -> Seen:
+    trial = Trial(triton, say, step=22)
     trial.measure()
     # another replica is due when requests wait for half as long as a busy replica takes for one
     trial.seen.target = round(0.5 * 1000 / trial.seen.capacity, 1)
@@ -78,9 +78,6 @@ def scaled(triton: Scaled) -> Seen:
 
 
 def test_replicas_follow_the_time_in_the_queue_up_and_down(scaled: Seen) -> None:
-    print(
-        f"one replica: {scaled.capacity:.0f} requests/s; target {scaled.target} ms in the queue; {scaled.most} replicas at most"
-    )
     assert scaled.most > 1, scaled
     assert scaled.least_after == 1
     assert scaled.conditions["Ready"] == "True"
