@@ -34,8 +34,8 @@ down: ## stop what 'make up' started; data stay
 status: setup ## what is live, since when, on what evidence, and what is drifting
 	@$(ISOLATED) TIDEGATE_STATE=$(STATE) $(BIN)/tidegate status
 
-test: setup ## run all tests; ends with their count
-	@$(ISOLATED) $(BIN)/python -m pytest tests -q
+test: setup ## run all tests, two files at a time; ends with their count
+	@$(ISOLATED) $(BIN)/python -m pytest tests -q -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup ## ruff: rules and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

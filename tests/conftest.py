@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 SETTINGS = ("TIDEGATE_", "MLFLOW_", "FEAST_", "BENTOML_", "KFP_")
 KEPT = "TIDEGATE_CACHE"  # says where the programs and images of a test cluster lie, and nothing of what is tested
 for name in [name for name in os.environ if name.startswith(SETTINGS) and name != KEPT]:
@@ -16,3 +18,8 @@ os.environ.update(
     NO_COLOR="1",
     MPLBACKEND="Agg",
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first: the other files' tests run beside it."""
+    items.sort(key=lambda item: item.path.name != "test_demo.py")
