@@ -1,4 +1,4 @@
-"""What is applied once the node is ready, in containers built here: CoreDNS, Argo Rollouts, KEDA, Prometheus' resources.
+"""What is applied once the node is ready, in containers built here: CoreDNS, Argo Rollouts, KEDA, Prometheus' operator.
 
 Upstream's own manifests are used, out of the modules that the programs were built from; only their images are replaced, by
 digest. Applying is server-side, so doing it again changes nothing.
@@ -18,7 +18,7 @@ from pathlib import Path
 from infra.one_node import images, recipes
 from infra.one_node.errors import InvalidInput, Unavailable
 from infra.one_node.layout import DNS_SERVICE, Cluster
-from infra.one_node.recipes import COREDNS, HELM, KEDA, KUBERNETES, PROMETHEUS_OPERATOR, ROLLOUTS, Recipe
+from infra.one_node.recipes import COREDNS, HELM, KEDA, KUBERNETES, PROMETHEUS, PROMETHEUS_OPERATOR, ROLLOUTS, Recipe
 
 Say = Callable[[str], None]
 FOLDER = Path(__file__).parent / "addons"
@@ -131,10 +131,28 @@ _ASK_SOON = {
 }
 
 
-def _prometheus_resources(cluster: Cluster, say: Say) -> None:
+def _prometheus_operator(cluster: Cluster, say: Say) -> None:
+    """With the custom resources without which it runs no Prometheus; those of Alertmanager and Thanos are not there."""
+    kinds = ("podmonitors", "probes", "prometheuses", "prometheusrules", "servicemonitors")
     crds = PROMETHEUS_OPERATOR.output() / "crds"
-    for kind in ("podmonitors", "prometheusrules", "servicemonitors"):
-        apply(cluster, "-f", str(crds / f"monitoring.coreos.com_{kind}.yaml"))
+    apply(cluster, *(f"--filename={crds / f'monitoring.coreos.com_{kind}.yaml'}" for kind in kinds))
+    built = {}
+    for name, program in (("prometheus-operator", "operator"), ("prometheus-config-reloader", "prometheus-config-reloader")):
+        at = f"/bin/{name}"
+        built[name] = images.build(name, {at: recipes.binary(PROMETHEUS_OPERATOR, program)}, [at], say)
+        images.load(cluster, built[name])
+    arguments = [f"--prometheus-config-reloader={built['prometheus-config-reloader'].pinned}"]
+    change = [{"op": "replace", "path": "/spec/template/spec/containers/0/args", "value": arguments}]
+    parts = ("deployment", "cluster-role", "cluster-role-binding", "service-account")
+    namespace = "prometheus-operator"
+    document = {
+        "namespace": namespace,
+        "resources": [f"prometheus-operator-{part}.yaml" for part in parts],
+        "images": [_replaced("quay.io/prometheus-operator/prometheus-operator", built["prometheus-operator"])],
+        "patches": [{"target": {"kind": "Deployment"}, "patch": json.dumps(change)}],
+    }
+    _namespace(cluster, namespace)
+    _kustomize(cluster, PROMETHEUS_OPERATOR.output() / "rbac", document)
 
 
 def _replaced(upstream: str, image: images.Image) -> Mapping[str, str]:
@@ -159,7 +177,7 @@ _ADDONS: Mapping[str, Addon] = {
     "dns": Addon((COREDNS,), _dns, ("kube-system/coredns",)),
     "rollouts": Addon((ROLLOUTS,), _rollouts, ("argo-rollouts/argo-rollouts",)),
     "keda": Addon((KEDA,), _keda, ("keda/keda-operator", "keda/keda-metrics-apiserver")),
-    "prometheus-crds": Addon((PROMETHEUS_OPERATOR,), _prometheus_resources),
+    "prometheus": Addon((PROMETHEUS_OPERATOR, PROMETHEUS), _prometheus_operator, ("prometheus-operator/prometheus-operator",)),
     "helm": Addon((HELM,), lambda cluster, say: None),
 }
 NAMES = tuple(_ADDONS)

@@ -95,13 +95,17 @@ HELM = Recipe(
     ("helm.sh/helm/v3/cmd/helm",),
     linker_flags=f"-X {_HELM}.k8sVersionMajor=1 -X {_HELM}.k8sVersionMinor=34",
 )
+_OPERATOR = "github.com/prometheus-operator/prometheus-operator"
 PROMETHEUS_OPERATOR = Recipe(
     "prometheus-operator",
-    "github.com/prometheus-operator/prometheus-operator",
-    manifests=(("crds", "example/prometheus-operator-crd"),),
-    source="prometheus-operator",
+    _OPERATOR,
+    (f"{_OPERATOR}/cmd/operator", f"{_OPERATOR}/cmd/prometheus-config-reloader"),
+    (("crds", "example/prometheus-operator-crd"), ("rbac", "example/rbac/prometheus-operator")),
 )
-RECIPES = (KUBERNETES, KUBE_ROUTER, COREDNS, HELM, ROLLOUTS, PROMETHEUS_OPERATOR, KEDA)  # all that a cluster needs
+# What the operator runs; Debian's cannot ask Kubernetes for pods.
+PROMETHEUS = Recipe("prometheus", "github.com/prometheus/prometheus", ("github.com/prometheus/prometheus/cmd/prometheus",))
+# all that a cluster needs
+RECIPES = (KUBERNETES, KUBE_ROUTER, COREDNS, HELM, ROLLOUTS, KEDA, PROMETHEUS_OPERATOR, PROMETHEUS)
 
 PULUMI = Recipe(
     "pulumi",

@@ -61,6 +61,12 @@ class Kubernetes:
     def envoy(self) -> str:
         return self.publish(build_envoy())
 
+    @cached_property
+    def prometheus(self) -> str:
+        program = recipes.build(recipes.PROMETHEUS, lambda _: None) / "bin/prometheus"
+        image = images.build("prometheus", {"/bin/prometheus": program}, ["/bin/prometheus"], lambda _: None)
+        return self.publish(image)
+
     def kubectl(self, *arguments: str, given: str | None = None, check: bool = True) -> str:
         """Standard output of kubectl; with `check`, a failure is an AssertionError with what kubectl said."""
         command = ["kubectl", *arguments]

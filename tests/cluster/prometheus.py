@@ -1,44 +1,19 @@
-"""A real Prometheus in the cluster, which finds what to scrape by DNS, and labels it with its namespace as a PodMonitor would.
-
-Debian's Prometheus cannot ask Kubernetes for pods, and the operator that reads PodMonitors does not run in these tests.
-"""
+"""A real Prometheus in the cluster, run by its operator, which reads the charts' PodMonitors and PrometheusRules."""
 
 from __future__ import annotations
 
 import json
 import urllib.parse
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from infra.one_node import images
 from tests.cluster.access import Kubernetes, await_true
-from tests.cluster.objects import pod
 
-NAME = "prometheus-operated"  # of the operator's Service
+NAME = "prometheus-operated"  # the operator's Service for it
 PORT = 9090
-
-
-@dataclass(frozen=True)
-class Scraped:
-    """All addresses of a Service."""
-
-    service: str
-    namespace: str
-    port: int
-    labels: dict[str, str] = field(default_factory=dict)
-
-    def job(self) -> dict[str, Any]:
-        labels = {"namespace": self.namespace} | self.labels
-        host = f"{self.service}.{self.namespace}.svc.cluster.local"
-        return {
-            "job_name": f"{self.namespace}/{self.service}",
-            "scrape_interval": "5s",
-            "scrape_timeout": "5s",
-            "dns_sd_configs": [{"names": [host], "type": "A", "port": self.port, "refresh_interval": "2s"}],
-            "relabel_configs": [{"target_label": name, "replacement": value} for name, value in labels.items()],
-        }
+VERSION = "v3.9.1"  # of what infra/one_node/recipes pins
+SECURITY = {"runAsNonRoot": True, "runAsUser": 65532, "fsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}}
 
 
 @dataclass(frozen=True)
@@ -52,47 +27,72 @@ class Prometheus:
     def address(self) -> str:
         return f"http://{NAME}.{self.namespace}.svc:{PORT}"
 
-    def install(self, scraped: list[Scraped], rules: Any, say: Callable[[str], None]) -> None:
-        """With `rules` (the `spec` of a PrometheusRule), as the operator would load them."""
-        program = images.with_libraries(Path("/usr/bin/prometheus"), "/prometheus")
-        image = self.kubernetes.publish(images.build("prometheus", program, ["/prometheus"], say))
+    def install(self, watched: Sequence[str]) -> None:
+        """`watched` are the namespaces whose pods, PodMonitors and PrometheusRules it looks at."""
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
         self.kubernetes.kubectl("apply", "-f", "-", given=_json("v1", "Namespace", self.namespace, metadata={"labels": labels}))
-        config = {
-            "global": {"scrape_interval": "5s", "evaluation_interval": "5s"},
-            "scrape_configs": [each.job() for each in scraped],
-            "rule_files": ["/etc/prometheus/rules.json"],
+        self.kubernetes.apply(_json("v1", "ServiceAccount", "prometheus"), self.namespace)
+        for namespace in watched:
+            self._allow(namespace)
+        here = {"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "In", "values": list(watched)}]}
+        spec = {
+            "image": self.kubernetes.prometheus,
+            "version": VERSION,
+            "replicas": 1,
+            "portName": "http",
+            "serviceAccountName": "prometheus",
+            "podMonitorSelector": {},
+            "podMonitorNamespaceSelector": here,
+            "ruleSelector": {},
+            "ruleNamespaceSelector": here,
+            "scrapeInterval": "5s",
+            "scrapeTimeout": "5s",
+            "evaluationInterval": "5s",
+            "retention": "1d",
+            "resources": {"requests": {"memory": "64Mi"}, "limits": {"memory": "512Mi"}},
+            "securityContext": SECURITY,
         }
-        files = {"config.json": json.dumps(config), "rules.json": json.dumps(rules)}
-        document = pod(NAME, image, ["--config.file=/etc/prometheus/config.json", "--storage.tsdb.path=/data"])
-        document["metadata"]["labels"] |= {"app.kubernetes.io/name": "prometheus"}  # by which NetworkPolicies know it
-        spec, container = document["spec"], document["spec"]["containers"][0]
-        spec["securityContext"] |= {"fsGroup": 65532}
-        spec["volumes"] = [{"name": "config", "configMap": {"name": NAME}}, {"name": "data", "emptyDir": {}}]
-        container["resources"] = {"limits": {"memory": "512Mi"}}
-        container["volumeMounts"] = [
-            {"name": "config", "mountPath": "/etc/prometheus"},
-            {"name": "data", "mountPath": "/data"},
-        ]
-        ports = [{"name": "http", "port": PORT, "targetPort": PORT}]
-        for given in (
-            _json("v1", "ConfigMap", NAME, data=files),
-            json.dumps(document),
-            _json("v1", "Service", NAME, spec={"selector": {"app": NAME}, "ports": ports}),
-        ):
-            self.kubernetes.apply(given, self.namespace)
+        self.kubernetes.apply(_json("monitoring.coreos.com/v1", "Prometheus", "tests", spec=spec), self.namespace)
         ready = lambda: self.kubernetes.ask(self.namespace, NAME, "/-/ready") != ""  # noqa: E731
-        await_true(ready, 60, lambda: self.kubernetes.kubectl("logs", NAME, "-n", self.namespace, check=False)[-2000:])
+        await_true(ready, 120, self._problem)
+
+    def _allow(self, namespace: str) -> None:
+        """It may look for pods there, and do nothing else."""
+        group, name = "rbac.authorization.k8s.io", self.namespace
+        rules = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}]
+        account = {"kind": "ServiceAccount", "name": "prometheus", "namespace": self.namespace}
+        role = {"apiGroup": group, "kind": "Role", "name": name}
+        self.kubernetes.apply(_json(f"{group}/v1", "Role", name, rules=rules), namespace)
+        self.kubernetes.apply(_json(f"{group}/v1", "RoleBinding", name, roleRef=role, subjects=[account]), namespace)
+
+    def _problem(self) -> str:
+        kubectl = self.kubernetes.kubectl
+        operator = kubectl("logs", "deployment/prometheus-operator", "-n", "prometheus-operator", "--tail=5", check=False)
+        return operator + kubectl("describe", "pods", "-n", self.namespace, check=False)[-2000:]
 
     def remove(self) -> None:
         self.kubernetes.kubectl("delete", "namespace", self.namespace, "--timeout=60s", check=False)
 
     def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
         """Labels and value of each sample of an instant query."""
-        path = f"/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
-        answer = json.loads(self.kubernetes.ask(self.namespace, NAME, path) or "{}")
-        found = answer.get("data", {}).get("result", [])
+        found = self._asked(f"query?{urllib.parse.urlencode({'query': expression})}").get("result", [])
         return [(each["metric"], float(each["value"][1])) for each in found]
+
+    def rules(self) -> list[dict[str, Any]]:
+        """Every rule that it evaluates, with the health of its last evaluation."""
+        return [rule for group in self._asked("rules").get("groups", []) for rule in group["rules"]]
+
+    def targets(self) -> dict[str, set[str]]:
+        """The health of the pods that each PodMonitor (`namespace/name`) leads to."""
+        found: dict[str, set[str]] = {}
+        for each in self._asked("targets?state=active").get("activeTargets", []):
+            found.setdefault(each["scrapePool"].removeprefix("podMonitor/").removesuffix("/0"), set()).add(each["health"])
+        return found
+
+    def _asked(self, path: str) -> dict[str, Any]:
+        answer = json.loads(self.kubernetes.ask(self.namespace, NAME, f"/api/v1/{path}") or "{}")
+        data: dict[str, Any] = answer.get("data", {})
+        return data
 
 
 def _json(version: str, kind: str, name: str, **fields: Any) -> str:

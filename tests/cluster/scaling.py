@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 from tests.cluster.access import Kubernetes, await_true
 from tests.cluster.deployment import MODEL, Deployed, namespaces
-from tests.cluster.prometheus import Prometheus, Scraped
+from tests.cluster.prometheus import Prometheus
 
 CORES = 0.3  # of a replica
 LOAD = 0.6  # share of one replica's greatest throughput that it is meant to have: the rest is for the time a new one takes
@@ -80,9 +80,7 @@ class Scaled:
 
 
 @contextmanager
-def watched(
-    kubernetes: Kubernetes, name: str, scraped: Callable[[Deployed], Scraped]
-) -> Iterator[tuple[Deployed, Prometheus, str]]:
+def watched(kubernetes: Kubernetes, name: str) -> Iterator[tuple[Deployed, Prometheus, str]]:
     """A namespace for the model, in which every gate passes; a Prometheus of its own; and its address at a gateway."""
     with namespaces(kubernetes) as make:
         deployed = Deployed(kubernetes, make(name), make("gateway"))
@@ -90,7 +88,7 @@ def watched(
         prometheus = Prometheus(kubernetes, f"{deployed.namespace}-prometheus")
         gateway = deployed.gateway(prometheus.namespace)
         try:
-            prometheus.install([scraped(deployed)], {}, lambda _: None)
+            prometheus.install([deployed.namespace, deployed.home])
             yield deployed, prometheus, gateway
         finally:
             prometheus.remove()

@@ -10,7 +10,6 @@ from infra.images import build
 from tests.cluster.access import Kubernetes
 from tests.cluster.objects import pod, service
 from tests.cluster.platform_on_cluster import REDIS_IN_MEMORY, forwarded, materialize, publish_redis
-from tests.cluster.prometheus import Scraped
 from tests.cluster.scaling import Scaled, Seen, Trial, watched
 from tests.cluster.train import Training
 
@@ -36,8 +35,7 @@ def demand(kubernetes: Kubernetes, trained: Training, tmp_path_factory: pytest.T
     releases, work = trained.result(), tmp_path_factory.mktemp("online")
     state = trained.folder / "state"
     image = kubernetes.publish(build.release(state / "releases" / releases.second, lambda _: None))
-    at_gateway = lambda deployed: Scraped("tidegate-gateway-pods", deployed.home, 8082)  # noqa: E731
-    with watched(kubernetes, "scaled", at_gateway) as (deployed, prometheus, gateway):
+    with watched(kubernetes, "scaled") as (deployed, prometheus, gateway):
         start_redis(kubernetes, deployed.namespace)
         with forwarded(kubernetes, deployed.namespace, "svc/redis", REDIS) as redis:
             materialize(kubernetes, state, work, redis, SEPTEMBER)

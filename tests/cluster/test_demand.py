@@ -14,12 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-import yaml
 from tests.cluster.access import await_true
 from tests.cluster.client import Client
-from tests.cluster.objects import service
 from tests.cluster.platform_on_cluster import MODEL, Commands, OnCluster
-from tests.cluster.prometheus import Prometheus, Scraped
+from tests.cluster.prometheus import Prometheus
 from tests.cluster.train import Releases, Training
 
 from tidegate.adapters.argo_rollouts import RELEASE
@@ -42,6 +40,8 @@ class Seen:
     jobs: list[Record] = field(default_factory=list)
     mirrored_after: float = -1.0
     panels: dict[str, int] = field(default_factory=dict)  # samples that Prometheus has for each query of the dashboards
+    rules: dict[str, str] = field(default_factory=dict)  # of the charts: how evaluating each went
+    targets: dict[str, set[str]] = field(default_factory=dict)  # by PodMonitor: how asking its pods went
     switches: int = 0
 
 
@@ -59,7 +59,8 @@ class Story:
     def tell(self) -> None:
         releases, client = self.seen.releases, Client(self.on)
         self.commands.build(*(releases.first, releases.second, releases.pence, releases.fault, releases.again, releases.later))
-        prometheus = self.watched()
+        prometheus = Prometheus(self.on.kubernetes)
+        prometheus.install([self.on.home, self.on.models])
         self.say("materializing")
         self.commands.materialize(SEPTEMBER)
         self.order("first", releases.first)
@@ -84,31 +85,13 @@ class Story:
         self.until(lambda: len(client.records()) > sent + 80)
         self.seen.mirrored_after = self.mirrored() - before
         self.seen.panels = self.panels(prometheus)
+        self.seen.rules = {rule["name"]: rule["health"] for rule in prometheus.rules()}
+        self.seen.targets = prometheus.targets()
         self.seen.requests = client.stop()
         self.seen.switches = len(_passages(self.seen.requests))
         self.read_ledger()
         self.verify_ledger()
         self.say("told")
-
-    def watched(self) -> Prometheus:
-        """By a Prometheus, with the rules of the model's chart."""
-        on = self.on
-        # a PodMonitor needs no Service, a Prometheus that asks DNS does
-        selector = {"app.kubernetes.io/name": "tidegate", "app.kubernetes.io/component": "monitor"}
-        monitor = service("tidegate-monitor")
-        monitor["spec"] = {"clusterIP": "None", "selector": selector, "ports": [{"name": "http", "port": 8080}]}
-        on.kubernetes.apply(monitor, on.home)
-        scraped = [
-            Scraped("tidegate-gateway-pods", on.home, 8082),
-            Scraped("tidegate-gates", on.home, 8080),
-            Scraped("tidegate-monitor", on.home, 8080),
-            Scraped(f"{MODEL}-active", on.models, 8080, {"tidegate_model": MODEL}),
-        ]
-        rendered = yaml.safe_load_all(self.rendered(self.seen.releases.first, "blue"))
-        rules = next(document["spec"] for document in rendered if document and document["kind"] == "PrometheusRule")
-        prometheus = Prometheus(on.kubernetes)
-        prometheus.install(scraped, rules, self.say)
-        return prometheus
 
     def panels(self, prometheus: Prometheus) -> dict[str, int]:
         """Of the dashboards that the platform's chart has installed."""
@@ -377,6 +360,16 @@ def test_jobs_run_while_somebody_asks_and_no_longer(seen: Seen) -> None:
 def test_every_panel_of_the_dashboards_shows_something(seen: Seen) -> None:
     assert seen.panels
     assert not [query for query, samples in seen.panels.items() if not samples]
+
+
+def test_the_rules_of_both_charts_are_evaluated(seen: Seen) -> None:
+    assert {"TidegateAvailabilityBudgetBurn", "TidegateModelSilent", "TidegateDrift", "TidegateMonitorBlind"} <= set(seen.rules)
+    assert set(seen.rules.values()) == {"ok"}
+
+
+def test_the_pods_of_every_pod_monitor_are_found_and_answer(seen: Seen) -> None:
+    platform = {f"tidegate/tidegate-{component}": {"up"} for component in ("gateway", "gates", "monitor")}
+    assert seen.targets == platform | {f"models/{MODEL}": {"up"}}
 
 
 def test_the_ledger_verifies(seen: Seen) -> None:

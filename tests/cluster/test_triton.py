@@ -14,14 +14,12 @@ import pytest
 from infra.images import build
 from tests.cluster.access import Kubernetes
 from tests.cluster.deployment import MODEL
-from tests.cluster.prometheus import Scraped
 from tests.cluster.scaling import Scaled, Seen, Trial, watched
 
 from serving_builders import build_release
 
 pytestmark = pytest.mark.timeout(600)
 WIDTH, LAYERS = 2048, 8  # of a model that takes some hundredths of a second
-METRICS = 8002
 
 
 def slow_model() -> bytes:
@@ -62,8 +60,7 @@ def triton(kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory) -> 
     release = build_release(tmp_path_factory.mktemp("releases"), onnx=slow_model())
     values = {"engine": "triton", "image": kubernetes.publish(build.triton(release, lambda _: None))}
     path = f"v2/models/{MODEL}/infer"
-    pods = lambda deployed: Scraped(f"{MODEL}-active", deployed.namespace, METRICS, {"tidegate_model": MODEL})  # noqa: E731
-    with watched(kubernetes, "triton", pods) as (deployed, prometheus, gateway):
+    with watched(kubernetes, "triton") as (deployed, prometheus, gateway):
         yield Scaled(deployed, prometheus, gateway, release.name, path, body([[1, 2, 3, 4]]), values)
 
 
