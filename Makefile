@@ -43,7 +43,7 @@ lint: setup ## ruff: rules and format
 format: setup ## ruff: put files into format
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-types: setup ## mypy --strict over the package
+types: setup ## mypy --strict over the package and infra
 	@$(ISOLATED) $(BIN)/mypy
 
 imports: setup ## the layers: who may import whom

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from infra.images import layers
 from infra.images.layers import Say
@@ -85,8 +86,9 @@ def mlflow(say: Say, given: str | None = None) -> Image:
 def build(recipe: Recipe, say: Say) -> Image:
     """From the cache where it is there. Raises Unavailable."""
     upon = recipe.upon.pinned if isinstance(recipe.upon, Image) else recipe.upon
-    about = [recipe.name, upon, sorted((at, str(path)) for at, path in recipe.folders.items()), list(recipe.entrypoint)]
-    about += [sorted(recipe.environment.items()), recipe.folder, 1]
+    folders = sorted((at, str(path)) for at, path in recipe.folders.items())
+    about: list[Any] = [recipe.name, upon, folders, list(recipe.entrypoint), sorted(recipe.environment.items())]
+    about += [recipe.folder, 1]
     tag = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]  # folders are named by their content
 
     def make(into: Path) -> None:

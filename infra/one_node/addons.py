@@ -21,7 +21,7 @@ from infra.one_node.layout import DNS_SERVICE, Cluster
 from infra.one_node.recipes import COREDNS, HELM, KEDA, KUBERNETES, PROMETHEUS, PROMETHEUS_OPERATOR, ROLLOUTS, Recipe
 
 Say = Callable[[str], None]
-FOLDER = Path(__file__).parent / "addons"
+FOLDER = Path(__file__).parent / "manifests"
 FIELD_MANAGER = "tidegate-one-node"
 
 

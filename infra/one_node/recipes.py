@@ -1,6 +1,6 @@
 """The programs that Debian has not, built once by the ordinary Go client and kept by content.
 
-`recipes/programs` is one Go module with a complete go.mod and go.sum: versions and checksums are pinned, so a build needs no
+`sources/programs` is one Go module with a complete go.mod and go.sum: versions and checksums are pinned, so a build needs no
 resolution and gives the same program again; and what several programs are made of has one version, and is compiled once.
 Built programs lie in `tools/<recipe>-<key>/` of the cache, where the key is a digest of all that goes into them; a folder
 appears there only when it is complete (it is renamed into place).
@@ -24,7 +24,7 @@ from infra.one_node.errors import Unavailable
 from infra.one_node.kept import made_once
 from infra.one_node.layout import cache_folder
 
-FOLDER = Path(__file__).parent / "recipes"
+FOLDER = Path(__file__).parent / "sources"
 _HELM = "helm.sh/helm/v3/pkg/chartutil"  # what templates see as the cluster's version when they ask none
 _KUBERNETES = "k8s.io/component-base/version"
 _PULUMI = "github.com/pulumi/pulumi/sdk/v3/go/common/version"

@@ -1,6 +1,6 @@
 """Tests on a real Kubernetes. They run only when asked for: `make test-cluster`, or pytest with `-m cluster`.
 
-- KUBECONFIG set: that cluster is used. It needs Argo Rollouts, KEDA, the Prometheus operator's custom resources, a default
+- KUBECONFIG set: that cluster is used. It needs Argo Rollouts, KEDA, the Prometheus operator, a default
   StorageClass, and CLUSTER_TEST_REGISTRY=HOST/PATH: a registry that this machine may push to (`buildah login`) and that the
   cluster can pull from; CLUSTER_TEST_INSECURE=1 for one without TLS. `python -m tests.cluster.given` does so with one of ours.
 - CLUSTER=NAME: our own cluster of that name, left running afterwards: quick to run again.
@@ -88,7 +88,7 @@ def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
 
 @pytest.fixture(scope="session")
 def kubernetes(say: Callable[[str], None]) -> Iterator[Kubernetes]:
-    """The cluster under test, with Argo Rollouts, KEDA and Prometheus' resources."""
+    """The cluster under test, with Argo Rollouts, KEDA and Prometheus' operator."""
     given = os.environ.get("KUBECONFIG")
     if given:
         registry = os.environ.get("CLUSTER_TEST_REGISTRY", "")

@@ -5,6 +5,7 @@ It lies at backends/onnxruntime/model.py, with the packages that it needs beside
 
 import json
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 import triton_python_backend_utils as backend
@@ -12,20 +13,20 @@ import triton_python_backend_utils as backend
 
 class TritonPythonModel:
     @staticmethod
-    def auto_complete_config(config):
+    def auto_complete_config(config: Any) -> Any:
         return config
 
-    def initialize(self, args):
+    def initialize(self, args: dict[str, str]) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # equal inputs give equal bits
         path = Path(args["model_repository"], args["model_version"], "model.onnx")
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._outputs = [output["name"] for output in json.loads(args["model_config"])["output"]]
 
-    def execute(self, requests):
+    def execute(self, requests: list[Any]) -> list[Any]:
         return [self._answer(request) for request in requests]
 
-    def _answer(self, request):
+    def _answer(self, request: Any) -> Any:
         given = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
         try:
             values = self._session.run(self._outputs, given)
