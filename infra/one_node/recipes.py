@@ -41,6 +41,7 @@ class Recipe:
     manifests: tuple[tuple[str, str], ...] = ()
     linker_flags: str = ""
     source: str = "programs"
+    tags: str = ""  # of the build, by comma
 
     @property
     def folder(self) -> Path:
@@ -55,7 +56,7 @@ class Recipe:
         digest = hashlib.sha256()
         for file in (self.folder / "go.mod", self.folder / "go.sum", *sorted(self.folder.rglob("*.go"))):
             digest.update(file.read_bytes())
-        about = [self.module, self.packages, self.manifests, self.linker_flags, os.uname().machine]
+        about = [self.module, self.packages, self.manifests, self.linker_flags, self.tags, os.uname().machine]
         digest.update(json.dumps(about, sort_keys=True).encode())
         return digest.hexdigest()[:16]
 
@@ -103,7 +104,12 @@ PROMETHEUS_OPERATOR = Recipe(
     (("crds", "example/prometheus-operator-crd"), ("rbac", "example/rbac/prometheus-operator")),
 )
 # What the operator runs; Debian's cannot ask Kubernetes for pods.
-PROMETHEUS = Recipe("prometheus", "github.com/prometheus/prometheus", ("github.com/prometheus/prometheus/cmd/prometheus",))
+PROMETHEUS = Recipe(
+    "prometheus",
+    "github.com/prometheus/prometheus",
+    ("github.com/prometheus/prometheus/cmd/prometheus",),
+    tags="remove_all_sd,enable_kubernetes_sd",  # the other service discoveries are half of what would have to be compiled
+)
 # all that a cluster needs
 RECIPES = (KUBERNETES, KUBE_ROUTER, COREDNS, HELM, ROLLOUTS, KEDA, PROMETHEUS_OPERATOR, PROMETHEUS)
 
@@ -142,7 +148,8 @@ def build(recipe: Recipe, say: Callable[[str], None]) -> Path:
 def _compile(recipe: Recipe, into: Path) -> None:
     if recipe.packages:
         flags = f"-s -w {recipe.linker_flags}".strip()
-        _go(recipe, "build", "-mod=readonly", "-trimpath", "-ldflags", flags, "-o", f"{into / 'bin'}/", *recipe.packages)
+        options = ["-mod=readonly", "-trimpath", "-tags", recipe.tags, "-ldflags", flags, "-o", f"{into / 'bin'}/"]
+        _go(recipe, "build", *options, *recipe.packages)
         missing = [name for name in recipe.binaries if not (into / "bin" / name).is_file()]
         if missing:
             raise Unavailable(f"build of {recipe.name}: go built no {', '.join(missing)}; compare {recipe.folder / 'go.mod'}")
