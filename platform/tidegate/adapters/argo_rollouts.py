@@ -209,7 +209,10 @@ def under_way(model: str, rollout: Json, replica_sets: list[Json], analysis: Jso
 
 
 def earlier(rollout: Json, replica_sets: list[Json], analyses: list[Json]) -> Earlier | None:
-    """The newest release before the live one whose bake passed, or that was the first of all and so had none."""
+    """The newest release before the live one whose bake passed, or that was the first of all and so had none.
+
+    A bake that was ended early, by the next release say, is called successful by Argo Rollouts, and passed nothing.
+    """
     status = rollout.get("status", {})
     others = {status.get("blueGreen", {}).get("activeSelector"), status.get("currentPodHash")}
     passed = {
@@ -217,6 +220,7 @@ def earlier(rollout: Json, replica_sets: list[Json], analyses: list[Json]) -> Ea
         for run in analyses
         if run["metadata"].get("labels", {}).get("rollout-type") == "PostPromotion"
         and run.get("status", {}).get("phase") == "Successful"
+        and not run.get("spec", {}).get("terminate")
     }
     found: dict[int, Earlier] = {}
     for each in replica_sets:

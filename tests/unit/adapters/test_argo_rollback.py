@@ -66,6 +66,14 @@ def test_nothing_that_passed_is_nothing_to_go_back_to(sets: list[Json]) -> None:
     assert earlier(rollout("live"), sets, [analysis("failed", "Inconclusive")]) is None
 
 
+def test_a_bake_that_was_ended_early_passed_nothing() -> None:
+    sets = [replica_set(name, i + 1) for i, name in enumerate(["first", "good", "ended", "live"])]
+    ended = analysis("ended", "Successful") | {"spec": {"terminate": True}}
+    found = earlier(rollout("live"), sets, [analysis("good", "Successful"), ended])
+    assert found is not None
+    assert found.release == "good"
+
+
 def test_the_template_is_without_what_argo_rollouts_added() -> None:
     found = earlier(rollout("live"), [replica_set("first", 1), replica_set("live", 2)], [])
     assert found is not None
