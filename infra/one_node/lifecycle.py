@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from infra.one_node import (
     addons,
@@ -213,17 +214,27 @@ def _discard(_: object) -> None:
 
 @contextmanager
 def _locked(cluster: Cluster) -> Iterator[None]:
+    """Waits a moment: what a killed command was about to start holds its lock until it has started."""
     cluster.root.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + 3
     with cluster.lock.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise
-            raise Conflict(
-                f"cluster '{cluster.name}' is being changed by another command; wait for it, or give another name"
-            ) from error
+        while not _lock(handle):
+            if time.monotonic() > deadline:
+                raise Conflict(
+                    f"cluster '{cluster.name}' is being changed by another command; wait for it, or give another name"
+                )
+            time.sleep(0.1)
         yield
+
+
+def _lock(handle: IO[str]) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise
+        return False
+    return True
 
 
 def _shim_sockets(cluster: Cluster) -> list[Path]:
