@@ -55,6 +55,9 @@ def main() -> int:
         # instead of a default StorageClass
         provide_volumes(Kubernetes(target, own_environment(target), Path()), "tidegate", CLAIMS)
         with tempfile.TemporaryDirectory() as folder, registry(target, Path(folder)):
+            for image in ("platform", "mlflow", "serving"):  # large: pushed while nothing else runs
+                pushed = [sys.executable, "-m", "infra.images", image, "--push", f"{ADDRESS}/team", "--insecure"]
+                subprocess.run(target.inside(*pushed), cwd=ROOT, check=True)
             given = {"KUBECONFIG": str(target.kubeconfig), "CLUSTER_TEST_REGISTRY": f"{ADDRESS}/team"}
             command = [sys.executable, "-m", "pytest", "tests/cluster", "-m", "cluster and not pulumi", "-q", *sys.argv[1:]]
             variables = dict(os.environ) | given | {"CLUSTER_TEST_INSECURE": "1"}

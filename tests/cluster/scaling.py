@@ -6,6 +6,7 @@ it, and not the machine, is what there is too little of.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -140,9 +141,11 @@ class Trial:
         self.until(lambda: bool(self.status().get("HPAReplicas")), "the Rollout is scaled", 60)
         steady = self.model.client("steady", 0.2 * self.seen.capacity)
         more = []
-        for i in range(3):
+        for i, load in enumerate((0.65, 1.1, 1.55)):
             more.append(self.model.client(f"more{i}", 0.45 * self.seen.capacity))
             self.watch(self.step)
+            needed = math.ceil(load)  # a machine that is busy with other tests may be late with them
+            self.until(lambda needed=needed: self.look() >= needed, f"{needed} replicas for {load} times one's load", 90)  # type: ignore[misc]
         self.watch(20)
         for end in more:
             self.seen.outcomes += end().outcomes
