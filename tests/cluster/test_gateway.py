@@ -56,7 +56,8 @@ def test_a_pod_that_is_killed_leaves_the_other_answering(deployed: Deployed) -> 
     deployed.until(lambda: len(set(deployed.pods(A)) - {killed}) == 2 and deployed.phase() == "Healthy")
     load = counted()
     assert set(load.answered) == {A}
-    assert load.lost <= 8, load.errors  # at most what was under way: one request of each of the client's eight workers
+    # what was on its way to it: one request of each of the client's eight workers, and one that it sends while the pod dies
+    assert load.lost <= 16, load.errors
     seconds = max(i for i, answers in enumerate(load.releases) if answers)
     assert all(load.releases[:seconds]), "a second without an answer"
     assert deployed.kubernetes.get("service", f"{MODEL}-active", deployed.namespace)["spec"]["selector"]
