@@ -108,7 +108,7 @@ PROMETHEUS = Recipe(
     "prometheus",
     "github.com/prometheus/prometheus",
     ("github.com/prometheus/prometheus/cmd/prometheus",),
-    tags="remove_all_sd,enable_kubernetes_sd",  # the other service discoveries are half of what would have to be compiled
+    tags="remove_all_sd,enable_kubernetes_sd",  # the clouds' service discoveries take minutes to compile
 )
 # all that a cluster needs
 RECIPES = (KUBERNETES, KUBE_ROUTER, COREDNS, HELM, ROLLOUTS, KEDA, PROMETHEUS_OPERATOR, PROMETHEUS)

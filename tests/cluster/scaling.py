@@ -139,13 +139,15 @@ class Trial:
         self.apply(enabled=True, target=self.seen.target, maxReplicas=MOST, cooldownSeconds=15, pollingSeconds=2)
         self.until(lambda: self.conditions().get("Ready") == "True", "KEDA is ready", 60)
         self.until(lambda: bool(self.status().get("HPAReplicas")), "the Rollout is scaled", 60)
-        steady = self.model.client("steady", 0.2 * self.seen.capacity)
+        load, rise = 0.2, 0.45
+        steady = self.model.client("steady", load * self.seen.capacity)
         more = []
-        for i, load in enumerate((0.65, 1.1, 1.55)):
-            more.append(self.model.client(f"more{i}", 0.45 * self.seen.capacity))
+        for i in range(3):
+            load += rise
+            more.append(self.model.client(f"more{i}", rise * self.seen.capacity))
             self.watch(self.step)
             needed = math.ceil(load)  # a machine that is busy with other tests may be late with them
-            self.until(lambda needed=needed: self.look() >= needed, f"{needed} replicas for {load} times one's load", 90)  # type: ignore[misc]
+            self.until(lambda needed=needed: self.look() >= needed, f"{needed} replicas for {load:.2f} times one's load", 90)  # type: ignore[misc]
         self.watch(20)
         for end in more:
             self.seen.outcomes += end().outcomes
