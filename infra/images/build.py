@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import shutil
@@ -16,7 +17,7 @@ from infra.images import layers
 from infra.images.layers import Say
 from infra.one_node.errors import Unavailable
 from infra.one_node.images import NONROOT, Image
-from infra.one_node.kept import made_once
+from infra.one_node.kept import STORAGE, locked, made_once
 from infra.one_node.layout import cache_folder
 
 PYTHON = "/usr/bin/python3"
@@ -137,9 +138,10 @@ def _build(recipe: Recipe, tag: str, into: Path) -> None:
 
 def _buildah(*arguments: str, check: bool = True) -> str:
     """With a storage of our own, which keeps the layers that images share."""
-    storage = cache_folder() / "images" / ".storage"
+    storage = cache_folder() / STORAGE
     options = ["--root", str(storage / "root"), "--runroot", str(storage / "run"), "--storage-driver", "overlay"]
-    done = subprocess.run(["buildah", *options, *arguments], capture_output=True, text=True, check=False)
+    with locked(storage, fcntl.LOCK_SH):
+        done = subprocess.run(["buildah", *options, *arguments], capture_output=True, text=True, check=False)
     if check and done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise Unavailable(f"`buildah {arguments[0]}` failed: {last}")

@@ -10,9 +10,9 @@ import sys
 import time
 from collections.abc import Sequence
 
-from infra.one_node import addons, lifecycle, network, packages, processes, recipes
-from infra.one_node.errors import ClusterError, InvalidInput, NotFound
-from infra.one_node.layout import Cluster, cluster
+from infra.one_node import addons, kept, lifecycle, network, packages, processes, recipes
+from infra.one_node.errors import ClusterError, Conflict, InvalidInput, NotFound
+from infra.one_node.layout import Cluster, cache_folder, cluster
 
 _EXAMPLES = """\
 examples:
@@ -20,6 +20,7 @@ examples:
   python -m infra.one_node up --with rollouts,keda  # with Argo Rollouts and KEDA
   python -m infra.one_node run -- kubectl get pods --all-namespaces
   python -m infra.one_node down
+  python -m infra.one_node prune --unused-days 7     # free the disk of what is not used any more
 
 exit codes: 0 done, 1 failed, 2 wrong argument, 3 no such cluster, 4 name taken or busy, 7 something needed is missing
 """
@@ -91,6 +92,9 @@ def _parser() -> argparse.ArgumentParser:
         "recipes", nargs="*", metavar="RECIPE", help=f"out of: {ours} (default: all of these); only when named: {more}"
     )
     build.add_argument("--install-packages", action="store_true", help=_INSTALL)
+    prune = command("prune", _prune, "Remove programs, layers and images from the cache that nobody has asked for lately.")
+    prune.add_argument("--unused-days", type=float, default=30, metavar="DAYS", help="for how long (default: 30)")
+    prune.add_argument("--dry-run", action="store_true", help="print what would go; change nothing")
     return parser
 
 
@@ -153,4 +157,19 @@ def _build(options: argparse.Namespace, say: Progress) -> int:
         if name not in known:
             raise InvalidInput(f"no recipe '{name}'; there are: {', '.join(known)}")
         sys.stdout.write(f"{recipes.build(known[name], say)}\n")
+    return 0
+
+
+def _prune(options: argparse.Namespace, say: Progress) -> int:
+    if not options.unused_days >= 0:
+        raise InvalidInput(f"prune: --unused-days is {options.unused_days:g}; required is a number of days from 0 on")
+    if not options.dry_run and (names := lifecycle.names(cluster("any").root)):
+        raise Conflict(f"prune: clusters run what is in the cache: {', '.join(names)}; end them by `down` first")
+    total = 0
+    for found in kept.unused(cache_folder(), options.unused_days * 86_400):
+        if not options.dry_run:
+            kept.prune(found)
+        total += found.size
+        sys.stdout.write(f"{found.size / 1e6:8.0f} MB  {found.seconds / 86_400:5.1f} days  {found.path}\n")
+    sys.stdout.write(f"{total / 1e6:8.0f} MB {'would go' if options.dry_run else 'removed'}\n")
     return 0

@@ -12,7 +12,6 @@ import fcntl
 import json
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 import time
@@ -36,6 +35,7 @@ from infra.one_node import (
 )
 from infra.one_node.errors import ClusterError, Conflict, NotFound, Unavailable
 from infra.one_node.layout import NODE, Cluster, cache_folder
+from infra.one_node.mounts import remove, unmount_below
 
 Say = Callable[[str], None]
 
@@ -116,7 +116,7 @@ def down(cluster: Cluster, say: Say) -> None:
         except TimeoutError as error:
             raise Unavailable(f"cluster '{cluster.name}': processes did not end: {error}; run this again") from error
         say(f"ended {ended} processes")
-        _unmount_below(cluster.folder)
+        unmount_below(cluster.folder)
         network.delete(cluster)
         left = control_groups.remove(cluster)
         if left:
@@ -124,7 +124,7 @@ def down(cluster: Cluster, say: Say) -> None:
         for path in [*sockets, *_shared_leftovers(cluster)]:
             with contextlib.suppress(OSError):
                 path.unlink()
-        _remove(cluster.folder)
+        remove(cluster.folder)
         if not names(cluster.root):
             kernel_settings.put_back(cluster.root)
         say("mounts, namespace, control group and files removed")
@@ -252,29 +252,3 @@ def _shared_leftovers(cluster: Cluster) -> list[Path]:
     ours = [path for path in links if Path(os.readlink(path)).is_relative_to(cluster.pod_logs)]
     result = re.compile(re.escape(cluster.unique) + r"-[0-9a-f]{64}-\w+")
     return ours + [path for path in Path("/var/lib/cni/results").glob("*") if result.fullmatch(path.name)]
-
-
-def _mounts_below(folder: Path) -> list[str]:
-    prefix = str(folder) + "/"
-    points = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        point = re.sub(r"\\(\d{3})", lambda m: chr(int(m.group(1), 8)), line.split()[4])
-        if point.startswith(prefix):
-            points.append(point)
-    return list(reversed(points))  # mounted last, unmounted first
-
-
-def _unmount_below(folder: Path) -> None:
-    for lazily in ([], ["--lazy"]):
-        for point in _mounts_below(folder):
-            subprocess.run(["umount", *lazily, point], capture_output=True, check=False)
-    if left := _mounts_below(folder):
-        raise Unavailable(f"cannot unmount {left[0]}; end what uses it, then run this again")
-
-
-def _remove(folder: Path) -> None:
-    """Only after everything below is unmounted: nothing of another file system may be deleted."""
-    if not _mounts_below(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-    if folder.exists():
-        shutil.rmtree(folder)
