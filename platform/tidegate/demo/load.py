@@ -9,7 +9,8 @@ client. One line of JSON a request goes to the log, written when the request end
 
 A 5xx with a release header is an answer of that release, a bad one; a 5xx without came from the proxy, and the request is
 lost. The catalogue (a JSON list of SKUs) and the phase (a word) are read again when their files change, so the scenario can
-move on without a gap in the load. Ends on SIGTERM or after `--seconds`; every request under way is waited for and logged.
+move on without a gap in the load. Ends on SIGTERM, with the process that started it, or after `--seconds`; every request under
+way is waited for and logged.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import random
 import signal
 import sys
@@ -101,6 +103,7 @@ async def run(settings: Settings, log: IO[str]) -> int:
 
     catalogue, phase = WatchedFile(settings.catalogue), WatchedFile(settings.phase)
     chooser = random.Random(settings.seed)
+    parent = os.getppid()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -118,7 +121,7 @@ async def run(settings: Settings, log: IO[str]) -> int:
 
         next_at = time.monotonic()
         order: list[str] = []
-        while not stopping.is_set() and time.monotonic() < deadline:
+        while not stopping.is_set() and os.getppid() == parent and time.monotonic() < deadline:
             known: list[str] = catalogue.read() or []
             if known:
                 if len(order) < MAX_SKUS:  # each SKU once before any comes again, as a planning run does

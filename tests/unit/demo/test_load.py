@@ -1,0 +1,43 @@
+"""The load, as a process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from story import eventually
+
+PARENT = """
+import subprocess, sys, time
+print(subprocess.Popen([sys.executable, "-m", "tidegate.demo.load", *sys.argv[1:]]).pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    (tmp_path / "catalogue").write_text(json.dumps(["a", "b", "c", "d"]))
+    (tmp_path / "phase").write_text(json.dumps("any"))
+    arguments = ["--url", "http://127.0.0.1:9/predict"]  # nobody answers there
+    for name in ("catalogue", "phase", "log"):
+        arguments += [f"--{name}", str(tmp_path / name)]
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, *arguments], stdout=subprocess.PIPE, text=True)
+    try:
+        assert parent.stdout
+        load = int(parent.stdout.readline())
+        eventually(lambda: (tmp_path / "log").is_file() and (tmp_path / "log").stat().st_size > 0)
+    finally:
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()
+    eventually(lambda: not runs(load))
+    records = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert {record["outcome"] for record in records} == {"lost"}
+
+
+def runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
