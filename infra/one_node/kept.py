@@ -17,7 +17,7 @@ from pathlib import Path
 from infra.one_node.errors import Conflict
 from infra.one_node.mounts import remove, unmount_below
 
-KINDS = ("images", "layers", "tools")  # folders of the cache that hold what was made once
+KINDS = ("images", "layers", "tools", "trained")  # folders of the cache that hold what was made once
 STORAGE = Path("images", ".storage")  # below the cache: buildah's layers, which it reads again from the archives of images
 
 
