@@ -127,7 +127,8 @@ class Trial:
     def at_load(self) -> float:
         """What the autoscaler's own query shows of one replica at `LOAD` of its capacity."""
         end = self.model.client("moderate", LOAD * self.seen.capacity)
-        time.sleep(38)  # the query looks back 30 seconds
+        self.until(lambda: bool(self.model.prometheus.query(self.query())), "the autoscaler sees the load", 60)
+        time.sleep(35)  # the query looks back 30 seconds
         found = self.model.prometheus.query(self.query())
         end()
         assert len(found) == 1, found

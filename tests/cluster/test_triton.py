@@ -68,8 +68,7 @@ def triton(kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory) -> 
 def scaled(triton: Scaled, say: Callable[[str], None]) -> Seen:
     trial = Trial(triton, say, step=22)
     trial.measure()
-    # another replica is due when requests wait for half as long as a busy replica takes for one
-    trial.seen.target = round(0.5 * 1000 / trial.seen.capacity, 1)
+    trial.seen.target = trial.at_load()
     trial.rise_and_fall()
     return trial.seen
 
