@@ -10,8 +10,8 @@ UV_VERSION := 0.13.9
 UV := $(or $(shell command -v uv),build/uv/bin/uv)
 VENV := build/venv
 BIN := $(VENV)/bin
-# nothing of the caller's Python environment reaches ours
-ISOLATED := env -u PYTHONPATH -u PYTHONHOME -u PYTHONSTARTUP -u VIRTUAL_ENV PYTHONNOUSERSITE=1
+# nothing of the caller's Python environment reaches ours: without byte code, say, every command would compile what it imports
+ISOLATED := env $(patsubst %,-u %,$(filter PYTHON%,$(.VARIABLES))) -u VIRTUAL_ENV PYTHONNOUSERSITE=1
 # 'make up', 'down' and 'status' are about the demo's state once there is one, unless TIDEGATE_STATE names another
 STATE := $(or $(TIDEGATE_STATE),$(if $(wildcard build/demo/state),build/demo/state,build/state))
 # what the environment was made of: the lock, the package's metadata, and where it lies (an environment cannot be moved)

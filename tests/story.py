@@ -130,7 +130,7 @@ def tell(root: Path) -> Told:
     told = Told(root, f"http://127.0.0.1:{ports['gatewayPort']}", "")
     environment = {name: value for name, value in told.environment.items() if name != "TIDEGATE_STATE"}
     done = subprocess.run(
-        [TIDEGATE, "demo"], cwd=root, env=environment, text=True, capture_output=True, timeout=1100, check=False
+        [TIDEGATE, "demo"], cwd=root, env=environment, text=True, capture_output=True, timeout=1500, check=False
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
     told.output = done.stderr

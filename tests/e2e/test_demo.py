@@ -29,7 +29,7 @@ from tidegate.adapters.project_file import load_project
 from tidegate.bootstrap.control import Platform
 from tidegate.domain.slots import Slot
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1200)]  # the first of them waits for the whole demo
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1600)]  # the first of them waits for the whole demo
 LABELS = {
     "v1, the first": "DONE",
     "v2, trained on three months more": "DONE",
