@@ -101,7 +101,7 @@ def _rollouts(cluster: Cluster, say: Say) -> None:
         "namespace": namespace,
         "resources": ["cluster-install"],
         "images": [_replaced("quay.io/argoproj/argo-rollouts", image)],
-        "patches": [_PULL_IF_ABSENT],
+        "patches": [_PULL_IF_ABSENT, _REQUEST],
     }
     _namespace(cluster, namespace)
     _kustomize(cluster, ROLLOUTS.output() / "manifests", document)
@@ -123,6 +123,11 @@ def _keda(cluster: Cluster, say: Say) -> None:
 _PULL_IF_ABSENT = {
     "target": {"kind": "Deployment"},
     "patch": '[{"op": "replace", "path": "/spec/template/spec/containers/0/imagePullPolicy", "value": "IfNotPresent"}]',
+}
+# Upstream requests nothing, so that it would get nothing beside pods that are busy.
+_REQUEST = {
+    "target": {"kind": "Deployment"},
+    "patch": '[{"op": "add", "path": "/spec/template/spec/containers/0/resources", "value": {"requests": {"cpu": "50m"}}}]',
 }
 # Upstream waits 20 seconds before it asks for the first time.
 _ASK_SOON = {

@@ -15,6 +15,9 @@ from infra.one_node.layout import Cluster
 from infra.one_node.processes import Process, identify
 
 ROOT = Path("/sys/fs/cgroup")
+# All pods together count as ten programs of the machine do, a compiler say or one of the cluster's daemons: as one, they would
+# starve beside a few of these, whatever they request.
+SHARE = {"cpu.weight": 1000, "cpu.shares": 10240}
 
 
 def _hierarchies() -> list[Path]:
@@ -40,6 +43,10 @@ def create(cluster: Cluster) -> None:
             for controller in controllers:
                 with contextlib.suppress(OSError):  # not every controller can be delegated
                     (folder / "cgroup.subtree_control").write_text(f"+{controller}")
+    for hierarchy in hierarchies:
+        for name, share in SHARE.items():
+            if (hierarchy / cluster.unique / name).exists():
+                (hierarchy / cluster.unique / name).write_text(str(share))
 
 
 def exists(cluster: Cluster) -> bool:

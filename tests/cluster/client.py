@@ -31,7 +31,7 @@ class Client:
         document = pod(self.name, self.on.images.platform, arguments, restartPolicy="Never")
         container = document["spec"]["containers"][0]
         container["command"] = ["/usr/bin/python3", "-m", "tidegate.demo.load"]
-        container["resources"] = {"limits": {"memory": "512Mi"}}
+        container["resources"] = {"requests": {"cpu": "50m"}, "limits": {"memory": "512Mi"}}
         container["volumeMounts"] = [{"name": "load", "mountPath": "/load"}]
         # the network of a pod that has just started may not let it through yet
         reached = pod("reached", self.on.kubernetes.responder, ["get", f"{url.removesuffix('predict')}readyz"])

@@ -78,7 +78,11 @@ class Deployed:
         """Install the gateway of the platform's chart for this model alone; the model's address through it. `monitoring` is the
         namespace of the Prometheus that may see its numbers."""
         values = {
-            "gateway": {"image": self.kubernetes.envoy, "models": [{"name": MODEL, "namespace": self.namespace}]},
+            "gateway": {
+                "image": self.kubernetes.envoy,
+                "models": [{"name": MODEL, "namespace": self.namespace}],
+                "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
+            },
             "gates": {"enabled": False},
             "monitor": {"enabled": False},
             "networkPolicy": {"modelNamespaces": [self.namespace], "monitoring": {"namespace": monitoring}},

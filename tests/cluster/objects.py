@@ -11,7 +11,7 @@ def pod(name: str, image: str, arguments: list[str], **fields: Any) -> dict[str,
         "image": image,
         "imagePullPolicy": "IfNotPresent",
         "args": arguments,
-        "resources": {"limits": {"memory": "64Mi"}},
+        "resources": {"requests": {"cpu": "20m", "memory": "16Mi"}, "limits": {"memory": "64Mi"}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,

@@ -71,7 +71,7 @@ class OnCluster:
         values = {
             "gateway": {"image": self.images.envoy, "models": [{"name": MODEL, "namespace": self.models}], **small},
             "gates": {"image": self.images.platform, "namespace": self.models, **small},
-            "monitor": {"image": self.images.platform, "everySeconds": 15, **small},
+            "monitor": {"image": self.images.platform, "everySeconds": 30, **small},
             "training": {"enabled": True, "image": self.images.platform, "pollingSeconds": 2, "resources": TRAINING},
             "redis": {"enabled": True, "image": self.images.redis, "args": REDIS, "storage": {"size": "1Gi"}, **small},
             "mlflow": {
@@ -107,7 +107,7 @@ class OnCluster:
                 "attempts": 120,
                 "unreachableAttempts": 20,
             },
-            "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "700Mi"}},
+            "resources": {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "700Mi"}},
         }
 
 

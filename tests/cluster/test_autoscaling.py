@@ -23,7 +23,7 @@ def start_redis(kubernetes: Kubernetes, namespace: str) -> None:
     arguments = [*REDIS_IN_MEMORY, "--maxmemory", "128mb"]
     document = pod("redis", publish_redis(kubernetes, lambda _: None), arguments)
     document["metadata"]["labels"] |= {"app.kubernetes.io/component": "redis"}  # by which the model's NetworkPolicy knows it
-    document["spec"]["containers"][0]["resources"] = {"limits": {"memory": "256Mi"}}
+    document["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "50m"}, "limits": {"memory": "256Mi"}}
     kubernetes.apply(document, namespace)
     kubernetes.apply(service("redis", REDIS, REDIS), namespace)
     kubernetes.kubectl("wait", "pod/redis", "-n", namespace, "--for=condition=Ready", "--timeout=90s")
