@@ -21,7 +21,12 @@ from infra.one_node.kept import STORAGE, locked, made_once
 from infra.one_node.layout import cache_folder
 
 PYTHON = "/usr/bin/python3"
-ENVIRONMENT = {"PYTHONPATH": "/opt/tidegate:/opt/packages", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+ENVIRONMENT = {
+    "PYTHONPATH": "/opt/tidegate:/opt/packages",
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "OPENBLAS_NUM_THREADS": "1",  # its threads spin while they wait, and what is multiplied here is small
+}
 
 TRITON = {
     "PATH": "/opt/tritonserver/bin:/usr/bin:/bin",

@@ -8,6 +8,7 @@ Commands live in modules that are imported when one of theirs is asked for; `tid
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -134,6 +135,8 @@ def _say(message: str, code: int) -> int:
 
 
 def main() -> None:
+    # OpenBLAS' threads spin while they wait, and what is multiplied here is small; what a command starts inherits this
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     sys.exit(run())
 
 

@@ -6,7 +6,8 @@
 //	                 a client: prints the body once the server answers, for at most a minute; AFTER: seconds that it waits before
 //	load URL SECONDS [RATE BODY]
 //	                 a client that counts what it sent, what was answered by which release in each second, and what was lost;
-//	                 8 workers that wait for their answers, or RATE requests a second at random, each a POST of BODY
+//	                 8 workers, each of which asks again 50 ms after it was answered; or RATE requests a second at random, each
+//	                 a POST of BODY; or, with RATE 0, 8 workers that POST it again as soon as they are answered
 package main
 
 import (
@@ -223,12 +224,16 @@ func load(url string, duration time.Duration, rate float64, body string) {
 			time.Sleep(time.Duration(rand.ExpFloat64() / rate * float64(time.Second)))
 		}
 	} else {
+		pause := 50 * time.Millisecond
+		if body != "" {
+			pause = 0
+		}
 		for range 8 {
 			workers.Go(func() {
 				client := &http.Client{Timeout: patience * time.Second, Transport: &http.Transport{}}
 				for stopping.Err() == nil {
 					once(client)
-					time.Sleep(20 * time.Millisecond)
+					time.Sleep(pause)
 				}
 			})
 		}
