@@ -23,7 +23,7 @@ from tests.cluster.train import Releases, Training
 from tidegate.adapters.argo_rollouts import RELEASE
 from tidegate.demo.story import CHRISTMAS, SEPTEMBER
 
-pytestmark = pytest.mark.timeout(1200)  # the first of them waits for the whole story
+pytestmark = pytest.mark.timeout(1800)  # the first of them waits for the whole story
 Record = dict[str, Any]
 
 
