@@ -23,6 +23,7 @@ MODEL = "demand"
 CHART = "tidegate"  # the name that the platform's chart is installed under
 CLAIMS = ("tidegate-ledger", "data-tidegate-mlflow-0", "data-tidegate-redis-0")
 SMALL = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "1500Mi"}}  # more than other tests' pods have
+JUDGING = {"requests": {"cpu": "200m", "memory": "256Mi"}, "limits": {"memory": "1500Mi"}}  # a rollout waits for it
 TRAINING = {"requests": {"cpu": "200m", "memory": "256Mi"}, "limits": {"memory": "4Gi"}}
 
 
@@ -70,7 +71,7 @@ class OnCluster:
         small = {"resources": SMALL}
         values = {
             "gateway": {"image": self.images.envoy, "models": [{"name": MODEL, "namespace": self.models}], **small},
-            "gates": {"image": self.images.platform, "namespace": self.models, **small},
+            "gates": {"image": self.images.platform, "namespace": self.models, "resources": JUDGING},
             "monitor": {"image": self.images.platform, "everySeconds": 30, **small},
             "training": {"enabled": True, "image": self.images.platform, "pollingSeconds": 2, "resources": TRAINING},
             "redis": {"enabled": True, "image": self.images.redis, "args": REDIS, "storage": {"size": "1Gi"}, **small},
