@@ -70,7 +70,7 @@ class Story:
         self.order("pence", releases.pence)
         self.order("fault", releases.fault)
         self.frozen(releases)
-        self.seen.commands["doctor"] = self.run("doctor")
+        self.seen.commands["doctor"] = self.doctor()
         self.christmas(releases)
         self.back()
         self.back_and_forth()
@@ -133,7 +133,7 @@ class Story:
         about = ["--reason", "orders look wrong", "--by", "ada", "--target", "kubernetes"]
         self.seen.commands["back"] = self.run("rollback", MODEL, *about)
         self.until(lambda: self.clients_reach(self.seen.releases.second), 60)
-        self.seen.commands["doctor without gates"] = self.run("doctor")
+        self.seen.commands["doctor without gates"] = self.doctor()
         kubectl("scale", "deployment/tidegate-gates", "-n", self.on.home, "--replicas=1")
         kubectl("rollout", "status", "deployment/tidegate-gates", "-n", self.on.home, "--timeout=120s")
         self.seen.commands["status"] = self.run("status", "--target", "kubernetes")
@@ -166,6 +166,12 @@ class Story:
     def run(self, *arguments: str) -> tuple[int, str]:
         done = self.commands.run(*arguments)
         return done.returncode, done.stdout + done.stderr
+
+    def doctor(self) -> tuple[int, str]:
+        """Once Argo Rollouts is ready: on a busy machine it may lose its lease, and start again."""
+        wait = ["wait", "deployment", "--all", "-n", "argo-rollouts", "--for=condition=Available", "--timeout=120s"]
+        self.on.kubernetes.kubectl(*wait)
+        return self.run("doctor")
 
     def settled(self) -> bool:
         rollout = self.on.kubernetes.get("rollout", MODEL, self.on.models)
