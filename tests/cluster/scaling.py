@@ -131,7 +131,7 @@ class Trial:
     def at_load(self) -> float:
         """What the autoscaler's own query shows of one replica at `share` of its capacity."""
         end = self.model.client("moderate", self.share * self.seen.capacity)
-        self.until(lambda: bool(self.model.prometheus.query(self.query())), "the autoscaler sees the load", 60)
+        self.until(lambda: bool(self.model.prometheus.query(self.query())), "the autoscaler sees the load", 180)
         time.sleep(35)  # the query looks back 30 seconds
         found = self.model.prometheus.query(self.query())
         end()
