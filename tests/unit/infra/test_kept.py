@@ -42,7 +42,10 @@ def test_what_failed_leaves_nothing_and_is_made_anew(tmp_path: Path) -> None:
 
 
 def made_before(folder: Path, days: float) -> Path:
-    made_once(folder, lambda into: (into / "content").write_text("12345") and None)
+    def make(into: Path) -> None:
+        (into / "content").write_text("12345")
+
+    made_once(folder, make)
     os.utime(folder, (time.time() - days * 86_400,) * 2)
     return folder
 
