@@ -25,7 +25,9 @@ def main() -> int:
     parser.add_argument("kind", choices=["base", "serving", "release", "triton", "platform", "mlflow"])
     parser.add_argument("folder", type=Path, nargs="?", help="of the release, for `release` and `triton`")
     parser.add_argument(
-        "--base", metavar="IMAGE", help="instead of one by debootstrap: with Python 3.11 and libgomp; for `triton` a Triton"
+        "--base",
+        metavar="IMAGE",
+        help="instead of one by debootstrap: with Python 3.11 and libgomp; for `triton` a Triton for GPUs",
     )
     parser.add_argument("--push", metavar="REGISTRY", help="push it to HOST/PATH, signed in to by `buildah login`")
     parser.add_argument("--insecure", action="store_true", help="push without TLS")

@@ -66,9 +66,10 @@ def release(folder: Path, say: Say, given: str | None = None) -> Image:
 
 def triton(folder: Path, say: Say, given: str | None = None) -> Image:
     """What pods of engine triton run: one release as a model repository at /release/models. `given` is an image of Triton with
-    ONNX Runtime's backend, for GPUs say; ours is for CPUs."""
+    ONNX Runtime's backend for GPUs; ours is for CPUs. A model for one does not load on the other."""
     upon = given or build(Recipe("tritonserver", base(say), {"/opt/tritonserver": layers.triton(say)}, environment=TRITON), say)
-    return build(Recipe(f"triton-{folder.name[:12]}", upon, {"/release/models": layers.model_repository(folder, say)}), say)
+    models = layers.model_repository(folder, say, "gpu" if given else "cpu")
+    return build(Recipe(f"triton-{folder.name[:12]}", upon, {"/release/models": models}), say)
 
 
 def packages(say: Say, given: str | None = None) -> Image:

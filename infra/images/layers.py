@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Literal
 
 from infra.one_node.errors import Unavailable
 from infra.one_node.kept import made_once
@@ -158,15 +159,15 @@ def triton(say: Say) -> Path:
     return _once(f"triton-{_content([TRITON])}", make, say)
 
 
-def model_repository(release: Path, say: Say) -> Path:
-    """A release as Triton's model repository."""
+def model_repository(release: Path, say: Say, device: Literal["cpu", "gpu"]) -> Path:
+    """A release as Triton's model repository, for that device alone."""
     from tidegate.bootstrap.triton import export  # of the environment, as the packages are
 
     def make(into: Path) -> None:
-        export(release, into)
+        export(release, into, device)
 
     how = _content([ROOT / "platform" / "tidegate" / "serving" / "triton.py"])
-    return _once(f"models-{release.name[:16]}-{how}", make, say)
+    return _once(f"models-{device}-{release.name[:16]}-{how}", make, say)
 
 
 def _uv() -> str:

@@ -1,6 +1,7 @@
-"""Triton's backend `onnxruntime` for servers that have its Python backend alone: the same model repositories, on CPUs.
+"""Triton's backend `onnxruntime` for servers that have its Python backend alone: the same model repositories.
 
-It lies at backends/onnxruntime/model.py, with the packages that it needs beside it, and reads `model.onnx` of the version.
+It lies at backends/onnxruntime/model.py, with the packages that it needs beside it, and reads `model.onnx` of the version. An
+instance of KIND_GPU runs on that GPU where the ONNX Runtime beside it can, and does not load otherwise.
 """
 
 import json
@@ -22,7 +23,15 @@ class TritonPythonModel:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # equal inputs give equal bits
         path = Path(args["model_repository"], args["model_version"], "model.onnx")
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        providers: list[Any] = ["CPUExecutionProvider"]
+        if args["model_instance_kind"] == "GPU":  # in float32 proper, as on CPUs: TF32 keeps 10 bits of a factor
+            providers.insert(0, ("CUDAExecutionProvider", {"device_id": args["model_instance_device_id"], "use_tf32": "0"}))
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        if len(self._session.get_providers()) < len(providers):  # it goes on without CUDA where that fails
+            raise backend.TritonModelException(
+                f"{path} asks for a GPU, and ONNX Runtime {onnxruntime.__version__} beside this backend cannot use one: "
+                "export the model for CPUs, or serve it with Triton's image for GPUs"
+            )
         self._outputs = [output["name"] for output in json.loads(args["model_config"])["output"]]
 
     def execute(self, requests: list[Any]) -> list[Any]:

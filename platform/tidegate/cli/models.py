@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -226,14 +227,20 @@ def verify(session: Session, release_id: str) -> None:
     )
 
 
-@release.command(epilog=examples("tidegate release export-triton demand@3f2c91a07b5d build/triton"))
+@release.command(
+    epilog=examples(
+        "tidegate release export-triton demand@3f2c91a07b5d build/triton",
+        "tidegate release export-triton demand@3f2c91a07b5d build/triton --device gpu",
+    )
+)
 @click.argument("release_id")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--device", type=click.Choice(["cpu", "gpu"]), help="Load there and nowhere else; else where Triton finds one.")
 @command()
-def export_triton(session: Session, release_id: str, folder: Path) -> None:
+def export_triton(session: Session, release_id: str, folder: Path, device: Literal["cpu", "gpu"] | None) -> None:
     """Write a release into FOLDER as a model repository that a Triton server loads."""
     from tidegate.bootstrap.triton import export
 
     manifest, at = session.platform.releases.open(release_id)
-    written = export(at, folder)
+    written = export(at, folder, device)
     session.emit({"id": manifest.id, "folder": str(written)}, f"{manifest.id}: {written}")

@@ -3,9 +3,9 @@
     <model>/config.pbtxt
     <model>/1/model.onnx
 
-It names ONNX Runtime's backend and no kind of instance, so Triton takes GPUs where it sees some, and CPUs elsewhere. Requests
-that wait are batched where the model takes any number of rows. Triton answers tensors (`features`, float32 [n, F]): it reads no
-online store and writes no inference log.
+It names ONNX Runtime's backend and, where a device is asked for, that kind of instance: a model for GPUs does not load without
+one. Otherwise Triton takes GPUs where it sees some, and CPUs elsewhere. Requests that wait are batched where the model takes
+any number of rows. Triton answers tensors (`features`, float32 [n, F]): it reads no online store and writes no inference log.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from tidegate.domain.release_folder import MODEL, read_manifest, verified_bytes
 from tidegate.serving.runtime.tensors import OpenModel, TensorModel, TensorSpec
 
+Device = Literal["cpu", "gpu"]
 MOST_ROWS = 1024  # of one batch
 
 
-def write_model_repository(release: Path, open_model: OpenModel, into: Path) -> Path:
+def write_model_repository(release: Path, open_model: OpenModel, into: Path, device: Device | None = None) -> Path:
     """Write the release in the folder `release` as a model repository below `into`; returns the model's folder.
 
     The same release gives the same bytes. Raises NotFound or IntegrityError for what is no whole release.
@@ -31,15 +33,17 @@ def write_model_repository(release: Path, open_model: OpenModel, into: Path) -> 
     folder = into / manifest.model
     (folder / "1").mkdir(parents=True, exist_ok=True)
     (folder / "1" / "model.onnx").write_bytes(content)
-    (folder / "config.pbtxt").write_text(configuration(manifest.model, model))
+    (folder / "config.pbtxt").write_text(configuration(manifest.model, model, device))
     return folder
 
 
-def configuration(name: str, model: TensorModel) -> str:
+def configuration(name: str, model: TensorModel, device: Device | None = None) -> str:
     """The text of config.pbtxt. A model is batched when the first dimension of every tensor may have any size."""
     batched = all(spec.shape[:1] == (-1,) for spec in (*model.inputs, *model.outputs))
     lines = [f"name: {json.dumps(name)}", 'backend: "onnxruntime"', f"max_batch_size: {MOST_ROWS if batched else 0}"]
     lines += _tensors("input", model.inputs, batched) + _tensors("output", model.outputs, batched)
+    if device:
+        lines.append(f"instance_group [ {{ kind: KIND_{device.upper()} }} ]")
     if batched:
         lines.append("dynamic_batching { }")
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""Triton's backend for CPUs: what waits is answered by one run of the model, each as if it had been alone.
+"""Triton's backend `onnxruntime`: what waits is answered by one run of the model, each as if it had been alone.
 
 Triton itself gives a backend its module for tensors and responses; here that is a stand-in which keeps what it is given.
 """
@@ -36,6 +36,10 @@ class TritonError(Exception):
     pass
 
 
+class TritonModelException(Exception):  # as Triton names it
+    pass
+
+
 @dataclass(frozen=True)
 class Response:
     output_tensors: list[Tensor] = field(default_factory=list)
@@ -50,11 +54,12 @@ class Request:
         return [Tensor("features", self.rows)]
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> Any:
-    """A loaded model; `runs` are the rows of each run of it."""
+def load(tmp_path: Path, kind: str) -> Any:
+    """The model as Triton loads it for an instance of KIND_CPU or KIND_GPU."""
     stand_in = ModuleType("triton_python_backend_utils")
-    stand_in.__dict__.update(Tensor=Tensor, InferenceResponse=Response, TritonError=TritonError)
+    stand_in.__dict__.update(
+        Tensor=Tensor, InferenceResponse=Response, TritonError=TritonError, TritonModelException=TritonModelException
+    )
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "model.onnx").write_bytes(onnx_model())
     path = Path(infra.images.__file__).parent / "triton" / "model.py"
@@ -69,7 +74,22 @@ def model(tmp_path: Path) -> Any:
         del sys.modules[stand_in.__name__]
     model = module.TritonPythonModel()
     config = json.dumps({"output": [{"name": "quantiles"}]})
-    model.initialize({"model_repository": str(tmp_path), "model_version": "1", "model_config": config})
+    model.initialize(
+        {
+            "model_repository": str(tmp_path),
+            "model_version": "1",
+            "model_config": config,
+            "model_instance_kind": kind,
+            "model_instance_device_id": "0",
+        }
+    )
+    return model
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Any:
+    """A loaded model; `runs` are the rows of each run of it."""
+    model = load(tmp_path, "CPU")
     session, model.runs = model._session, []
 
     class Counted:
@@ -102,3 +122,8 @@ def test_one_alone_that_fails_is_run_once(model: Any) -> None:
     (answer,) = model.execute([Request(np.zeros((1, 5), dtype=np.float32))])
     assert answer.error is not None
     assert model.runs == [1]
+
+
+def test_a_model_for_gpus_does_not_load_without_one(tmp_path: Path) -> None:
+    with pytest.raises(TritonModelException, match="asks for a GPU"):  # the environment's ONNX Runtime is for CPUs
+        load(tmp_path, "GPU")

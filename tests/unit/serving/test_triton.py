@@ -12,7 +12,7 @@ from serving_builders import build_release, onnx_model
 from tidegate.bootstrap.triton import export
 from tidegate.domain.errors import IntegrityError, NotFound
 from tidegate.serving.runtime.tensors import TensorSpec
-from tidegate.serving.triton import configuration
+from tidegate.serving.triton import Device, configuration
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,13 @@ def test_the_model_is_byte_for_byte_that_of_the_release(tmp_path: Path) -> None:
         "dynamic_batching { }\n"
     )
     assert export(release, tmp_path / "models") == folder  # again, over what is there
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_a_model_for_a_device_loads_there_and_nowhere_else(tmp_path: Path, device: Device) -> None:
+    folder = export(build_release(tmp_path / "releases"), tmp_path / "models", device)
+    kind = f"instance_group [ {{ kind: KIND_{device.upper()} }} ]\n"
+    assert (folder / "config.pbtxt").read_text().endswith(kind + "dynamic_batching { }\n")
 
 
 def test_a_number_a_row_is_one_that_triton_takes_apart_again() -> None:
