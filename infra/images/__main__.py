@@ -15,6 +15,8 @@ from infra.images import build
 from infra.one_node.errors import ClusterError, InvalidInput
 from infra.one_node.images import Image
 
+from tidegate.domain.errors import TidegateError
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(
@@ -35,7 +37,7 @@ def main() -> int:
     try:
         image = _build(given.kind, given.folder, given.base)
         pushed = build.push(image, given.push, insecure=given.insecure) if given.push and isinstance(image, Image) else None
-    except ClusterError as error:
+    except (ClusterError, TidegateError) as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
     if isinstance(image, Image):

@@ -20,6 +20,8 @@ from infra.one_node.images import NONROOT, Image
 from infra.one_node.kept import STORAGE, locked, made_once
 from infra.one_node.layout import cache_folder
 
+from tidegate.domain.release_folder import verify_release
+
 PYTHON = "/usr/bin/python3"
 ENVIRONMENT = {
     "PYTHONPATH": "/opt/tidegate:/opt/packages",
@@ -58,7 +60,8 @@ def serving(say: Say, given: str | None = None) -> Image:
 
 
 def release(folder: Path, say: Say, given: str | None = None) -> Image:
-    """What pods of a model run: one release, at /release/<digest>. Its arguments are the chart's."""
+    """What pods of a model run: one release, at /release/<digest>. Its arguments are the chart's. Raises IntegrityError."""
+    verify_release(folder)
     folders = {"/opt/tidegate": layers.package(say), f"/release/{folder.name}": folder}
     entrypoint = [PYTHON, "-m", "tidegate.bootstrap.serving"]
     return build(Recipe(f"release-{folder.name[:12]}", serving(say, given), folders, entrypoint), say)
@@ -93,7 +96,7 @@ def mlflow(say: Say, given: str | None = None) -> Image:
 def build(recipe: Recipe, say: Say) -> Image:
     """From the cache where it is there. Raises Unavailable."""
     upon = recipe.upon.pinned if isinstance(recipe.upon, Image) else recipe.upon
-    folders = sorted((at, str(path)) for at, path in recipe.folders.items())
+    folders = sorted((at, path.name) for at, path in recipe.folders.items())
     about: list[Any] = [recipe.name, upon, folders, list(recipe.entrypoint), sorted(recipe.environment.items())]
     about += [recipe.folder, 1]
     tag = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]  # folders are named by their content

@@ -6,14 +6,17 @@ digest. Pods refer to it by that digest (`Image.pinned`), as the charts require 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+import tarfile
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from infra.one_node.errors import Unavailable
 from infra.one_node.kept import made_once
@@ -76,22 +79,44 @@ def load(cluster: Cluster, image: Image) -> None:
     """Make the image known to the cluster's containerd under its tag and its digest."""
     if image.pinned in _names(cluster):
         return
-    _ctr(cluster, "import", str(image.archive))
+    there = set(_ctr(cluster, "content", "list", "--quiet").split())
+    command = _command(cluster, "images", "import", "-")
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as importing:
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and says why
+            _copy_without(image.archive, there, importing.stdin)  # type: ignore[arg-type]  # it is a pipe
+        _, said = importing.communicate()
+    _check(cluster, command, importing.returncode, said.decode())
     if image.tagged not in _names(cluster):
         raise Unavailable(f"image {image.name}: containerd did not take {image.archive} as {image.tagged}")
-    _ctr(cluster, "tag", "--force", image.tagged, image.pinned)
+    _ctr(cluster, "images", "tag", "--force", image.tagged, image.pinned)
+
+
+def _copy_without(archive: Path, digests: Collection[str], into: IO[bytes]) -> None:
+    """An OCI archive without the blobs of these digests: containerd would write each of them once more."""
+    with tarfile.open(archive) as source, tarfile.open(fileobj=into, mode="w|", bufsize=1 << 20) as target:
+        for member in source:
+            if member.name.removeprefix("blobs/").replace("/", ":", 1) not in digests:
+                target.addfile(member, source.extractfile(member) if member.isreg() else None)
 
 
 def _names(cluster: Cluster) -> set[str]:
-    return set(_ctr(cluster, "list", "--quiet").split())
+    return set(_ctr(cluster, "images", "list", "--quiet").split())
 
 
 def _ctr(cluster: Cluster, *arguments: str) -> str:
-    command = ["ctr", "--address", str(cluster.containerd_socket), "--namespace", "k8s.io", "images", *arguments]
+    command = _command(cluster, *arguments)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise Unavailable(f"containerd of cluster '{cluster.name}': `ctr images {arguments[0]}` failed: {done.stderr.strip()}")
+    _check(cluster, command, done.returncode, done.stderr)
     return done.stdout
+
+
+def _command(cluster: Cluster, *arguments: str) -> list[str]:
+    return ["ctr", "--address", str(cluster.containerd_socket), "--namespace", "k8s.io", *arguments]
+
+
+def _check(cluster: Cluster, command: list[str], status: int, said: str) -> None:
+    if status:
+        raise Unavailable(f"containerd of cluster '{cluster.name}': `ctr {' '.join(command[5:7])}` failed: {said.strip()}")
 
 
 def _key(name: str, files: Mapping[str, Path], entrypoint: Sequence[str], tag: str | None, user: str) -> str:

@@ -66,11 +66,15 @@ def prune(found: Unused) -> None:
         remove(found.path)
 
 
+def lock_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
+
+
 @contextlib.contextmanager
 def locked(folder: Path, how: int = fcntl.LOCK_EX) -> Iterator[None]:
     """Hold the folder's lock, one of fcntl's; it ends with the process. Raises Conflict when it is taken and LOCK_NB given."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+    with lock_of(folder).open("w") as lock:
         try:
             fcntl.flock(lock, how)
         except BlockingIOError:

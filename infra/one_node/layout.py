@@ -49,10 +49,6 @@ class Cluster:
         return self.root / self.name
 
     @property
-    def lock(self) -> Path:
-        return self.root / f"{self.name}.lock"
-
-    @property
     def unique(self) -> str:
         """The name of everything that has to be unique on the machine: network namespace, control group, pod network."""
         return f"tidegate-{self.name}"

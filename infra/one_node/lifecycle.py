@@ -7,7 +7,6 @@ finished. Both hold the cluster's lock.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
@@ -19,7 +18,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from infra.one_node import (
     addons,
@@ -27,6 +25,7 @@ from infra.one_node import (
     control_groups,
     credentials,
     images,
+    kept,
     kernel_settings,
     network,
     packages,
@@ -128,7 +127,7 @@ def down(cluster: Cluster, say: Say) -> None:
         if not names(cluster.root):
             kernel_settings.put_back(cluster.root)
         say("mounts, namespace, control group and files removed")
-    cluster.lock.unlink(missing_ok=True)
+    kept.lock_of(cluster.folder).unlink(missing_ok=True)
 
 
 def require_root() -> None:
@@ -215,26 +214,19 @@ def _discard(_: object) -> None:
 @contextmanager
 def _locked(cluster: Cluster) -> Iterator[None]:
     """Waits a moment: what a killed command was about to start holds its lock until it has started."""
-    cluster.root.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + 3
-    with cluster.lock.open("w") as handle:
-        while not _lock(handle):
-            if time.monotonic() > deadline:
-                raise Conflict(
-                    f"cluster '{cluster.name}' is being changed by another command; wait for it, or give another name"
-                )
-            time.sleep(0.1)
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(kept.locked(cluster.folder, fcntl.LOCK_EX | fcntl.LOCK_NB))
+                break
+            except Conflict:
+                if time.monotonic() > deadline:
+                    raise Conflict(
+                        f"cluster '{cluster.name}' is being changed by another command; wait for it, or give another name"
+                    ) from None
+                time.sleep(0.1)
         yield
-
-
-def _lock(handle: IO[str]) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EAGAIN, errno.EACCES):
-            raise
-        return False
-    return True
 
 
 def _shim_sockets(cluster: Cluster) -> list[Path]:

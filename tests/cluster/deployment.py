@@ -143,18 +143,19 @@ class Deployed:
         self.until(all_answer)
 
     def start_load(self, url: str, *rate_and_body: str, name: str = "load") -> Callable[..., Load]:
-        """Send from inside the cluster; what is returned ends it after `more` seconds, and says what was counted."""
+        """Send from inside the cluster; returns once that is answered. What is returned ends it after `more` seconds, and says
+        what was counted."""
         client = pod(name, self.kubernetes.responder, ["load", url, "900", *rate_and_body], restartPolicy="Never")
         self.kubernetes.kubectl("delete", "pod", name, "-n", self.namespace, "--ignore-not-found")
         self.kubernetes.apply(client, self.namespace)
         phase = lambda: self.kubernetes.get("pod", name, self.namespace).get("status", {}).get("phase")  # noqa: E731
-        await_true(lambda: phase() == "Running", 60, lambda: f"the load's pod is {phase()}")
+        says = f"/api/v1/namespaces/{self.namespace}/pods/{name}:8080/proxy"
+        await_true(lambda: self.kubernetes.raw(f"{says}/started") == "yes", 90, lambda: f"the load's pod is {phase()}")
 
         def counted(more: float = 3) -> Load:
             time.sleep(more)
-            stop = f"/api/v1/namespaces/{self.namespace}/pods/{name}:8080/proxy/stop"
-            self.kubernetes.raw(stop)
-            self.until(lambda: phase() == "Succeeded", 60)
+            self.kubernetes.raw(f"{says}/stop")
+            await_true(lambda: phase() == "Succeeded", 60, lambda: f"the load's pod is {phase()}")
             return Load(**json.loads(self.kubernetes.kubectl("logs", name, "-n", self.namespace)))
 
         return counted

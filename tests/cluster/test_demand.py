@@ -256,6 +256,7 @@ def test_a_good_release_is_promoted_by_the_verdicts_of_every_gate(seen: Seen) ->
     assert code == 0, said
     verdicts = {e["body"]["gate"]: e["body"]["verdict"] for e in seen.ledger if _about(e, seen.releases.second, "verdict")}
     assert verdicts == {"parity": "PASS", "shadow": "PASS", "drift": "PASS", "bake": "PASS"}
+    assert [e["action"] for e in seen.ledger if _about(e, seen.releases.second)][:2] == ["rollout", "rollout.start"]
 
 
 def test_prices_in_pence_are_stopped_before_any_client_meets_them(seen: Seen) -> None:
@@ -286,8 +287,8 @@ def test_a_frozen_model_is_left_alone_and_goes_on_when_it_is_let_go(seen: Seen) 
     assert "frozen by ada (stocktaking)" in said
     assert seen.held["live"] == seen.releases.second
     assert seen.held["parity"]["sample"] is None
-    orders = [(e["action"], e["actor"]) for e in seen.ledger if e["action"] in ("freeze", "unfreeze")]
-    assert orders == [("freeze", "ada"), ("unfreeze", "ada")]
+    orders = [(e["action"], e["actor"], e["body"]["message"]) for e in seen.ledger if e["action"] in ("freeze", "unfreeze")]
+    assert orders == [("freeze", "ada", "stocktaking"), ("unfreeze", "ada", "stocktaking")]
     assert any(_about(e, seen.releases.again, "rollout.done") for e in seen.ledger)  # gate service and controller were killed
 
 
@@ -295,7 +296,7 @@ def test_a_person_goes_back_to_the_release_before_though_the_gate_service_is_dow
     code, said = seen.commands["back"]
     assert code == 0, said
     ordered = [(e["actor"], e["body"]["message"]) for e in seen.ledger if _about(e, seen.releases.second, "rollback")]
-    assert ordered[0] == ("ada", "orders look wrong")
+    assert ordered == [("ada", "orders look wrong"), *[("ada", "back and forth")] * 3]
     code, said = seen.commands["status"]
     assert code == 0, said
     assert f"live     {MODEL}@{seen.releases.second[:12]}" in said

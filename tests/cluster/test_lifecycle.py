@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from infra.one_node import addons, control_groups, lifecycle, network, processes
+from infra.one_node.kept import lock_of
 from infra.one_node.layout import Cluster, cluster
 from tests.cluster.access import ROOT, Kubernetes, await_true
 
@@ -36,7 +37,7 @@ def traces(target: Cluster) -> list[str]:
     found += [f"process {each.pid} {each.command}" for each in processes.marked(target) + control_groups.processes(target)]
     found += [f"control group {target.unique}"] if control_groups.exists(target) else []
     found += [f"network namespace {target.unique}"] if network.exists(target) else []
-    return found + [str(path) for path in (target.folder, target.lock) if path.exists()]
+    return found + [str(path) for path in (target.folder, lock_of(target.folder)) if path.exists()]
 
 
 def up(target: Cluster) -> None:

@@ -6,7 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from infra.images import layers
+
+from serving_builders import build_release
+from tidegate.domain.errors import IntegrityError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,3 +73,27 @@ def test_the_command_says_what_it_lacks() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == "error: image of a release: nowhere is no release folder; name releases/<digest> of a state folder\n"
+
+
+def test_an_image_is_named_by_its_release_wherever_that_lies_and_a_damaged_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from infra.images import build
+
+    made = []
+
+    def remember(recipe: build.Recipe, tag: str, into: Path) -> None:
+        made.append(tag)
+        (into / "digest").write_text("sha256:" + "0" * 64)
+
+    monkeypatch.setenv("TIDEGATE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(build, "_build", remember)
+    monkeypatch.setattr(layers, "package", lambda _: Path("tidegate-0"))
+    given = "registry.example/python@sha256:" + "ab" * 32
+    monkeypatch.setattr(build, "serving", lambda say, upon: upon)
+    here, there = (build_release(tmp_path / place) for place in ("here", "there"))
+    assert build.release(here, lambda _: None, given) == build.release(there, lambda _: None, given)
+    assert len(made) == 1
+    (there / "model/model.onnx").write_bytes(b"another")
+    with pytest.raises(IntegrityError, match="changed or is damaged"):
+        build.release(there, lambda _: None, given)

@@ -3,28 +3,35 @@
 A pod template names its release and slot in annotations; Argo Rollouts names ReplicaSets by the hash of their template. Orders
 of people are annotations of the Rollout: who may write them is a matter of the cluster's RBAC, and its audit log has them.
 
-    tidegate/hold                 {"actor", "reason", "at"}: nothing goes forward
-    tidegate/override-<gate>      {"release", "actor", "reason", "at"}: that gate lets this release pass
-    tidegate/abort, /rollback     the same: what a person ordered for this release, for the ledger
+    tidegate/orders             the latest orders, oldest first: [{"id", "order", "actor", "reason", "at", "revision", ...}]
+    tidegate/hold               the freeze that is in force: nothing goes forward
+    tidegate/override-<gate>    the override of that gate
+
+"order" is rollout, rollback, abort, freeze, unfreeze or override; "release" and "gate" say what it is about. An override or a
+rollback counts for the rollout that it was given for: "revision" is what Argo Rollouts numbered the last that it had seen, and
+the one that is wanted is that or the next.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from tidegate.adapters.kubernetes_api import Forbidden, KubernetesApi, namespaced
-from tidegate.domain.errors import InvalidInput, NotFound
+from tidegate.domain.errors import Conflict, InvalidInput, NotFound
 from tidegate.domain.slots import Slot
 from tidegate.ports.cluster_rollouts import UnderWay
 
 GROUP = "argoproj.io/v1alpha1"
 HASH = "rollouts-pod-template-hash"
-RELEASE, SLOT, HOLD, OVERRIDE = "tidegate/release", "tidegate/slot", "tidegate/hold", "tidegate/override-"
-ABORT, ROLLBACK = "tidegate/abort", "tidegate/rollback"
+RELEASE, SLOT = "tidegate/release", "tidegate/slot"
+ORDERS, HOLD, OVERRIDE = "tidegate/orders", "tidegate/hold", "tidegate/override-"
+KEPT_ORDERS, KEPT_BYTES = 50, 64 * 1024  # of those on a Rollout, whose annotations may have 256 KiB in all
+ATTEMPTS = 20  # at a change of an object that others change, too
 REVISION, EPHEMERAL = "rollout.argoproj.io/revision", "rollout.argoproj.io/ephemeral-metadata"
 ROLE = "tidegate/role"
 NOBODY = {ROLE: "nobody"}  # no selector at all would leave the endpoints of the last one as they are
@@ -103,10 +110,23 @@ class ArgoRollouts:
                 lines += [f"gate {each['name']}: {each['phase']}" for each in results if each.get("phase") not in RUNNING]
         return lines
 
-    def order(self, model: str, annotation: str, order: Mapping[str, Any] | None) -> None:
-        """Leave an order on the Rollout; None takes it away."""
-        text = None if order is None else json.dumps(order)
-        self._api.merge(self._path(model), {"metadata": {"annotations": {annotation: text}}})
+    def order(self, model: str, order: Mapping[str, Any]) -> None:
+        """Leave an order on the Rollout, after those that are there, and what it sets in force or ends."""
+
+        def leave(rollout: Json) -> None:
+            given = {**order, "revision": _revision(rollout)}
+            annotations: dict[str, str | None] = {ORDERS: _with(rollout, given)}
+            match order["order"]:
+                case "freeze":
+                    annotations[HOLD] = json.dumps(given)
+                case "unfreeze":
+                    annotations[HOLD] = None
+                case "override":
+                    annotations[f"{OVERRIDE}{order['gate']}"] = json.dumps(given)
+            unchanged = {"resourceVersion": rollout["metadata"]["resourceVersion"]}
+            self._api.merge(self._path(model), {"metadata": {**unchanged, "annotations": annotations}})
+
+        self._change(model, leave)
 
     def abort(self, model: str) -> None:
         """Traffic stays with, or goes back to, what passed everything last."""
@@ -139,17 +159,22 @@ class ArgoRollouts:
 
     def go_back(self, model: str, to: Earlier, order: Mapping[str, Any]) -> None:
         """Wish for an earlier release, from the very template that its pods had; `promote` then lets it past the gates."""
-        strategy = self._api.get(self._path(model))["spec"]["strategy"]["blueGreen"]
-        operations: list[Json] = [
-            {"op": "replace", "path": "/spec/template", "value": to.template},
-            {"op": "add", "path": _annotation(RELEASE), "value": to.release},
-            {"op": "add", "path": _annotation(ROLLBACK), "value": json.dumps(order)},
-        ]
-        for stage in ("prePromotionAnalysis", "postPromotionAnalysis"):
-            if stage in strategy:
-                arguments = [{"name": "release", "value": to.release}]
-                operations.append({"op": "replace", "path": f"/spec/strategy/blueGreen/{stage}/args", "value": arguments})
-        self._api.edit(self._path(model), operations)
+
+        def wish(rollout: Json) -> None:
+            given = {**order, "revision": _revision(rollout)}
+            operations: list[Json] = [
+                {"op": "replace", "path": "/metadata/resourceVersion", "value": rollout["metadata"]["resourceVersion"]},
+                {"op": "replace", "path": "/spec/template", "value": to.template},
+                {"op": "add", "path": _annotation(RELEASE), "value": to.release},
+                {"op": "add", "path": _annotation(ORDERS), "value": _with(rollout, given)},
+            ]
+            for stage in ("prePromotionAnalysis", "postPromotionAnalysis"):
+                if stage in rollout["spec"]["strategy"]["blueGreen"]:
+                    arguments = [{"name": "release", "value": to.release}]
+                    operations.append({"op": "replace", "path": f"/spec/strategy/blueGreen/{stage}/args", "value": arguments})
+            self._api.edit(self._path(model), operations)
+
+        self._change(model, wish)
 
     def wanted_pods(self, model: str) -> str:
         """Hash of the template that Argo Rollouts rolls out now."""
@@ -167,6 +192,16 @@ class ArgoRollouts:
         if status.get("stableRS") != pods:
             self._api.merge(f"{self._path(model)}/status", {"status": {"promoteFull": True}})
         return True
+
+    def _change(self, model: str, change: Callable[[Json], None]) -> None:
+        """Raises Conflict where somebody else changes the Rollout each time."""
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                return change(self._api.get(self._path(model)))
+            except Conflict:
+                if not left:
+                    raise
+                time.sleep(0.1)
 
     def _sets(self, model: str) -> list[Json]:
         selector = f"app.kubernetes.io/name=model,app.kubernetes.io/instance={model}"
@@ -204,7 +239,8 @@ def under_way(model: str, rollout: Json, replica_sets: list[Json], analysis: Jso
         stopped=stopped,
         hold=_hold(rollout),
         overrides=_overrides(rollout, candidate),
-        orders=_orders(rollout, candidate),
+        orders=_orders(rollout),
+        past_gates=_past_gates(rollout, candidate),
     )
 
 
@@ -295,17 +331,43 @@ def _hold(rollout: Json) -> Json | None:
 
 
 def _overrides(rollout: Json, candidate: str) -> dict[str, Json]:
-    """Orders that can be read and are about this release; anything else overrides nothing."""
+    """Orders that can be read and are about this rollout of this release; anything else overrides nothing."""
     found = {
         name.removeprefix(OVERRIDE): _order(text) for name, text in _annotations(rollout).items() if name.startswith(OVERRIDE)
     }
-    return {gate: order for gate, order in found.items() if order is not None and order.get("release") == candidate}
+    return {gate: order for gate, order in found.items() if order is not None and _about(order, rollout, candidate)}
 
 
-def _orders(rollout: Json, candidate: str) -> dict[str, Json]:
-    texts = {kind: _annotations(rollout).get(f"tidegate/{kind}") for kind in ("abort", "rollback")}
-    found = {kind: _order(text) for kind, text in texts.items() if text is not None}
-    return {kind: order for kind, order in found.items() if order is not None and order.get("release") == candidate}
+def _past_gates(rollout: Json, candidate: str) -> bool:
+    return any(order["order"] == "rollback" and _about(order, rollout, candidate) for order in _orders(rollout))
+
+
+def _about(order: Json, rollout: Json, candidate: str) -> bool:
+    """Whether it was given for the rollout that is wanted now, and not for an earlier one of the same release."""
+    revision = _revision(rollout)
+    return order.get("release") == candidate and order.get("revision") in (revision - 1, revision)
+
+
+def _revision(rollout: Json) -> int:
+    """Of the rollout that Argo Rollouts took notice of last; 0 before the first."""
+    return int(_annotations(rollout).get(REVISION, 0))
+
+
+def _orders(rollout: Json) -> list[Json]:
+    try:
+        found = json.loads(_annotations(rollout).get(ORDERS, "[]"))
+    except ValueError:
+        return []
+    whole = {"id", "order", "actor", "reason", "at"}
+    return [order for order in found if isinstance(order, dict) and whole <= set(order)] if isinstance(found, list) else []
+
+
+def _with(rollout: Json, order: Json) -> str:
+    """The text of the orders on the Rollout and another one; the oldest make room."""
+    orders = [*_orders(rollout), order][-KEPT_ORDERS:]
+    while len(text := json.dumps(orders)) > KEPT_BYTES and len(orders) > 1:
+        del orders[0]
+    return text
 
 
 def _order(text: str) -> Json | None:

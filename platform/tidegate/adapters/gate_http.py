@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -24,7 +25,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tidegate.domain.errors import Conflict, NotFound, TidegateError
-from tidegate.domain.verdict import to_json
 from tidegate.rollout.gate_service import Answer
 
 logger = logging.getLogger("tidegate.gates")
@@ -50,8 +50,7 @@ def gate_app(answer: Callable[[str, str, str], Answer], ready: Callable[[], str]
 
     def verdict(request: Request) -> Response:
         found = ask(request)
-        body = {"gate": found.gate, "release": found.release, "sample": found.sample, "reason": found.reason}
-        return JSONResponse(body | {"result": to_json(found.result) if found.result else None})
+        return JSONResponse(asdict(found))
 
     def query(request: Request) -> Response:
         found = ask(request)

@@ -7,6 +7,7 @@ what this process does is to say what is wanted, and to watch. Ending it ends no
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -92,10 +93,15 @@ class ClusterTarget:
         for gate, reason in overrides.items():
             self._check_override(made, gate, reason)
         self._push(manifest, say)
+        order = _order("rollout", actor, f"rollout of {manifest.id}", release=manifest.digest)
+        if state is not None and not _is_wanted(state, manifest.digest):
+            self._rollouts.order(manifest.model, order)
         objects = self._objects(manifest, image, made.slot)
         say(f"applying {len(objects)} objects in namespace {self._settings.namespace}")
         for document in objects:
             self._api.apply(self._settings.namespace, document)
+        if state is None:
+            self._rollouts.order(manifest.model, order)  # there was no Rollout to leave it on
         for gate, reason in overrides.items():
             self._override(manifest.model, manifest.digest, gate, reason, actor)
         if state is not None and state.candidate == manifest.digest and not state.done:
@@ -118,7 +124,8 @@ class ClusterTarget:
                 time.sleep(pause_s)
                 continue
             heard = time.monotonic()
-            events = [str(body["message"]) for _, _, body, _ in happened(before, now)]
+            since = now if before is not None else replace(now, orders=())  # orders of earlier rollouts are no news
+            events = [str(body["message"]) for _, _, body, _ in happened(before, since)]
             for message in [*gates, *events]:
                 if message not in said:
                     say(message)
@@ -155,7 +162,7 @@ class ClusterTarget:
         """Go back to the release before, now and without gates: by ending the rollout under way, else by starting the earlier
         release's pods again. Can be repeated. Raises NotFound where the cluster keeps no earlier release."""
         now = self._rollouts.under_way(model)
-        if "rollback" in now.orders and not now.done and not now.stopped:
+        if now.past_gates and not now.done and not now.stopped:
             say(f"going back to {model}@{now.candidate[:SHORT]} was ordered before, and goes on")
             self._let_past(model, self._rollouts.wanted_pods(model))
             return self.follow(model, say)
@@ -164,34 +171,28 @@ class ClusterTarget:
             return self.follow(model, say)
         to: Earlier = self._rollouts.earlier(model)
         say(f"going back to {model}@{to.release[:SHORT]}")
-        self._rollouts.go_back(model, to, _order(actor, reason, release=to.release))
+        self._rollouts.go_back(model, to, _order("rollback", actor, reason, release=to.release))
         self._let_past(model, to.pods)
         return self.follow(model, say)
 
     def abort(self, model: str, reason: str, actor: str) -> Outcome:
         """End the rollout under way; raises Conflict when there is none."""
-        from tidegate.adapters.argo_rollouts import ABORT
-
         now = self._rollouts.under_way(model)
         if now.done or now.stopped:
             raise Conflict(f"aborting the rollout of model {model}: none is under way")
-        self._rollouts.order(model, ABORT, _order(actor, reason, release=now.candidate))
+        self._rollouts.order(model, _order("abort", actor, reason, release=now.candidate))
         self._rollouts.abort(model)
         return self.status(model)
 
     def freeze(self, model: str, reason: str, actor: str) -> None:
-        from tidegate.adapters.argo_rollouts import HOLD
-
-        self._rollouts.order(model, HOLD, _order(actor, reason))
+        self._rollouts.order(model, _order("freeze", actor, reason))
 
     def unfreeze(self, model: str, reason: str, actor: str) -> None:
         """Raises Conflict when it is not frozen."""
-        from tidegate.adapters.argo_rollouts import HOLD
-
-        _order(actor, reason)
+        order = _order("unfreeze", actor, reason)
         if self._rollouts.under_way(model).hold is None:
             raise Conflict(f"unfreezing model {model}: it is not frozen")
-        self._rollouts.order(model, HOLD, None)
+        self._rollouts.order(model, order)
 
     def override(self, model: str, gate: str, reason: str, actor: str) -> None:
         """Let the release under way past a gate on a person's word."""
@@ -288,12 +289,10 @@ class ClusterTarget:
         gates = [stage.gate for stage in made.stages if isinstance(stage, Check)]
         if gate not in gates:
             raise InvalidInput(f"gate '{gate}' cannot be overridden, allowed are {', '.join(sorted(gates)) or 'none here'}")
-        _order("someone", reason)
+        _check_reason(reason)
 
     def _override(self, model: str, digest: str, gate: str, reason: str, actor: str) -> None:
-        from tidegate.adapters.argo_rollouts import OVERRIDE
-
-        self._rollouts.order(model, f"{OVERRIDE}{gate}", _order(actor, reason, release=digest))
+        self._rollouts.order(model, _order("override", actor, reason, release=digest, gate=gate))
 
     @staticmethod
     def _outcome(now: UnderWay, status: str, reason: str, gates: list[str]) -> Outcome:
@@ -310,10 +309,20 @@ def _settled(now: UnderWay, phase: str, undecided: bool, switched: bool) -> str 
     return "DONE" if now.done and phase == "Healthy" else None
 
 
-def _order(actor: str, reason: str, **more: Any) -> dict[str, Any]:
+def _is_wanted(now: UnderWay, digest: str) -> bool:
+    """Whether a person ordered that release, and it is live or under way."""
+    ordered = any(order.get("release") == digest for order in now.orders)
+    return ordered and now.candidate == digest and not now.stopped
+
+
+def _order(kind: str, actor: str, reason: str, **about: str) -> dict[str, Any]:
+    _check_reason(reason)
+    return {"id": uuid.uuid4().hex, "order": kind, "actor": actor, "reason": reason, "at": time.time(), **about}
+
+
+def _check_reason(reason: str) -> None:
     if not reason.strip():
         raise InvalidInput("this order needs a reason, which the ledger keeps; give one with --reason")
-    return {"actor": actor, "reason": reason, "at": time.time(), **more}
 
 
 def _existing(file: Path) -> list[Path]:

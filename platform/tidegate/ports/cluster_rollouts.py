@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -27,9 +27,8 @@ class UnderWay:
     stopped: str = ""  # why the cluster gave the candidate up; empty while it has not
     hold: Mapping[str, Any] | None = None  # a person's freeze: actor, reason, at
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by gate: actor, reason, at; of this candidate
-    orders: Mapping[str, Mapping[str, Any]] = field(
-        default_factory=dict
-    )  # abort, rollback: actor, reason, at; of this candidate
+    orders: Sequence[Mapping[str, Any]] = ()  # what people ordered, oldest first: id, order, actor, reason, at, perhaps release
+    past_gates: bool = False  # a person went back to the candidate: it becomes live without verdicts
 
     @property
     def switched(self) -> bool:

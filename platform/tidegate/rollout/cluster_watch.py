@@ -29,22 +29,22 @@ def happened(before: Mapping[str, Any] | None, now: UnderWay) -> list[Entry]:
 
     entries: list[Entry] = []
 
-    def add(action: str, message: str, actor: str = "tidegate", **more: Any) -> None:
-        subject = now.model if action in ("freeze", "unfreeze") else named(now.candidate)
-        entries.append((action, subject, {"message": message, "target": "kubernetes", **more}, actor))
+    def add(action: str, message: str, actor: str = "tidegate", subject: str = "", **more: Any) -> None:
+        body = {"message": message, "target": "kubernetes", **more}
+        entries.append((action, subject or named(now.candidate), body, actor))
 
+    known = {order["id"] for order in was.get("orders", ())}
+    ordered = [order for order in now.orders if order["id"] not in known]
+    for order in ordered:
+        about = {name: value for name, value in order.items() if name not in ("order", "actor")}
+        subject = named(order["release"]) if order.get("release") else now.model
+        add(str(order["order"]), str(order["reason"]), str(order["actor"]), subject, **about)
+    if now.hold != was.get("hold") and not any(order["order"] in ("freeze", "unfreeze") for order in ordered):
+        hold = now.hold or {"actor": "unknown", "reason": "the hold was taken away"}  # by hand, without an order of ours
+        add("freeze" if now.hold else "unfreeze", str(hold["reason"]), str(hold["actor"]), now.model)
     begun = was.get("candidate") != now.candidate
     if begun:
         add("rollout.start", f"rollout of {named(now.candidate)}, live is {named(now.live)}", previous=now.previous)
-    if now.hold != was.get("hold"):
-        order = now.hold or {}
-        person = str((order or was.get("hold") or {}).get("actor", "tidegate"))
-        about = {name: value for name, value in order.items() if name != "actor"}
-        add("freeze" if now.hold else "unfreeze", str(order.get("reason", "the hold was taken away")), person, **about)
-    for kind, order in now.orders.items():
-        if begun or order != was.get("orders", {}).get(kind):
-            about = {name: value for name, value in order.items() if name not in ("actor", "reason")}
-            add(kind, str(order["reason"]), str(order["actor"]), **about)
     if now.live != was.get("live") and before is not None:
         back = not now.switched
         action = "rollout.rollback" if back else "rollout.switch"
@@ -70,13 +70,13 @@ class ClusterWatch:
         now = self.rollouts.under_way(model)
         self.rollouts.mirror(model, now.mirrors)
         path = self.seen / f"{model}.json"
-        before = json.loads(path.read_bytes()) if path.is_file() else None
-        entries = happened(before, now)
+        kept = path.read_bytes() if path.is_file() else b"null"
+        entries = happened(json.loads(kept), now)
         for action, subject, body, actor in entries:
             self.ledger.append(action, subject, body, actor)
         if any(action == "rollout.done" for action, *_ in entries):
             self.finish(now)
-        kept = asdict(now) | {"judged_since": None}
-        if before != kept:
-            replace_durably(path, json.dumps(kept).encode())
+        seen = json.dumps(asdict(now) | {"judged_since": None}).encode()
+        if seen != kept:
+            replace_durably(path, seen)
         return now

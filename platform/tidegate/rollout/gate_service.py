@@ -3,15 +3,16 @@
 The gates, their limits and the record of their verdicts are those of the local engine; only who moves the traffic differs.
 Closed: a release that is not under way, a gate that its plan has not, a stage at which the gate has nothing to say, a
 person's freeze, an evaluation that has not ended: none of them is a PASS. A decisive verdict is in the ledger before it is
-answered, and stays what it is for the rest of the stage.
+answered, and stays what it is for the rest of the stage, through restarts of the service.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +27,21 @@ from tidegate.rollout.plan import Bake, Check, RolloutConfig
 from tidegate.rollout.retraining import ASKED
 
 ReleaseSource = Callable[[str], tuple[ReleaseManifest, Path]]
-Key = tuple[str, str, str, float]  # model, digest, gate, when the stage began
+Key = tuple[str, str, float]  # release, gate, when the stage began
+VERDICT, OVERRIDE = "verdict", "override.used"
 SAMPLES = {Verdict.PASS: 1, Verdict.FAIL: 0, Verdict.ERROR: -1}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """`sample` is 1 for PASS, 0 for FAIL, -1 for ERROR, None while the verdict is open; `reason` is for people."""
+    """`sample` is 1 for PASS, 0 for FAIL, -1 for ERROR, None while the verdict is open; `reason` is for people; `result`
+    is what was evaluated last, as `tidegate.domain.verdict.to_json` has it."""
 
     gate: str
     release: str
     sample: int | None
     reason: str
-    result: GateResult | None = None
+    result: Mapping[str, Any] | None = None
 
 
 @dataclass
@@ -54,9 +57,8 @@ class GateService:
     mirrored: Callable[[str], bool]
     clock: Callable[[], float] = time.time
     ask_retraining: Callable[[str, dict[str, Any]], None] | None = None  # records it and more; without, it is only recorded
-    _decided: dict[Key, Answer] = field(default_factory=dict)
     _last: dict[Key, GateResult] = field(default_factory=dict)
-    _mirrored_at: dict[tuple[str, str, float], float] = field(default_factory=dict)
+    _mirrored_at: dict[tuple[str, float], float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, model: str, digest: str, gate: str) -> Answer:
@@ -73,7 +75,7 @@ class GateService:
         manifest, folder = self.releases(digest)
         stage = self._stage(gate, manifest, folder)
         if state.judged_since is None:
-            last = next((a for key, a in reversed(self._decided.items()) if key[:3] == (model, digest, gate)), None)
+            last = next((a for key, a in reversed(list(self._decided.items())) if key[:2] == (manifest.id, gate)), None)
             said = f"; its last verdict: {last.reason}" if last else ""
             return self._open(
                 gate, manifest, f"the cluster does not judge this release now{said}", last.result if last else None
@@ -82,7 +84,7 @@ class GateService:
             return self._open(gate, manifest, "the release has live traffic already, so this gate has nothing more to say")
         if isinstance(stage, Bake) and not state.switched:
             return self._open(gate, manifest, "the release has no live traffic yet")
-        key = (model, digest, gate, state.judged_since)
+        key = (manifest.id, gate, state.judged_since)
         with self._lock:  # one writer, and each verdict recorded once
             if key not in self._decided:
                 answer = self._judge(state, stage, gate, key)
@@ -91,6 +93,19 @@ class GateService:
                 self._decided[key] = answer
             decided = self._decided[key]
         return self._held(state, decided, manifest)
+
+    @cached_property
+    def _decided(self) -> dict[Key, Answer]:
+        """What was decided, begun with what the ledger has from before a restart."""
+        decided = {}
+        for entry in self.ledger.entries():
+            body = entry.body
+            if entry.action in (VERDICT, OVERRIDE) and "judged_since" in body:
+                sample = SAMPLES[Verdict(body["verdict"]) if entry.action == VERDICT else Verdict.PASS]
+                result = body if entry.action == VERDICT else None
+                answer = Answer(body["gate"], entry.subject, sample, body["message"], result)
+                decided[entry.subject, answer.gate, body["judged_since"]] = answer
+        return decided
 
     def _stage(self, gate: str, manifest: ReleaseManifest, folder: Path) -> Check | Bake:
         plan = self.plan_of(manifest, folder)
@@ -104,12 +119,14 @@ class GateService:
     def _judge(self, state: UnderWay, stage: Check | Bake, gate: str, key: Key) -> Answer:
         candidate, folder = self.releases(state.candidate)
         if isinstance(stage, Check) and gate in state.overrides:
-            said = state.overrides[gate]
-            self.ledger.append("override", candidate.id, {"gate": gate, **said}, str(said["actor"]))
-            return Answer(gate, candidate.id, SAMPLES[Verdict.PASS], f"overridden by {said['actor']}: {said['reason']}")
+            order = state.overrides[gate]
+            said = f"overridden by {order['actor']}: {order['reason']}"
+            body = {**order, "message": said, "gate": gate, "judged_since": key[2]}
+            self.ledger.append(OVERRIDE, candidate.id, body, str(order["actor"]))
+            return Answer(gate, candidate.id, SAMPLES[Verdict.PASS], said)
         beside = state.live if isinstance(stage, Check) else state.previous  # what clients reach, or did before
         active, active_folder = self.releases(beside) if beside else (None, None)
-        since, deadline = self._since(state, stage, key[3]), key[3] + stage.deadline_seconds
+        since, deadline = self._since(state, stage, key[0], key[2]), key[2] + stage.deadline_seconds
         context = GateContext(state.model, candidate, folder, state.slot, active, active_folder, since or deadline, deadline)
         evaluations = self.evaluations(state.model)
         result = evaluations.poll(gate, context, stage.interval_seconds) if since is not None else None
@@ -127,20 +144,20 @@ class GateService:
             last = GateResult(gate, candidate.id, Verdict.ERROR, late)
         if last is None or last.verdict is Verdict.INCONCLUSIVE or early:
             waiting = "it is being evaluated" if since is not None else "live traffic is not mirrored to it yet"
-            return self._open(gate, candidate, last.evidence.summary if last else waiting, last)
-        self.ledger.append("verdict", candidate.id, {"message": last.describe(), **to_json(last)})
+            return self._open(gate, candidate, last.evidence.summary if last else waiting, to_json(last) if last else None)
         drifted = last.verdict is Verdict.FAIL and isinstance(stage, Check) and stage.on_fail == "freeze"
         if drifted and last.evidence.numbers.get("kind") != "fault":
-            body = {"gate": gate, "reason": last.describe()}
             ask = self.ask_retraining or (lambda release, about: self.ledger.append(ASKED, release, about) and None)
-            ask(candidate.id, body)
-        return Answer(gate, candidate.id, SAMPLES[last.verdict], last.describe(), last)
+            ask(candidate.id, {"gate": gate, "reason": last.describe()})  # first: what has a verdict is not judged again
+        recorded = {"message": last.describe(), **to_json(last), "judged_since": key[2]}
+        self.ledger.append(VERDICT, candidate.id, recorded)
+        return Answer(gate, candidate.id, SAMPLES[last.verdict], last.describe(), recorded)
 
-    def _since(self, state: UnderWay, stage: Check | Bake, judged_since: float) -> float | None:
+    def _since(self, state: UnderWay, stage: Check | Bake, release: str, judged_since: float) -> float | None:
         """When the traffic that counts began; None while a check still waits for all of it to be mirrored."""
         if isinstance(stage, Bake) or not stage.mirror:
             return judged_since
-        key = (state.model, state.candidate, judged_since)
+        key = (release, judged_since)
         if key not in self._mirrored_at and self.mirrored(state.model):
             self._mirrored_at[key] = self.clock()
         return self._mirrored_at.get(key)
@@ -153,5 +170,5 @@ class GateService:
         return self._open(answer.gate, manifest, reason, answer.result)
 
     @staticmethod
-    def _open(gate: str, manifest: ReleaseManifest, reason: str, result: GateResult | None = None) -> Answer:
+    def _open(gate: str, manifest: ReleaseManifest, reason: str, result: Mapping[str, Any] | None = None) -> Answer:
         return Answer(gate, manifest.id, None, reason, result)

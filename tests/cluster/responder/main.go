@@ -185,7 +185,8 @@ func get(url string, limit time.Duration) string {
 	return ""
 }
 
-// load counts every request once, from the moment that the address answers at all, until /stop is asked for or the time is over.
+// load counts every request once, from the moment that the address answers at all (/started answers then, too), until /stop is
+// asked for or the time is over.
 // Its workers keep their connections alive, and send some 50 requests a second each.
 func load(url string, duration time.Duration, rate float64, body string) {
 	for begun := time.Now(); time.Since(begun) < time.Minute; time.Sleep(200 * time.Millisecond) {
@@ -195,6 +196,7 @@ func load(url string, duration time.Duration, rate float64, body string) {
 	}
 	stopping, stop := context.WithTimeout(context.Background(), duration)
 	defer stop()
+	http.HandleFunc("/started", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "yes") })
 	http.HandleFunc("/stop", func(http.ResponseWriter, *http.Request) { stop() })
 	go func() { _ = http.ListenAndServe(":8080", nil) }()
 	var lock sync.Mutex

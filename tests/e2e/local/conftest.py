@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
+from story import eventually
 from tidegate.adapters.local_target import LocalTarget
 from tidegate.bootstrap import local
 from tidegate.domain.local import LocalConfig
@@ -31,14 +31,6 @@ def free_ports(count: int) -> list[int]:
     for each in sockets:
         each.close()
     return ports
-
-
-def eventually(condition: Callable[[], object], seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError("what was awaited did not come about")
-        time.sleep(0.05)
 
 
 def write_project(folder: Path, gateway: int, admin: int, slots: int) -> Path:

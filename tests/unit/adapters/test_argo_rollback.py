@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -41,7 +42,8 @@ def rollout(live: str, wanted: str | None = None) -> Json:
         "observedGeneration": "3",
     }
     analyses = {stage: {"args": [{"name": "release", "value": wanted or live}]} for stage in STAGES}
-    return {"metadata": {"generation": 3}, "spec": {"strategy": {"blueGreen": analyses}}, "status": status}
+    metadata = {"generation": 3, "resourceVersion": "40"}
+    return {"metadata": metadata, "spec": {"strategy": {"blueGreen": analyses}}, "status": status}
 
 
 STAGES = ("prePromotionAnalysis", "postPromotionAnalysis")
@@ -100,8 +102,11 @@ def test_going_back_wishes_for_template_release_and_arguments_at_once() -> None:
     api = Api(rollout("live"), [replica_set("first", 1), replica_set("live", 2)])
     rollouts = ArgoRollouts(api, "models")  # type: ignore[arg-type]
     to = rollouts.earlier("demand")
-    rollouts.go_back("demand", to, {"actor": "ada", "reason": "orders look wrong", "release": to.release})
+    rollouts.go_back("demand", to, {"order": "rollback", "actor": "ada", "release": to.release})
     by_path = {operation["path"]: operation["value"] for operation in api.edited}
+    assert by_path["/metadata/resourceVersion"] == "40"  # of what was read, so that no order of another person is lost
+    (order,) = json.loads(by_path["/metadata/annotations/tidegate~1orders"])
+    assert (order["order"], order["actor"], order["revision"]) == ("rollback", "ada", 0)
     assert by_path["/spec/template"] == to.template
     assert by_path["/metadata/annotations/tidegate~1release"] == "first"
     for stage in STAGES:

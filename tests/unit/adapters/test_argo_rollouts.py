@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tidegate.adapters.argo_rollouts import HASH, ArgoRollouts, under_way
-from tidegate.domain.errors import InvalidInput
+from tidegate.adapters.argo_rollouts import HASH, REVISION, ArgoRollouts, under_way
+from tidegate.domain.errors import Conflict, InvalidInput
 from tidegate.domain.slots import Slot
 
 A, B = "a" * 64, "b" * 64
@@ -88,19 +88,109 @@ def test_a_rollout_that_is_not_ours_is_refused() -> None:
         under_way("demand", {"metadata": {}, "spec": {"template": {}}}, [], None)
 
 
+def annotated(revision: int, **annotations: Any) -> dict[str, Any]:
+    ordered = rollout("pods-a")
+    texts = {f"tidegate/{name.replace('_', '-')}": json.dumps(value) for name, value in annotations.items()}
+    ordered["metadata"] |= {"annotations": {REVISION: str(revision), **texts}, "resourceVersion": "40"}
+    return ordered
+
+
+def order(kind: str, revision: int, release: str = B, **about: Any) -> dict[str, Any]:
+    said = {"id": f"{kind}{revision}", "order": kind, "actor": "ada", "reason": "known", "at": 1.0}
+    return {**said, "release": release, "revision": revision, **about}
+
+
 def test_orders_are_read_from_annotations() -> None:
     said = {"actor": "ada", "reason": "known", "at": 1.0}
-    ordered = rollout("pods-a")
-    ordered["metadata"]["annotations"] = {
-        "tidegate/hold": json.dumps(said),
-        "tidegate/override-drift": json.dumps({"release": B, **said}),
-        "tidegate/override-shadow": json.dumps({"release": A, **said}),  # of an earlier release
-        "tidegate/override-parity": json.dumps({"release": B, "actor": "ada", "reason": " "}),
-        "tidegate/override-taste": "{",
-    }
+    ordered = annotated(
+        4,
+        hold=said,
+        override_drift=order("override", 4),
+        override_slo=order("override", 3),  # Argo Rollouts had not taken notice of this release yet
+        override_bake=order("override", 2),  # of an earlier rollout of the same release
+        override_shadow=order("override", 4, A),
+        override_parity={**order("override", 4), "reason": " "},
+        override_agreement={"release": B, **said},
+        orders=[order("rollout", 3), {"id": "x"}, 7],
+    )
+    ordered["metadata"]["annotations"]["tidegate/override-taste"] = "{"
     state = under_way("demand", ordered, SETS, analysis())
     assert state.hold == said
-    assert set(state.overrides) == {"drift"}
+    assert set(state.overrides) == {"drift", "slo"}
+    assert [each["id"] for each in state.orders] == ["rollout3"]
+
+
+@pytest.mark.parametrize(("given", "wanted"), [(3, True), (4, True), (2, False), (5, False)])
+def test_going_back_counts_for_the_rollout_that_it_began(given: int, wanted: bool) -> None:
+    """A release that somebody went back to once is judged when it is rolled out again."""
+    assert under_way("demand", annotated(4, orders=[order("rollback", given)]), SETS, None).past_gates is wanted
+    assert not under_way("demand", annotated(4, orders=[order("rollback", given, A)]), SETS, None).past_gates
+
+
+@pytest.mark.parametrize("text", ["{", "7", "null", '"x"'])
+def test_orders_that_cannot_be_read_are_none(text: str) -> None:
+    ordered = annotated(4)
+    ordered["metadata"]["annotations"]["tidegate/orders"] = text
+    state = under_way("demand", ordered, SETS, None)
+    assert (list(state.orders), state.past_gates) == ([], False)
+
+
+class Orders:
+    """A Rollout that somebody else changes `others` times before a change of ours."""
+
+    def __init__(self, found: dict[str, Any], others: int = 0) -> None:
+        self.rollout, self.others = found, others
+
+    def get(self, path: str, **_: str) -> dict[str, Any]:
+        return json.loads(json.dumps(self.rollout))  # type: ignore[no-any-return]
+
+    def merge(self, path: str, change: dict[str, Any]) -> None:
+        metadata = self.rollout["metadata"]
+        if self.others:
+            self.others -= 1
+            metadata["resourceVersion"] += "1"
+            orders = json.loads(metadata["annotations"].get("tidegate/orders", "[]"))
+            metadata["annotations"]["tidegate/orders"] = json.dumps([*orders, order("abort", self.others)])
+        if change["metadata"]["resourceVersion"] != metadata["resourceVersion"]:
+            raise Conflict("it has been modified")
+        metadata["annotations"] |= change["metadata"]["annotations"]
+
+    def left(self) -> list[str]:
+        return [each["id"] for each in json.loads(self.rollout["metadata"]["annotations"]["tidegate/orders"])]
+
+
+def leave(api: Orders, *orders: dict[str, Any]) -> None:
+    for each in orders:
+        ArgoRollouts(api, "models").order("demand", each)  # type: ignore[arg-type]
+
+
+def test_an_order_is_left_after_the_others_and_none_is_lost_to_another_person() -> None:
+    api = Orders(annotated(4), others=2)
+    leave(api, order("freeze", 4), order("unfreeze", 4))
+    assert api.left() == ["abort1", "abort0", "freeze4", "unfreeze4"]
+
+
+def test_a_freeze_is_in_force_until_it_is_lifted_and_an_override_for_its_gate() -> None:
+    api = Orders(annotated(4))
+    leave(api, order("freeze", 0), order("override", 0, gate="drift"))
+    state = under_way("demand", api.get(""), SETS, analysis())
+    assert state.hold is not None
+    assert (state.hold["actor"], set(state.overrides)) == ("ada", {"drift"})  # with the revision at which they were left
+    leave(api, order("unfreeze", 0))
+    assert under_way("demand", api.get(""), SETS, analysis()).hold is None
+
+
+def test_the_oldest_orders_make_room() -> None:
+    api = Orders(annotated(4))
+    leave(api, *(order("freeze", i) for i in range(60)))
+    assert api.left() == [f"freeze{i}" for i in range(10, 60)]
+    leave(api, *(order("freeze", i, reason="x" * 30_000) for i in range(3)))
+    assert api.left() == ["freeze1", "freeze2"]
+
+
+def test_a_rollout_that_never_keeps_still_is_an_error() -> None:
+    with pytest.raises(Conflict, match="modified"):
+        leave(Orders(annotated(4), others=10_000), order("freeze", 4))
 
 
 @pytest.mark.parametrize("text", ["", "yes", "[]", '{"actor": "ada"}'])

@@ -7,11 +7,11 @@ from starlette.testclient import TestClient
 
 from tidegate.adapters.gate_http import gate_app
 from tidegate.domain.errors import Conflict, NotFound, Unavailable
-from tidegate.domain.verdict import Evidence, GateResult, Verdict
+from tidegate.domain.verdict import Evidence, GateResult, Verdict, to_json
 from tidegate.rollout.gate_service import Answer
 
 PATH = "/v1/models/demand/releases/abc/gates/parity"
-RESULT = GateResult("parity", "demand@abc", Verdict.FAIL, Evidence("3 vectors differ", 300))
+RESULT = to_json(GateResult("parity", "demand@abc", Verdict.FAIL, Evidence("3 vectors differ", 300)))
 
 
 def client(answer: Answer | Exception, problem: str = "") -> TestClient:

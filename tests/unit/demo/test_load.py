@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from infra.one_node.processes import identify
+
 from story import eventually
 
 PARENT = """
@@ -31,13 +33,6 @@ def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
         parent.kill()
         parent.wait()
         parent.stdout.close()
-    eventually(lambda: not runs(load))
+    eventually(lambda: identify(load) is None)
     records = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert {record["outcome"] for record in records} == {"lost"}
-
-
-def runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False

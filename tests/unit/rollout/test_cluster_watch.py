@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,10 @@ from tidegate.rollout.cluster_watch import ClusterWatch
 
 A, B = "a" * 64, "b" * 64
 HOLD = {"actor": "ada", "reason": "stocktaking", "at": 1.0}
+
+
+def order(id: str, kind: str, actor: str, reason: str, **about: str) -> dict[str, Any]:
+    return {"id": id, "order": kind, "actor": actor, "reason": reason, "at": 1.0, **about}
 
 
 class World:
@@ -68,12 +73,30 @@ def test_a_rollback_is_recorded(world: World) -> None:
     assert world.look(live=A, stopped="metric 'bake' failed", judged_since=None) == ["rollout.rollback", "rollout.stop"]
 
 
-def test_orders_are_recorded_with_their_person(world: World) -> None:
+def test_every_order_is_recorded_once_with_who_and_why_though_others_came_after_it(world: World) -> None:
+    freeze, unfreeze = order("1", "freeze", "ada", "stocktaking"), order("2", "unfreeze", "bob", "counted")
+    back = order("3", "rollback", "eve", "orders look wrong", release=B)
+    assert world.look(hold=freeze, orders=(freeze,)) == ["freeze"]
+    assert world.look() == []
+    again = order("4", "freeze", "ada", "stocktaking")
+    orders = (freeze, unfreeze, back, again)
+    assert world.look(candidate=B, hold=again, orders=orders) == ["unfreeze", "rollback", "freeze", "rollout.start"]
+    assert world.look(orders=orders[2:]) == []  # the oldest make room
+    recorded = [(e.action, e.subject, e.actor, e.body["message"]) for e in list(world.ledger.entries())[-4:-1]]
+    assert recorded == [
+        ("unfreeze", "demand", "bob", "counted"),
+        ("rollback", f"demand@{B[:12]}", "eve", "orders look wrong"),
+        ("freeze", "demand", "ada", "stocktaking"),
+    ]
+
+
+def test_a_hold_that_was_set_or_taken_away_by_hand_is_recorded_too(world: World) -> None:
     assert world.look(hold=HOLD) == ["freeze"]
     assert world.look() == []
     assert world.look(hold=None) == ["unfreeze"]
     frozen, let_go = list(world.ledger.entries())[-2:]
-    assert (frozen.actor, frozen.subject, frozen.body["reason"], let_go.actor) == ("ada", "demand", "stocktaking", "ada")
+    assert (frozen.actor, frozen.subject, frozen.body["message"]) == ("ada", "demand", "stocktaking")
+    assert (let_go.actor, let_go.subject) == ("unknown", "demand")
 
 
 def test_a_look_that_fails_changes_nothing(world: World) -> None:
@@ -82,11 +105,3 @@ def test_a_look_that_fails_changes_nothing(world: World) -> None:
         world.look(candidate=B)
     world.cluster.away = False
     assert world.look() == ["rollout.start"]
-
-
-def test_what_a_person_ordered_for_a_release_is_recorded_once_with_who_and_why(world: World) -> None:
-    order = {"actor": "ada", "reason": "orders look wrong", "at": 1.0, "release": B}
-    assert world.look(candidate=B, orders={"rollback": order}) == ["rollout.start", "rollback"]
-    assert world.look() == []
-    last = list(world.ledger.entries())[-1]
-    assert (last.actor, last.body["message"]) == ("ada", "orders look wrong")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -196,7 +196,7 @@ def test_a_person_overrides_a_check_and_never_the_bake(cluster: Cluster) -> None
     cluster.rollouts.change("demand", overrides={"drift": ORDER, "bake": ORDER})
     assert cluster.ask("drift") == 1
     entry = next(iter(cluster.ledger.entries()))
-    assert (entry.action, entry.actor, entry.subject) == ("override", "ada", NEXT.id)
+    assert (entry.action, entry.actor, entry.subject) == ("override.used", "ada", NEXT.id)
     cluster.switch()
     assert cluster.ask("bake") == 0
 
@@ -204,7 +204,7 @@ def test_a_person_overrides_a_check_and_never_the_bake(cluster: Cluster) -> None
 def test_drift_asks_for_retraining_and_a_fault_does_not(cluster: Cluster) -> None:
     cluster.gates["drift"].verdict = Verdict.FAIL
     assert cluster.ask("drift") == 0
-    assert cluster.actions() == ["verdict", "retraining.asked"]
+    assert cluster.actions() == ["retraining.asked", "verdict"]
     fault = Cluster()
     fault.gates["drift"] = fakes.FakeGate("drift", Verdict.FAIL, kind="fault")
     fault.evaluations.gates = fault.gates
@@ -221,8 +221,43 @@ def test_another_attempt_is_judged_anew(cluster: Cluster) -> None:
     assert cluster.ask("parity") == 1
 
 
-def test_a_service_that_was_restarted_judges_again(cluster: Cluster, tmp_path: Path) -> None:
-    assert cluster.ask("parity") == 1
+@pytest.mark.parametrize(("reached", "sample"), [(Verdict.PASS, 1), (Verdict.FAIL, 0), (Verdict.ERROR, -1)])
+def test_a_verdict_stays_though_the_service_is_started_again(cluster: Cluster, reached: Verdict, sample: int) -> None:
+    cluster.gates["parity"].verdict = reached
+    before = cluster.service.answer("demand", NEXT.digest, "parity")
+    cluster.gates["parity"].verdict = Verdict.PASS if reached is Verdict.FAIL else Verdict.FAIL
     cluster.restart()
-    assert cluster.ask("parity") == 1
-    assert cluster.actions() == ["verdict", "verdict"]
+    after = cluster.service.answer("demand", NEXT.digest, "parity")
+    assert (after.sample, after.reason) == (before.sample, before.reason) == (sample, before.reason)
+    assert after.result == before.result
+    assert cluster.actions() == ["verdict"]
+    cluster.clock.now += 60
+    cluster.rollouts.change("demand", judged_since=cluster.clock.now)  # another attempt
+    assert cluster.ask("parity") != sample
+
+
+def test_an_override_stays_used_though_the_service_is_started_again(cluster: Cluster) -> None:
+    cluster.rollouts.change("demand", overrides={"drift": ORDER})
+    assert cluster.ask("drift") == 1
+    cluster.rollouts.change("demand", overrides={})
+    cluster.restart()
+    assert cluster.ask("drift") == 1
+    assert cluster.actions() == ["override.used"]
+
+
+def test_a_service_that_dies_before_the_verdict_is_recorded_asks_for_retraining_all_the_same(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.gates["drift"].verdict = Verdict.FAIL
+    append = cluster.ledger.append
+
+    def dies(action: str, *about: Any) -> object:
+        if action == "verdict":
+            raise Unavailable("killed")
+        return append(action, *about)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cluster.ledger, "append", dies)
+        with pytest.raises(Unavailable):
+            cluster.ask("drift")
+    assert cluster.actions() == ["retraining.asked"]
