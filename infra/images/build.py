@@ -22,6 +22,7 @@ from infra.one_node.layout import cache_folder
 
 from tidegate.domain.release_folder import verify_release
 
+COMPRESSED = ("--compression-format", "zstd", "--compression-level", "1")  # as small as by gzip, in half the time
 PYTHON = "/usr/bin/python3"
 ENVIRONMENT = {
     "PYTHONPATH": "/opt/tidegate:/opt/packages",
@@ -98,7 +99,7 @@ def build(recipe: Recipe, say: Say) -> Image:
     upon = recipe.upon.pinned if isinstance(recipe.upon, Image) else recipe.upon
     folders = sorted((at, path.name) for at, path in recipe.folders.items())
     about: list[Any] = [recipe.name, upon, folders, list(recipe.entrypoint), sorted(recipe.environment.items())]
-    about += [recipe.folder, 1]
+    about += [recipe.folder, *COMPRESSED]
     tag = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]  # folders are named by their content
 
     def make(into: Path) -> None:
@@ -141,7 +142,7 @@ def _build(recipe: Recipe, tag: str, into: Path) -> None:
     options.append("--pull=missing" if isinstance(recipe.upon, str) else "--pull=never")  # ours are in our own storage
     _buildah("build", *options, "--tag", reference, "--file", str(context / "Containerfile"), str(context))
     archive = f"oci-archive:{into / 'image.tar'}:{reference}"
-    _buildah("push", "--disable-compression", "--digestfile", str(into / "digest"), reference, archive)
+    _buildah("push", *COMPRESSED, "--digestfile", str(into / "digest"), reference, archive)
     shutil.rmtree(context)
 
 

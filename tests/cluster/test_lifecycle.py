@@ -54,7 +54,7 @@ def test_killed_in_the_middle_beside_another_one_and_gone_without_a_trace(kubern
     addons.apply(other, "-f", "-", given=json.dumps(MARK))
     assert kubernetes.kubectl("get", "configmap", "mark", "-n", "default", check=False) == ""  # in the other one only
     for each in processes.daemons(other).values():
-        os.kill(each.pid, signal.SIGKILL)
+        processes.signal_exactly(each, signal.SIGKILL)
     await_true(lambda: not processes.daemons(other), 10, lambda: f"{processes.daemons(other)} still run")
     up(other)
     kept = addons.kubectl(other, "get", "configmap", "mark", "-n", "default", "-o", "jsonpath={.data.of}")
@@ -68,6 +68,6 @@ def test_killed_in_the_middle_beside_another_one_and_gone_without_a_trace(kubern
 def test_killed_clusters_leave_nothing_after_down(other: Cluster) -> None:
     up(other)
     for each in processes.marked(other):
-        os.kill(each.pid, signal.SIGKILL)
+        processes.signal_exactly(each, signal.SIGKILL)  # a runc may have ended by now
     lifecycle.down(other, print)
     assert traces(other) == []

