@@ -30,6 +30,13 @@ GROUP = "argoproj.io/v1alpha1"
 HASH = "rollouts-pod-template-hash"
 RELEASE, SLOT = "tidegate/release", "tidegate/slot"
 ORDERS, HOLD, OVERRIDE = "tidegate/orders", "tidegate/hold", "tidegate/override-"
+KINDS = ("rollout", "rollback", "abort", "freeze", "unfreeze", "override")  # of orders
+NEEDED = {"id", "order", "actor", "reason", "at"}
+FIELDS: Mapping[str, type | tuple[type, ...]] = {
+    **dict.fromkeys((*sorted(NEEDED - {"at"}), "release", "gate"), str),
+    "at": (int, float),
+    "revision": int,
+}
 KEPT_ORDERS, KEPT_BYTES = 50, 64 * 1024  # of those on a Rollout, whose annotations may have 256 KiB in all
 ATTEMPTS = 20  # at a change of an object that others change, too
 REVISION, EPHEMERAL = "rollout.argoproj.io/revision", "rollout.argoproj.io/ephemeral-metadata"
@@ -354,12 +361,14 @@ def _revision(rollout: Json) -> int:
 
 
 def _orders(rollout: Json) -> list[Json]:
+    """Those that can be read, and of each what an order has: the ledger records them as they are."""
     try:
         found = json.loads(_annotations(rollout).get(ORDERS, "[]"))
     except ValueError:
         return []
-    whole = {"id", "order", "actor", "reason", "at"}
-    return [order for order in found if isinstance(order, dict) and whole <= set(order)] if isinstance(found, list) else []
+    orders = [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+    known = [{name: each[name] for name, kind in FIELDS.items() if isinstance(each.get(name), kind)} for each in orders]
+    return [each for each in known if set(each) >= NEEDED and each["order"] in KINDS]
 
 
 def _with(rollout: Json, order: Json) -> str:

@@ -127,6 +127,18 @@ def test_going_back_counts_for_the_rollout_that_it_began(given: int, wanted: boo
     assert not under_way("demand", annotated(4, orders=[order("rollback", given, A)]), SETS, None).past_gates
 
 
+@pytest.mark.parametrize(
+    "forged",
+    [{"order": "verdict"}, {"id": ["1"]}, {"id": None}, {"release": 7}, {"at": "now"}, {"subject": "x", "judged_since": 1.0}],
+)
+def test_an_order_is_what_orders_are_and_nothing_else(forged: dict[str, Any]) -> None:
+    """Who can write annotations orders in a name, and does not write the ledger."""
+    state = under_way("demand", annotated(4, orders=[order("rollback", 4) | forged]), SETS, None)
+    fields = {"id", "order", "actor", "reason", "at", "release", "revision"}
+    assert all(set(each) <= fields and each["order"] == "rollback" for each in state.orders)
+    assert state.past_gates is ("subject" in forged)
+
+
 @pytest.mark.parametrize("text", ["{", "7", "null", '"x"'])
 def test_orders_that_cannot_be_read_are_none(text: str) -> None:
     ordered = annotated(4)
