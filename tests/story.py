@@ -22,8 +22,10 @@ PARTS = ("features", "pipelines", "serving", "monitoring")
 
 
 def free_ports() -> dict[str, int]:
-    """Two ports, and a run of sixteen: found by binding, released for whom they are for."""
-    for first in range(20_000, 30_000, 64):
+    """Two ports, and a run of sixteen: found by binding, released for whom they are for. Processes that run tests side by
+    side look in ranges of their own, or one would find what the other has just released."""
+    begin = 20_000 + 2_000 * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 5)
+    for first in range(begin, begin + 2_000, 64):
         try:
             held = [socket.create_server(("127.0.0.1", first + i)) for i in range(18)]
         except OSError:

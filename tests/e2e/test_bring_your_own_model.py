@@ -2,8 +2,6 @@
 
 import os
 import re
-import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,36 +9,24 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from story import ROOT, copy_project
+
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SKUS = 150  # of the sample: enough evaluated rows for promotion
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    for name in ("features", "pipelines", "serving", "monitoring"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    gateway, admin, slots = free_ports(3)
-    text = (ROOT / "tidegate.yaml").read_text()
-    text = re.sub(r"gatewayPort: \d+", f"gatewayPort: {gateway}", text)
-    text = re.sub(r"adminPort: \d+", f"adminPort: {admin}", text)
-    text = re.sub(r"slotPorts: \d+", f"slotPorts: {min(slots, 60000)}", text)
-    (tmp_path / "tidegate.yaml").write_text(re.sub(r"replicas: \d+", "replicas: 1", text))
+    ports = copy_project(tmp_path)
+    definition = tmp_path / "tidegate.yaml"
+    definition.write_text(re.sub(r"replicas: \d+", "replicas: 1", definition.read_text()))
     some = sorted(pl.read_parquet(ROOT / "features/data/online_retail_year1.parquet")["StockCode"].unique())[::3][:SKUS]
     for year in ("year1", "year2"):
         path = tmp_path / f"features/data/online_retail_{year}.parquet"
         lines = pl.read_parquet(path)
         path.unlink()
         lines.filter(pl.col("StockCode").str.to_uppercase().is_in([*some, "85123A"])).write_parquet(path)
-    (tmp_path / ".port").write_text(str(gateway))
+    (tmp_path / ".port").write_text(str(ports["gatewayPort"]))
     return tmp_path
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from story import eventually
+from story import eventually, free_ports
 from tidegate.adapters.local_target import LocalTarget
 from tidegate.bootstrap import local
 from tidegate.domain.local import LocalConfig
@@ -21,16 +20,6 @@ from tidegate.domain.slots import Desired, Slot
 FAKES = Path(__file__).parents[2] / "fakes"
 PLATFORM = Path(__file__).parents[3] / "platform"
 COMMAND = "slot_server:command"
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def write_project(folder: Path, gateway: int, admin: int, slots: int) -> Path:
@@ -112,8 +101,7 @@ class Platform:
 def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(PLATFORM), str(FAKES)]))
     monkeypatch.delenv("TIDEGATE_STATE", raising=False)
-    gateway, admin, slots = free_ports(3)
-    project = local.open_project(write_project(tmp_path, gateway, admin, min(slots, 65000)), None)
+    project = local.open_project(write_project(tmp_path, *free_ports().values()), None)
     running = Platform(project)
     try:
         yield running

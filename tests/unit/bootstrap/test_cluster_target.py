@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tidegate.bootstrap.cluster import _order, _settled
+from tidegate.bootstrap.cluster import _is_wanted, _order, _settled
 from tidegate.domain.errors import InvalidInput
 from tidegate.domain.slots import Slot
 from tidegate.ports.cluster_rollouts import UnderWay
@@ -38,6 +38,16 @@ def test_a_rollout_has_ended_when_clients_are_where_they_stay(
 
 
 def test_an_order_has_a_reason() -> None:
-    assert _order("ada", "known", release=B).keys() == {"actor", "reason", "at", "release"}
+    order = _order("abort", "ada", "known", release=B)
+    assert order.keys() == {"id", "order", "actor", "reason", "at", "release"}
+    assert order["id"] != _order("abort", "ada", "known", release=B)["id"]
     with pytest.raises(InvalidInput, match="needs a reason"):
-        _order("ada", " ")
+        _order("freeze", "ada", " ")
+
+
+def test_a_release_that_a_person_ordered_is_not_ordered_again() -> None:
+    ordered = replace(JUDGED, orders=({"release": JUDGED.candidate},))
+    assert _is_wanted(ordered, JUDGED.candidate)
+    assert not _is_wanted(JUDGED, JUDGED.candidate)  # applied without an order of ours
+    assert not _is_wanted(ordered, "c" * 64)
+    assert not _is_wanted(replace(ordered, stopped="parity"), JUDGED.candidate)  # tried again
