@@ -31,6 +31,7 @@ logger = logging.getLogger("tidegate.monitor")
 ACTOR, WATCH = "monitor", "watch"
 SAMPLES = {Verdict.PASS: 1, Verdict.FAIL: 0, Verdict.ERROR: -1}
 MISSED = 3  # looks that a monitor may miss and still be ready
+AGAIN_SECONDS = 10.0  # until the next look where something was away: when all is installed at once, Redis may come later
 
 
 @dataclass(frozen=True)
@@ -130,18 +131,27 @@ class Monitor:
         self._said[about] = verdict
         logger.info("%s: %s", found.result.describe(), found.advice)
 
+    def attempt(self, model: str) -> float:
+        """One look; what keeps it from seeing is said and kept. Returns in how many seconds to look again."""
+        try:
+            self.look(model)
+        except TidegateError as error:
+            if self._problems.get(model) != str(error):
+                logger.warning("%s", error)
+            self._problems[model] = str(error)
+            return min(AGAIN_SECONDS, self.every_seconds)
+        except Exception:
+            logger.exception("watching model %s: a defect", model)
+            self._problems[model] = f"watching model {model} failed, see the log"
+        else:
+            self._problems[model] = ""
+        return self.every_seconds
+
     def _run(self) -> None:
+        due = dict.fromkeys(self.records, 0.0)
         while True:
-            for model in self.records:
-                try:
-                    self.look(model)
-                    self._problems[model] = ""
-                except TidegateError as error:
-                    if self._problems.get(model) != str(error):
-                        logger.warning("%s", error)
-                    self._problems[model] = str(error)
-                except Exception:
-                    logger.exception("watching model %s: a defect", model)
-                    self._problems[model] = f"watching model {model} failed, see the log"
-            if self._stop.wait(self.every_seconds):
+            for model, at in due.items():
+                if at <= time.monotonic():
+                    due[model] = self.attempt(model) + time.monotonic()
+            if self._stop.wait(max(0.0, min(due.values()) - time.monotonic())):
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from fakes import rollouts as fakes
 from fakes.retraining import FakeRetraining
 from tidegate.adapters.monitor_http import Looks, monitor_app
-from tidegate.bootstrap.monitor_server import Monitor
+from tidegate.bootstrap.monitor_server import AGAIN_SECONDS, Monitor
 from tidegate.domain.errors import Unavailable
 from tidegate.domain.verdict import Evidence, GateResult, Verdict
 from tidegate.monitoring import watch as watching
@@ -104,3 +105,47 @@ def test_what_keeps_it_from_seeing_is_raised_and_nothing_is_shown(stage: Stage) 
     with pytest.raises(Unavailable):
         stage.monitor.look("demand")
     assert stage.page().count("demand") == 0
+
+
+def test_what_was_away_is_asked_again_soon_and_the_monitor_is_ready_then(stage: Stage) -> None:
+    there = stage.monitor.records["demand"]
+
+    def away(**_: Any) -> list[Any]:
+        raise Unavailable("Redis is away")
+
+    stage.monitor.records["demand"] = SimpleNamespace(records=away)  # type: ignore[assignment]
+    assert stage.monitor.attempt("demand") == AGAIN_SECONDS < stage.monitor.every_seconds
+    assert stage.monitor.problem() == "Redis is away"
+    stage.records, stage.monitor.records["demand"] = [], there
+    assert stage.monitor.attempt("demand") == stage.monitor.every_seconds
+    assert stage.monitor.problem() == ""
+
+
+def test_a_defect_is_logged_no_more_often_than_a_look_is_due(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(**_: Any) -> list[Any]:
+        raise RuntimeError("broken")
+
+    stage.monitor.records["demand"] = SimpleNamespace(records=broken)  # type: ignore[assignment]
+    assert stage.monitor.attempt("demand") == stage.monitor.every_seconds
+    assert "RuntimeError: broken" in caplog.text
+    assert "see the log" in stage.monitor.problem()
+
+
+def test_the_monitor_looks_again_by_itself_until_it_sees(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidegate.bootstrap.monitor_server.AGAIN_SECONDS", 0.01)
+    asked, seen = [], threading.Event()
+
+    def late(**_: Any) -> list[Any]:
+        asked.append(1)
+        if len(asked) < 3:
+            raise Unavailable("Redis is away")
+        seen.set()
+        return []
+
+    stage.monitor.records["demand"] = SimpleNamespace(records=late)  # type: ignore[assignment]
+    stage.monitor.start()
+    try:
+        assert seen.wait(10)
+    finally:
+        stage.monitor.stop()
+    assert len(asked) == 3
