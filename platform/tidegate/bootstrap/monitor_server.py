@@ -153,5 +153,6 @@ class Monitor:
             for model, at in due.items():
                 if at <= time.monotonic():
                     due[model] = self.attempt(model) + time.monotonic()
-            if self._stop.wait(max(0.0, min(due.values()) - time.monotonic())):
+            pause = min((at - time.monotonic() for at in due.values()), default=self.every_seconds)
+            if self._stop.wait(max(0.0, pause)):
                 return
