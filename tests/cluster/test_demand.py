@@ -123,7 +123,7 @@ class Story:
             kubectl("delete", "pod", "-n", "argo-rollouts", "-l", "app.kubernetes.io/name=argo-rollouts", *now)
         assert self.commands.run("unfreeze", MODEL, *about).returncode == 0
         self.until(lambda: self.clients_reach(releases.again), 180)
-        self.until(lambda: '"status": "DONE"' in self.status(), 90)
+        self.until(lambda: self.settled(), 90)
 
     def back(self) -> None:
         """Back to the release before, at once; the gate service is down meanwhile, and cannot be asked."""
