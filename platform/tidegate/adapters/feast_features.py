@@ -30,6 +30,7 @@ import polars as pl
 
 from tidegate.adapters.packed_online import SQLITE, online_url
 from tidegate.adapters.packed_rows import ViewRows
+from tidegate.adapters.vendor_imports import import_feast_unchecked
 from tidegate.domain.errors import InvalidInput, NotFound, Unavailable
 from tidegate.domain.release import FeatureContract
 from tidegate.serving.runtime.vectors import assemble, load_on_demand, stored_names
@@ -53,7 +54,7 @@ class FeastFeatureStore:
 
     def apply(self) -> tuple[str, ...]:
         """Register the repository's definitions, replacing what was registered; returns the names of the feature services."""
-        from feast import FeatureStore, Project
+        from feast import FeatureStore, Project  # with its checks: definitions are read
 
         from tidegate.adapters.feast_repository import loaded_objects
 
@@ -222,6 +223,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _read_registry(path: Path) -> Any:
+    import_feast_unchecked()
     from feast.protos.feast.core.Registry_pb2 import Registry
     from google.protobuf.message import DecodeError
 

@@ -10,14 +10,13 @@ Everything is addressed by content and verified when it was fetched: a store tha
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tidegate.adapters.mlflow_registry import SETTINGS
+from tidegate.adapters.vendor_imports import settle_mlflow
 from tidegate.domain.digests import files_digest
 from tidegate.domain.durable_files import locked
 from tidegate.domain.errors import IntegrityError, NotFound, Unavailable
@@ -104,8 +103,7 @@ class MlflowArtifacts:
         self._ask("fetching", path, lambda store: store.download_artifacts(path, str(into)))
 
     def _ask(self, what: str, about: str, call: Callable[[Any], Result]) -> Result:
-        for name, value in SETTINGS.items():
-            os.environ.setdefault(name, value)
+        settle_mlflow()
         from mlflow.exceptions import MlflowException
         from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
         from requests import RequestException

@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tidegate.adapters.vendor_imports import settle_mlflow
 from tidegate.domain.digests import file_digest
 from tidegate.domain.errors import IntegrityError, InvalidInput, NotFound, TidegateError, Unavailable
 from tidegate.domain.release_folder import CONTRACT, MODEL
@@ -29,15 +30,6 @@ from tidegate.ports.registry import ModelVersion
 OUTPUT, FLAVOUR = "output", "model"
 DIGEST_TAG, NOTE_TAG = "tidegate.artifact_digest", "mlflow.note.content"
 MAX_NOTE = 4500
-SETTINGS = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "1",
-    "GIT_PYTHON_REFRESH": "quiet",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}
 Result = TypeVar("Result")
 
 
@@ -140,8 +132,7 @@ class MlflowModelRegistry:
 
     @cached_property
     def _client(self) -> Any:
-        for name, value in SETTINGS.items():
-            os.environ.setdefault(name, value)
+        settle_mlflow()
         if self._uri.startswith("sqlite"):
             self._folder.mkdir(parents=True, exist_ok=True)
         from mlflow.tracking import MlflowClient

@@ -1,0 +1,63 @@
+"""Each in a process of its own: what is imported once stays imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+def python(program: str) -> str:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+REQUESTS = """
+import sys
+from importlib.metadata import EntryPoint
+from mlflow.utils import plugins
+from tidegate.adapters.vendor_imports import settle_mlflow
+
+group = "mlflow.request_header_provider"
+mine = EntryPoint("mine", "collections:Counter", group)
+find = plugins.get_entry_points = lambda asked: [mine, EntryPoint("feast", "feast.infra.data_sources.mlflow.auth:None", group)]
+settle_mlflow()
+from mlflow.tracking.request_header import registry
+
+names = [type(each).__name__ for each in registry._request_header_provider_registry]
+print("Counter" in names, "feast" in sys.modules, plugins.get_entry_points is find)
+"""
+
+
+def test_mlflow_asks_no_provider_of_feast_for_headers_and_others_as_before() -> None:
+    assert python(REQUESTS) == "True False True"
+
+
+def test_settings_of_the_environment_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
+    settled = "from tidegate.adapters.vendor_imports import settle_mlflow; settle_mlflow(); import os"
+    assert python(f"{settled}; print(os.environ['MLFLOW_HTTP_REQUEST_TIMEOUT'])") == "77"
+
+
+FEAST = """
+import typeguard
+from tidegate.adapters.vendor_imports import import_feast_unchecked
+
+checking = typeguard.typechecked
+import_feast_unchecked()
+from feast import Entity
+Entity(name="sku", description=7)
+print(typeguard.typechecked is checking)
+"""
+
+
+def test_feast_is_imported_without_checks_that_everything_else_keeps() -> None:
+    assert python(FEAST) == "True"
+
+
+def test_definitions_are_read_with_them() -> None:
+    read = "import tidegate.adapters.feast_features; from feast import Entity; Entity(name='sku', description=7)"
+    done = subprocess.run([sys.executable, "-c", read], capture_output=True, text=True, check=False, timeout=120)
+    assert "TypeCheckError" in done.stderr
