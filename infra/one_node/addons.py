@@ -115,7 +115,7 @@ def _keda(cluster: Cluster, say: Say) -> None:
         replaced.append(_replaced(f"ghcr.io/kedacore/{upstream}", image))
     # Without its admission webhooks: they only refuse what the charts' schema refuses before.
     parts = ["general", "crd", "rbac", "manager", "service_account", "metrics-server"]
-    document = {"resources": parts, "images": replaced, "patches": [_PULL_IF_ABSENT, _ASK_SOON]}
+    document = {"resources": parts, "images": replaced, "patches": [_PULL_IF_ABSENT, _ASK_SOON, _REQUEST]}
     _kustomize(cluster, KEDA.output() / "config", document)
 
 
@@ -124,7 +124,7 @@ _PULL_IF_ABSENT = {
     "target": {"kind": "Deployment"},
     "patch": '[{"op": "replace", "path": "/spec/template/spec/containers/0/imagePullPolicy", "value": "IfNotPresent"}]',
 }
-# Upstream requests nothing, so that it would get nothing beside pods that are busy.
+# Upstream requests nothing, so that it would get nothing beside pods that are busy, or a fifth of what two cores are.
 _REQUEST = {
     "target": {"kind": "Deployment"},
     "patch": '[{"op": "add", "path": "/spec/template/spec/containers/0/resources", "value": {"requests": {"cpu": "50m"}}}]',
@@ -154,7 +154,7 @@ def _prometheus_operator(cluster: Cluster, say: Say) -> None:
         "namespace": namespace,
         "resources": [f"prometheus-operator-{part}.yaml" for part in parts],
         "images": [_replaced("quay.io/prometheus-operator/prometheus-operator", built["prometheus-operator"])],
-        "patches": [{"target": {"kind": "Deployment"}, "patch": json.dumps(change)}],
+        "patches": [{"target": {"kind": "Deployment"}, "patch": json.dumps(change)}, _REQUEST],
     }
     _namespace(cluster, namespace)
     _kustomize(cluster, PROMETHEUS_OPERATOR.output() / "rbac", document)

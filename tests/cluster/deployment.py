@@ -86,7 +86,7 @@ class Deployed:
             "gateway": {
                 "image": self.kubernetes.envoy,
                 "models": [{"name": MODEL, "namespace": self.namespace}],
-                "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
+                "resources": {"requests": {"cpu": "30m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
             },
             "gates": {"enabled": False},
             "monitor": {"enabled": False},

@@ -49,7 +49,7 @@ class Prometheus:
             "scrapeTimeout": "5s",
             "evaluationInterval": "5s",
             "retention": "1d",
-            "resources": {"requests": {"memory": "64Mi"}, "limits": {"memory": "512Mi"}},
+            "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
             "securityContext": SECURITY,
         }
         self.kubernetes.apply(_json("monitoring.coreos.com/v1", "Prometheus", "tests", spec=spec), self.namespace)

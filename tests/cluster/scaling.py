@@ -62,7 +62,7 @@ class Scaled:
             {},
             replicas=1,
             autoscaling={"prometheus": self.prometheus.address, **autoscaling},
-            resources={"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"cpu": str(CORES), "memory": "700Mi"}},
+            resources={"requests": {"cpu": "30m", "memory": "128Mi"}, "limits": {"cpu": str(CORES), "memory": "700Mi"}},
             **{**self.values, "networkPolicy": policy | self.values.get("networkPolicy", {})},
         )
 

@@ -23,7 +23,7 @@ def start_redis(kubernetes: Kubernetes, namespace: str) -> None:
     arguments = [*REDIS_IN_MEMORY, "--maxmemory", "128mb"]
     document = pod("redis", publish_redis(kubernetes, lambda _: None), arguments)
     document["metadata"]["labels"] |= {"app.kubernetes.io/component": "redis"}  # by which the model's NetworkPolicy knows it
-    document["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "50m"}, "limits": {"memory": "256Mi"}}
+    document["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "30m"}, "limits": {"memory": "256Mi"}}
     kubernetes.apply(document, namespace)
     kubernetes.apply(service("redis", REDIS, REDIS), namespace)
     kubernetes.kubectl("wait", "pod/redis", "-n", namespace, "--for=condition=Ready", "--timeout=90s")
@@ -44,7 +44,7 @@ def demand(kubernetes: Kubernetes, trained: Training, tmp_path_factory: pytest.T
             "onlineStore": f"redis://redis.{deployed.namespace}.svc:{REDIS}/0",
             "networkPolicy": {"onlineStore": {"namespace": deployed.namespace}},
         }
-        question = json.dumps({"skus": releases.skus[:2], "horizon": 4})
+        question = json.dumps({"skus": releases.skus[:10], "horizon": 7})
         yield Scaled(deployed, prometheus, gateway, releases.second, "predict", question, values)
 
 
