@@ -72,7 +72,7 @@ class OnCluster:
         values = {
             "gateway": {"image": self.images.envoy, "models": [{"name": MODEL, "namespace": self.models}], **small},
             "gates": {"image": self.images.platform, "namespace": self.models, "resources": JUDGING},
-            "monitor": {"image": self.images.platform, "everySeconds": 45, **small},
+            "monitor": {"image": self.images.platform, "everySeconds": 30, **small},
             "training": {"enabled": True, "image": self.images.platform, "pollingSeconds": 2, "resources": TRAINING},
             "redis": {"enabled": True, "image": self.images.redis, "args": REDIS, "storage": {"size": "1Gi"}, **small},
             "mlflow": {
