@@ -124,7 +124,8 @@ _PULL_IF_ABSENT = {
     "target": {"kind": "Deployment"},
     "patch": '[{"op": "replace", "path": "/spec/template/spec/containers/0/imagePullPolicy", "value": "IfNotPresent"}]',
 }
-# Upstream requests nothing, so that it would get nothing beside pods that are busy, or a fifth of what two cores are.
+# Upstream requests nothing, and would get nothing beside pods that are busy, or so much that others find no place on two cores.
+# Its limits go, too.
 _REQUEST = {
     "target": {"kind": "Deployment"},
     "patch": '[{"op": "add", "path": "/spec/template/spec/containers/0/resources", "value": {"requests": {"cpu": "50m"}}}]',

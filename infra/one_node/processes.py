@@ -19,7 +19,7 @@ from infra.one_node.layout import Cluster
 
 MARK = "TIDEGATE_ONE_NODE"
 PART = "TIDEGATE_ONE_NODE_PART"
-# Every daemon is a Go program. Memory is given for time: a small cluster's are small, and a fifth of the API server's work was
+# Every daemon is a Go program. Memory is given for time: these are small, and up to a fifth of the API server's work was
 # collecting garbage.
 COLLECTOR = {"GOGC": "400", "GOMEMLIMIT": "1GiB"}
 

@@ -44,6 +44,10 @@ class Seen:
     targets: dict[str, set[str]] = field(default_factory=dict)  # by PodMonitor: how asking its pods went
     switches: int = 0
 
+    def watched(self, digest: str) -> set[str]:
+        """The monitor's verdicts of a release."""
+        return {e["body"]["verdict"] for e in self.ledger if _about(e, digest, "watch")}
+
 
 @dataclass
 class Story:
@@ -75,7 +79,7 @@ class Story:
         self.back()
         self.back_and_forth()
         self.say("retraining")
-        self.until(lambda: self.retrained(), 420, every_s=3)
+        self.until(self.retrained, 420, every_s=3)
         self.seen.jobs = self.on.kubernetes.list("job", self.on.home)
         before = self.mirrored()
         sent = len(client.records())
@@ -123,7 +127,7 @@ class Story:
             kubectl("delete", "pod", "-n", "argo-rollouts", "-l", "app.kubernetes.io/name=argo-rollouts", *now)
         assert self.commands.run("unfreeze", MODEL, *about).returncode == 0
         self.until(lambda: self.clients_reach(releases.again), 180)
-        self.until(lambda: self.settled(), 90)
+        self.until(self.settled, 90)
 
     def back(self) -> None:
         """Back to the release before, at once; the gate service is down meanwhile, and cannot be asked."""
@@ -138,7 +142,7 @@ class Story:
         kubectl("scale", "deployment/tidegate-gates", "-n", self.on.home, "--replicas=1")
         kubectl("rollout", "status", "deployment/tidegate-gates", "-n", self.on.home, "--timeout=120s")
         self.seen.commands["status"] = self.run("status", "--target", "kubernetes")
-        self.until(lambda: self.settled(), 60)
+        self.until(self.settled, 60)
 
     def back_and_forth(self) -> None:
         """Between the two that passed everything, each time to the one that was live before."""
@@ -154,12 +158,12 @@ class Story:
         know them either, and a Job trains a model that does, while the story goes on."""
         self.commands.materialize(CHRISTMAS)
         self.order("drifted", releases.later)
-        self.until(lambda: "FAIL" in self.watched(releases.again), 180, every_s=3)
+        self.until(lambda: self.seen_to_drift(releases.again), 180, every_s=3)
 
-    def watched(self, digest: str) -> set[str]:
-        """What the monitor has said of a release so far."""
+    def seen_to_drift(self, digest: str) -> bool:
+        """Whether the monitor has reported a FAIL of that release."""
         self.read_ledger()
-        return {e["body"]["verdict"] for e in self.seen.ledger if _about(e, digest, "watch")}
+        return "FAIL" in self.seen.watched(digest)
 
     def retrained(self) -> bool:
         """Whether every retraining that was asked for has come to an end."""
@@ -342,7 +346,7 @@ def test_a_release_that_does_not_know_these_weeks_is_stopped_before_traffic(seen
 
 
 def test_the_monitor_sees_the_live_release_drift(seen: Seen) -> None:
-    assert "FAIL" in {e["body"]["verdict"] for e in seen.ledger if _about(e, seen.releases.again, "watch")}
+    assert "FAIL" in seen.watched(seen.releases.again)
 
 
 def test_a_verdict_that_saw_drift_starts_the_pipeline_which_registers_a_version(seen: Seen) -> None:

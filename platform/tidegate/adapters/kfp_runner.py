@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tidegate.adapters.vendor_imports import TELEMETRY_OFF
 from tidegate.domain.errors import InvalidInput, TidegateError, Unavailable
 from tidegate.pipelines.messages import error_in, progress_in
 from tidegate.ports.pipeline_runs import PipelineRun, Progress
@@ -174,8 +175,7 @@ def _environment() -> dict[str, str]:
 
     package = str(Path(tidegate.__file__).parent.parent)
     path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
-    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1", "FEAST_USAGE": "False", "GIT_PYTHON_REFRESH": "quiet"}
-    return {**os.environ, **STEP_ENVIRONMENT, **quiet, "PYTHONPATH": path}
+    return {**os.environ, **STEP_ENVIRONMENT, **TELEMETRY_OFF, "PYTHONPATH": path}
 
 
 def _run_here(order: Path) -> None:

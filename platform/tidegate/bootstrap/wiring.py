@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tidegate.adapters.vendor_imports import TELEMETRY_OFF
 from tidegate.domain.project import Project
 
 if TYPE_CHECKING:
@@ -23,13 +24,6 @@ if TYPE_CHECKING:
     from tidegate.serving.inference_records import InferenceLogFiles
 
 Progress = Callable[[str], None]
-TELEMETRY_OFF = {
-    "BENTOML_DO_NOT_TRACK": "True",
-    "DO_NOT_TRACK": "1",
-    "FEAST_USAGE": "False",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "GIT_PYTHON_REFRESH": "quiet",
-}
 
 
 class Wiring:

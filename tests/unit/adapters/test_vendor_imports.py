@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+FEATURES = Path(__file__).resolve().parents[3] / "features"
 
-def python(program: str) -> str:
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
+
+def python(program: str, *arguments: str) -> str:
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -57,7 +61,23 @@ def test_feast_is_imported_without_checks_that_everything_else_keeps() -> None:
     assert python(FEAST) == "True"
 
 
-def test_definitions_are_read_with_them() -> None:
-    read = "import tidegate.adapters.feast_features; from feast import Entity; Entity(name='sku', description=7)"
-    done = subprocess.run([sys.executable, "-c", read], capture_output=True, text=True, check=False, timeout=120)
-    assert "TypeCheckError" in done.stderr
+APPLY = """
+import sys
+from pathlib import Path
+from tidegate.adapters.feast_features import FeastFeatureStore
+from tidegate.domain.errors import InvalidInput
+
+repo, state = map(Path, sys.argv[1:])
+try:
+    FeastFeatureStore(repo, state).apply()
+except InvalidInput as error:
+    print(error)
+"""
+
+
+def test_definitions_are_read_with_them(tmp_path: Path) -> None:
+    repo = tmp_path / "repo"
+    shutil.copytree(FEATURES, repo)
+    (repo / "ill_typed.py").write_text("from feast import Entity\n\nsku = Entity(name='sku', description=7)\n")
+    said = python(APPLY, str(repo), str(tmp_path / "state"))
+    assert "ill_typed.py cannot be loaded: TypeCheckError" in said
