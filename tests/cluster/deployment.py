@@ -64,7 +64,9 @@ class Deployed:
         settings = {
             "address": f"http://gates.{self.namespace}.svc",
             "intervalSeconds": 1,
-            "attempts": 4,
+            "prePromotion": ["parity", "shadow", "drift"],
+            "postPromotion": ["bake"],
+            "deadlineSeconds": 3,
             "unreachableAttempts": 1,
         }
         common = {

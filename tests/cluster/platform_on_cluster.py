@@ -105,7 +105,6 @@ class OnCluster:
                 "address": f"http://tidegate-gates.{self.home}.svc:8080",
                 "serviceAccount": {"name": "tidegate-gates", "namespace": self.home},
                 "intervalSeconds": 2,
-                "attempts": 120,
                 "unreachableAttempts": 20,
             },
             "resources": {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "700Mi"}},

@@ -34,6 +34,7 @@ class Seen:
     releases: Releases
     commands: dict[str, tuple[int, str]] = field(default_factory=dict)
     held: Record = field(default_factory=dict)
+    unasked: Record = field(default_factory=dict)
     requests: list[Record] = field(default_factory=list)
     ledger: list[Record] = field(default_factory=list)
     ledger_verified: bool = False
@@ -73,6 +74,7 @@ class Story:
         self.order("good", releases.second)
         self.order("pence", releases.pence)
         self.order("fault", releases.fault)
+        self.fewer_gates(releases.pence)
         self.frozen(releases)
         self.seen.commands["doctor"] = self.doctor()
         self.christmas(releases)
@@ -107,6 +109,19 @@ class Story:
         self.say(f"rollout: {name}")
         done = self.commands.rollout(digest, *options)
         self.seen.commands[name] = done.returncode, done.stdout + done.stderr
+
+    def fewer_gates(self, digest: str) -> None:
+        """A values file that names one gate alone, applied by hand: the release's plan has more."""
+        self.say("a values file with fewer gates")
+        own = {"model": MODEL, "release": digest, "image": self.commands.image(digest), "slot": "blue"}
+        values = self.on.model_values() | own
+        fewer = {"prePromotion": ["parity"], "postPromotion": ["bake"], "deadlineSeconds": 60}
+        values["gates"] = values["gates"] | fewer
+        self.on.kubernetes.apply(self.on.kubernetes.helm_template("model", MODEL, self.on.models, values), self.on.models)
+        self.until(lambda: "asks for parity" in self.asked("parity", digest).get("reason", ""), 120)
+        self.seen.commands["doctor with fewer gates"] = self.doctor()
+        self.until(lambda: json.loads(self.status() or "{}").get("status") == "ABORTED", 90)
+        self.seen.unasked = {"live": self.live()}
 
     def frozen(self, releases: Releases) -> None:
         """A freeze holds a rollout in its middle, and keeps others from starting; let go, it goes on by itself, though gate
@@ -290,6 +305,17 @@ def test_a_fault_that_live_traffic_shows_is_rolled_back(seen: Seen) -> None:
     bad = [record for record in seen.requests if record["status"] >= 500]
     assert bad
     assert all(_of(record, seen.releases.fault) for record in bad)
+
+
+def test_a_values_file_that_names_fewer_gates_promotes_nothing(seen: Seen) -> None:
+    assert seen.unasked["live"] == seen.releases.second
+    verdicts = [e["body"] for e in seen.ledger if _about(e, seen.releases.pence, "verdict")]
+    errors = [v for v in verdicts if "the plan of the release also has shadow, drift" in v["message"]]
+    assert [(v["gate"], v["verdict"]) for v in errors] == [("parity", "ERROR")]
+    code, said = seen.commands["doctor with fewer gates"]
+    assert code == 7, said
+    assert "WRONG analyses of demand" in said
+    assert "shadow, drift" in said
 
 
 def test_a_frozen_model_is_left_alone_and_goes_on_when_it_is_let_go(seen: Seen) -> None:

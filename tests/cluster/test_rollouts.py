@@ -21,7 +21,7 @@ def test_a_release_that_passes_is_promoted(deployed: Deployed) -> None:
 
 def test_a_verdict_that_is_open_at_first_is_asked_for_again(deployed: Deployed) -> None:
     deployed.verdict("shadow", "INCONCLUSIVE")
-    deployed.release(B, attempts=60)
+    deployed.release(B, deadlineSeconds=60)
     deployed.until(lambda: deployed.analyses().get("PrePromotion") == "Running")
     assert deployed.live() == A
     deployed.verdict("shadow", "PASS")
@@ -79,7 +79,7 @@ def test_an_unreachable_gate_service_promotes_nothing(deployed: Deployed) -> Non
 
 def test_a_release_that_fails_after_the_switch_is_rolled_back(deployed: Deployed) -> None:
     deployed.verdict("bake", "INCONCLUSIVE")
-    deployed.release(B, attempts=60)
+    deployed.release(B, deadlineSeconds=60)
     deployed.until(lambda: deployed.live() == B)
     deployed.verdict("bake", "FAIL")
     deployed.until(lambda: deployed.live() == A and deployed.phase() == "Degraded")
@@ -104,7 +104,7 @@ def test_a_controller_that_is_killed_goes_on_where_it_was(deployed: Deployed) ->
     if deployed.kubernetes.own is None:
         pytest.skip("the controller of a cluster that was given is not ours to kill")
     deployed.verdict("drift", "INCONCLUSIVE")
-    deployed.release(B, attempts=120)
+    deployed.release(B, deadlineSeconds=120)
     deployed.until(lambda: deployed.analyses() == {"PrePromotion": "Running"})
     options = ["-n", "argo-rollouts", "-l", "app.kubernetes.io/name=argo-rollouts"]
     deployed.kubernetes.kubectl("delete", "pod", *options, "--grace-period=0", "--force")
@@ -116,7 +116,7 @@ def test_a_controller_that_is_killed_goes_on_where_it_was(deployed: Deployed) ->
 
 def test_a_gate_service_that_comes_back_in_time_is_asked_again(deployed: Deployed) -> None:
     deployed.verdict("drift", "INCONCLUSIVE")
-    deployed.release(B, attempts=120, unreachableAttempts=60)
+    deployed.release(B, deadlineSeconds=120, unreachableAttempts=60)
     deployed.until(lambda: deployed.analyses() == {"PrePromotion": "Running"})
     deployed.kill_gates()
     assert deployed.live() == A

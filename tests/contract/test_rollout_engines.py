@@ -134,6 +134,15 @@ def verdicts(engine: Harness) -> dict[str, str]:
     return {e.body["gate"]: e.body["verdict"] for e in engine.ledger.entries() if e.action == "verdict"}
 
 
+def test_a_cluster_that_asks_for_fewer_gates_than_the_plan_has_lets_nobody_in(tmp_path: Path) -> None:
+    cluster = OnCluster(tmp_path)
+    cluster.argo.before = ("parity",)  # a values file that names fewer
+    cluster.start()
+    cluster.settle()
+    assert cluster.served == [LIVE.digest]
+    assert {e.body["gate"]: e.body["verdict"] for e in cluster.ledger.entries() if e.action == "verdict"} == {"parity": "ERROR"}
+
+
 def test_a_release_that_passes_everything_is_served(engine: Harness) -> None:
     engine.start()
     engine.settle()

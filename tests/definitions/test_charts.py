@@ -88,7 +88,7 @@ def test_values_meet_the_schema(case: str) -> None:
         ("model-bento", "resources.limits.memory", None),
         ("model-bento", "runAsUser", 0),
         ("model-bento", "gates.prePromotion", []),
-        ("model-bento", "gates.attempts", 0),
+        ("model-bento", "gates.deadlineSeconds", 0),
         ("model-bento", "gates.adress", "http://typo"),
         ("model-bento", "slo.latencyMs", 200),
         ("model-bento", "slo.availability", 1),

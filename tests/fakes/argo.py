@@ -33,7 +33,7 @@ class FakeArgo:
 
     def apply(self, candidate: str, live: str) -> None:
         self.cluster.models[self.model] = UnderWay(
-            self.model, candidate, Slot.GREEN, live, Slot.BLUE, live, judged_since=self.clock.now
+            self.model, candidate, Slot.GREEN, live, Slot.BLUE, live, judged_since=self.clock.now, asked=self.before
         )
         self.served = [live]
         self._begin(self.before)
@@ -46,7 +46,7 @@ class FakeArgo:
         if failed:
             self._change(stopped=failed, judged_since=None, live=state.previous)
         elif not self._open and not state.switched:
-            self._change(live=state.candidate, judged_since=self.clock.now)
+            self._change(live=state.candidate, judged_since=self.clock.now, asked=self.after)
             self._begin(self.after)
         elif not self._open:
             self._change(previous=state.candidate, judged_since=None)

@@ -28,9 +28,9 @@ class FakeCluster:
     def mirror(self, model: str, on: bool) -> None:
         self.mirrors[model] = on
 
-    def judges(self, model: str, candidate: str, live: str, since: float) -> None:
-        """The candidate is in preview, and verdicts about it are asked for."""
-        self.models[model] = UnderWay(model, candidate, Slot.GREEN, live, Slot.BLUE, live, judged_since=since)
+    def judges(self, model: str, candidate: str, live: str, since: float, asked: tuple[str, ...]) -> None:
+        """The candidate is in preview, and verdicts of the gates `asked` about it are asked for."""
+        self.models[model] = UnderWay(model, candidate, Slot.GREEN, live, Slot.BLUE, live, judged_since=since, asked=asked)
 
     def change(self, model: str, **fields: Any) -> None:
         self.models[model] = replace(self.models[model], **fields)

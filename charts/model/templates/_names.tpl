@@ -30,12 +30,13 @@ a verdict that has been reached (1 PASS, 0 FAIL, -1 ERROR), none while it is ope
   is why it is not a `web` metric: those take any body that is not JSON, an empty one or a proxy's page, for a success.
 */}}
 {{- define "model.gate" -}}
+{{- $_ := set . "attempts" (add1 (div .gates.deadlineSeconds .gates.intervalSeconds)) -}}
 - name: {{ .gate }}
   interval: {{ .gates.intervalSeconds }}s
-  count: {{ .gates.attempts }}
+  count: {{ .attempts }}
   consecutiveSuccessLimit: 1
   failureLimit: 0
-  inconclusiveLimit: {{ .gates.attempts }}
+  inconclusiveLimit: {{ .attempts }}
   consecutiveErrorLimit: {{ .gates.unreachableAttempts }}
   successCondition: len(result) == 1 && result[0] == 1
   failureCondition: len(result) == 1 && result[0] <= 0

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from tidegate.adapters.gate_analyses import asked_gates
 from tidegate.adapters.kubernetes_api import Forbidden, KubernetesApi, namespaced
 from tidegate.domain.errors import Conflict, InvalidInput, NotFound
 from tidegate.domain.slots import Slot
@@ -243,6 +244,7 @@ def under_way(model: str, rollout: Json, replica_sets: list[Json], analysis: Jso
         live_slot=_slot(live),
         previous=stable.get(RELEASE),
         judged_since=_began(analysis, candidate) if settled and not stopped else None,
+        asked=asked_gates(analysis["spec"], model) if analysis else (),
         stopped=stopped,
         hold=_hold(rollout),
         overrides=_overrides(rollout, candidate),

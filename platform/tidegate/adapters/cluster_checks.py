@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from tidegate.adapters.argo_rollouts import GROUP
+from tidegate.adapters.argo_rollouts import GROUP, RELEASE
+from tidegate.adapters.gate_analyses import asked_gates
 from tidegate.adapters.kubernetes_api import KubernetesApi, namespaced
 from tidegate.domain.errors import NotFound, TidegateError
 
@@ -36,10 +37,12 @@ class Check:
 
 @dataclass(frozen=True)
 class Installed:
-    """Where things should be: the models' namespace and, by model, the values that its chart is installed with."""
+    """Where things should be: the models' namespace and, by model, the values that its chart is installed with. `gates` gives
+    those of a release's plan, by model and digest: before the switch, and after it."""
 
     namespace: str
     values: Mapping[str, Json]
+    gates: Callable[[str, str], tuple[tuple[str, ...], tuple[str, ...]]]
 
 
 def examine(api: KubernetesApi, installed: Installed) -> Iterator[Check]:
@@ -62,7 +65,7 @@ def examine(api: KubernetesApi, installed: Installed) -> Iterator[Check]:
         for name, check in (
             ("gate service", _gates),
             ("rollout", _rollout),
-            ("analyses", _analyses),
+            ("analyses", partial(_analyses, installed.gates)),
             ("autoscaling", _scaling),
         ):
             yield _seen(f"{name} of {model}", partial(check, api, installed.namespace, model, values))
@@ -142,15 +145,24 @@ def _rollout(api: KubernetesApi, namespace: str, model: str, _: Json) -> Judged:
     return phase in ("Healthy", "Progressing", "Paused") and ready > 0, seen, fix
 
 
-def _analyses(api: KubernetesApi, namespace: str, model: str, _: Json) -> Judged:
-    fix = f"apply the chart of {model} again, and do not edit its AnalysisTemplates"
-    metrics: list[Json] = []
-    for stage in ("pre-promotion", "post-promotion"):
-        metrics += api.get(namespaced(GROUP, namespace, "analysistemplates", f"{model}-{stage}"))["spec"].get("metrics") or []
-    opens = [m["name"] for m in metrics if not (m.get("successCondition") and m.get("failureCondition"))]
-    if opens or not metrics:
-        return False, f"{', '.join(opens) or 'no metric at all'}: without conditions everything passes", fix
-    return True, f"{', '.join(m['name'] for m in metrics)} with conditions for success and failure", ""
+def _analyses(
+    gates: Callable[[str, str], tuple[tuple[str, ...], tuple[str, ...]]], api: KubernetesApi, namespace: str, model: str, _: Json
+) -> Judged:
+    """Whether all gates of the wanted release's plan are asked for, and so that only a PASS lets anything through."""
+    fix = f"apply the chart of {model} with all gates, as 'tidegate rollout {model} --target kubernetes' does"
+    rollout = api.get(namespaced(GROUP, namespace, "rollouts", model))
+    release = str((rollout["spec"].get("template", {}).get("metadata", {}).get("annotations") or {}).get(RELEASE, ""))
+    asked: list[str] = []
+    missing: list[str] = []
+    for stage, wanted in zip(("pre-promotion", "post-promotion"), gates(model, release), strict=True):
+        spec = api.get(namespaced(GROUP, namespace, "analysistemplates", f"{model}-{stage}"))["spec"]
+        found = asked_gates(spec, model)
+        asked += found
+        missing += [gate for gate in wanted if gate not in found]
+    if missing:
+        said = f"the plan of release {release[:12]} has {', '.join(missing)}, which nothing asks for so that only a PASS opens"
+        return False, said, fix
+    return True, f"{', '.join(asked)} are asked for, as the plan of release {release[:12]} wants", ""
 
 
 def _scaling(api: KubernetesApi, namespace: str, model: str, values: Json) -> Judged:

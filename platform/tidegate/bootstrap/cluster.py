@@ -6,6 +6,7 @@ what this process does is to say what is wanted, and to watch. Ending it ends no
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 PATIENCE_S = 60.0  # a cluster that does not answer is asked again for this long
+LATE_S = 30.0  # after a gate's deadline the gate service has answered ERROR; before, the cluster must not give up
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class ClusterTarget:
         order = _order("rollout", actor, f"rollout of {manifest.id}", release=manifest.digest)
         if state is not None and not _is_wanted(state, manifest.digest):
             self._rollouts.order(manifest.model, order)
-        objects = self._objects(manifest, image, made.slot)
+        objects = self._objects(manifest, config, image, made.slot)
         say(f"applying {len(objects)} objects in namespace {self._settings.namespace}")
         for document in objects:
             self._api.apply(self._settings.namespace, document)
@@ -235,10 +237,12 @@ class ClusterTarget:
         store.push_release(self._platform.releases.folder(manifest.digest))
         store.push_tables(manifest.model, tables_folder(self._platform.project.state))
 
-    def _objects(self, manifest: ReleaseManifest, image: str, slot: Slot) -> list[dict[str, Any]]:
+    def _objects(self, manifest: ReleaseManifest, config: RolloutConfig, image: str, slot: Slot) -> list[dict[str, Any]]:
+        """The gates are those of the release's plan, whatever the values file says."""
         from tidegate.adapters.helm_chart import render
 
         values = {"model": manifest.model, "release": manifest.digest, "image": image, "slot": str(slot)}
+        values |= {"gates": gate_values(config)}
         file = self._settings.values / f"{manifest.model}.yaml"
         return render(self._settings.chart, manifest.model, self._settings.namespace, _existing(file), values)
 
@@ -298,6 +302,14 @@ class ClusterTarget:
     def _outcome(now: UnderWay, status: str, reason: str, gates: list[str]) -> Outcome:
         live = f"{now.model}@{now.live[:SHORT]}" if now.live else None
         return Outcome(now.model, f"{now.model}@{now.candidate[:SHORT]}", status, reason, live, tuple(gates), now.hold)
+
+
+def gate_values(config: RolloutConfig) -> dict[str, Any]:
+    """What the model's chart asks the gate service for: all gates of the plan, each for as long as its stage may last."""
+    stages = [*config.checks, *([config.bake] if config.bake else [])]
+    deadline = math.ceil(max(stage.deadline_seconds for stage in stages) + LATE_S)
+    before, after = list(config.gates_before), list(config.gates_after)
+    return {"prePromotion": before, "postPromotion": after, "deadlineSeconds": deadline}
 
 
 def _settled(now: UnderWay, phase: str, undecided: bool, switched: bool) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import yaml
 
 from tidegate.adapters.cluster_checks import Check, Installed, examine
 from tidegate.adapters.kubernetes_api import KubernetesApi
-from tidegate.domain.errors import TidegateError
+from tidegate.bootstrap.rollouts import release_source, rollout_config
+from tidegate.domain.errors import NotFound, TidegateError
 from tidegate.domain.project import Project
+from tidegate.monitoring.config import monitor_of
 
 
 def diagnose(project: Project) -> list[Check]:
@@ -31,7 +34,16 @@ def diagnose(project: Project) -> list[Check]:
         api = KubernetesApi.connect(settings.context or None)
     except TidegateError as error:
         return [*found, Check("API server", False, str(error), "set KUBECONFIG, or targets.kubernetes.context")]
-    return [*found, *examine(api, Installed(settings.namespace, values))]
+    return [*found, *examine(api, Installed(settings.namespace, values, partial(_gates, project)))]
+
+
+def _gates(project: Project, model: str, digest: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Of the plan of a release that this project has; raises NotFound for another."""
+    if not digest:
+        raise NotFound(f"the Rollout of {model} names no release; install it with the model's chart")
+    manifest, folder = release_source(project)(digest)
+    plan = rollout_config(monitor_of(folder, manifest))
+    return plan.gates_before, plan.gates_after
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class UnderWay:
     live_slot: Slot | None
     previous: str | None  # what the cluster goes back to: the last release that passed everything
     judged_since: float | None = None
+    asked: tuple[str, ...] = ()  # gates whose verdicts it asks for at this stage, so that only a PASS counts
     stopped: str = ""  # why the cluster gave the candidate up; empty while it has not
     hold: Mapping[str, Any] | None = None  # a person's freeze: actor, reason, at
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by gate: actor, reason, at; of this candidate

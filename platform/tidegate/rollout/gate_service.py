@@ -2,7 +2,8 @@
 
 The gates, their limits and the record of their verdicts are those of the local engine; only who moves the traffic differs.
 Closed: a release that is not under way, a gate that its plan has not, a stage at which the gate has nothing to say, a
-person's freeze, an evaluation that has not ended: none of them is a PASS. A decisive verdict is in the ledger before it is
+person's freeze, an evaluation that has not ended: none of them is a PASS. Nor is anything that an analysis asks which leaves out a
+gate of the release's own plan: each of its questions is answered with ERROR, which ends the rollout. A decisive verdict is in the ledger before it is
 answered, and stays what it is for the rest of the stage, through restarts of the service.
 """
 
@@ -73,7 +74,8 @@ class GateService:
                 f"gate '{gate}' on release {digest[:12]} of model {model}: the release under way is {state.candidate[:12]}"
             )
         manifest, folder = self.releases(digest)
-        stage = self._stage(gate, manifest, folder)
+        plan = self.plan_of(manifest, folder)
+        stage = _stage(gate, manifest, plan)
         if state.judged_since is None:
             last = next((a for key, a in reversed(list(self._decided.items())) if key[:2] == (manifest.id, gate)), None)
             said = f"; its last verdict: {last.reason}" if last else ""
@@ -87,7 +89,7 @@ class GateService:
         key = (manifest.id, gate, state.judged_since)
         with self._lock:  # one writer, and each verdict recorded once
             if key not in self._decided:
-                answer = self._judge(state, stage, gate, key)
+                answer = self._incomplete(state, plan, gate, key) or self._judge(state, stage, gate, key)
                 if answer.sample is None:
                     return answer
                 self._decided[key] = answer
@@ -107,14 +109,17 @@ class GateService:
                 decided[entry.subject, answer.gate, body["judged_since"]] = answer
         return decided
 
-    def _stage(self, gate: str, manifest: ReleaseManifest, folder: Path) -> Check | Bake:
-        plan = self.plan_of(manifest, folder)
-        stages: dict[str, Check | Bake] = {check.gate: check for check in plan.checks}
-        if plan.bake:
-            stages |= dict.fromkeys(plan.bake.gates, plan.bake)
-        if gate not in stages:
-            raise NotFound(f"release {manifest.id} has no gate '{gate}'; it has {', '.join(stages) or 'none'}")
-        return stages[gate]
+    def _incomplete(self, state: UnderWay, plan: RolloutConfig, gate: str, key: Key) -> Answer | None:
+        """ERROR where the cluster does not ask for every gate that the release's plan has at this stage."""
+        wanted = plan.gates_after if state.switched else plan.gates_before
+        missing = [name for name in wanted if name not in state.asked]
+        if not missing:
+            return None
+        why = (
+            f"the cluster's analysis asks for {', '.join(state.asked) or 'no gate that only a PASS opens'}, but the plan of the "
+            f"release also has {', '.join(missing)}; apply the model's chart with all of them, as 'tidegate rollout' does"
+        )
+        return self._decide(key, GateResult(gate, key[0], Verdict.ERROR, Evidence(why)))
 
     def _judge(self, state: UnderWay, stage: Check | Bake, gate: str, key: Key) -> Answer:
         candidate, folder = self.releases(state.candidate)
@@ -149,9 +154,13 @@ class GateService:
         if drifted and last.evidence.numbers.get("kind") != "fault":
             ask = self.ask_retraining or (lambda release, about: self.ledger.append(ASKED, release, about) and None)
             ask(candidate.id, {"gate": gate, "reason": last.describe()})  # first: what has a verdict is not judged again
-        recorded = {"message": last.describe(), **to_json(last), "judged_since": key[2]}
-        self.ledger.append(VERDICT, candidate.id, recorded)
-        return Answer(gate, candidate.id, SAMPLES[last.verdict], last.describe(), recorded)
+        return self._decide(key, last)
+
+    def _decide(self, key: Key, result: GateResult) -> Answer:
+        """A decisive verdict, recorded before it is answered."""
+        recorded = {"message": result.describe(), **to_json(result), "judged_since": key[2]}
+        self.ledger.append(VERDICT, result.subject, recorded)
+        return Answer(result.gate, result.subject, SAMPLES[result.verdict], result.describe(), recorded)
 
     def _since(self, state: UnderWay, stage: Check | Bake, release: str, judged_since: float) -> float | None:
         """When the traffic that counts began; None while a check still waits for all of it to be mirrored."""
@@ -172,3 +181,13 @@ class GateService:
     @staticmethod
     def _open(gate: str, manifest: ReleaseManifest, reason: str, result: Mapping[str, Any] | None = None) -> Answer:
         return Answer(gate, manifest.id, None, reason, result)
+
+
+def _stage(gate: str, manifest: ReleaseManifest, plan: RolloutConfig) -> Check | Bake:
+    """The stage of the plan at which `gate` is asked for; raises NotFound."""
+    stages: dict[str, Check | Bake] = {check.gate: check for check in plan.checks}
+    if plan.bake:
+        stages |= dict.fromkeys(plan.bake.gates, plan.bake)
+    if gate not in stages:
+        raise NotFound(f"release {manifest.id} has no gate '{gate}'; it has {', '.join(stages) or 'none'}")
+    return stages[gate]

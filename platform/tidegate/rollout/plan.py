@@ -118,6 +118,16 @@ class RolloutConfig:
             if check.on_fail not in ("rollback", "freeze"):
                 raise InvalidInput(f"gate {check.gate}: on_fail is '{check.on_fail}', allowed are rollback and freeze")
 
+    @property
+    def gates_before(self) -> tuple[str, ...]:
+        """Gates that a release must pass before clients reach it."""
+        return tuple(check.gate for check in self.checks)
+
+    @property
+    def gates_after(self) -> tuple[str, ...]:
+        """Gates of the bake."""
+        return self.bake.gates if self.bake else ()
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tidegate.adapters.cluster_checks import Check, Installed, examine
+from tidegate.adapters.gate_analyses import FAILURE, SUCCESS
 from tidegate.domain.errors import NotFound, Unavailable
 
 Json = dict[str, Any]
@@ -15,6 +16,7 @@ ARGO = "/apis/argoproj.io/v1alpha1"
 MODELS = "namespaces/models"
 ROLLOUT = f"{ARGO}/{MODELS}/rollouts/demand"
 BEFORE = f"{ARGO}/{MODELS}/analysistemplates/demand-pre-promotion"
+RELEASE = "3f" * 32
 SCALED = f"/apis/keda.sh/v1alpha1/{MODELS}/scaledobjects/demand"
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/tidegate/endpointslices"
 VALUES: Json = {
@@ -25,8 +27,20 @@ VALUES: Json = {
 }
 
 
+def metric(gate: str) -> Json:
+    address = "http://gates/v1/models/demand/releases/{{args.release}}/gates/" + gate
+    closed = {"successCondition": SUCCESS, "failureCondition": FAILURE, "consecutiveSuccessLimit": 1, "failureLimit": 0}
+    return {"name": gate, **closed, "provider": {"prometheus": {"address": address}}}
+
+
+def plan(model: str, digest: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if (model, digest) != ("demand", RELEASE):
+        raise NotFound(f"release {digest} is not here")
+    return ("parity", "drift"), ("bake",)
+
+
 def healthy() -> dict[str, Json]:
-    metrics = [{"name": "parity", "successCondition": "a", "failureCondition": "b"}]
+    template = {"metadata": {"annotations": {"tidegate/release": RELEASE}}}
     analyses = {"prePromotionAnalysis": {"templates": []}, "postPromotionAnalysis": {"templates": []}}
     analyses = {stage: {"templates": [{"templateName": "x"}]} for stage in analyses}
     return {
@@ -38,9 +52,12 @@ def healthy() -> dict[str, Json]:
         "/apis/keda.sh/v1alpha1": {"resources": [{"kind": "ScaledObject"}]},
         "/apis/apps/v1/deployments": {"items": [{"metadata": {"namespace": "argo-rollouts"}, "status": {"readyReplicas": 1}}]},
         SLICES: {"items": [{"endpoints": [{"conditions": {"ready": True}}]}]},
-        ROLLOUT: {"spec": {"strategy": {"blueGreen": analyses}}, "status": {"phase": "Healthy", "availableReplicas": 2}},
-        BEFORE: {"spec": {"metrics": metrics}},
-        f"{ARGO}/{MODELS}/analysistemplates/demand-post-promotion": {"spec": {"metrics": metrics}},
+        ROLLOUT: {
+            "spec": {"strategy": {"blueGreen": analyses}, "template": template},
+            "status": {"phase": "Healthy", "availableReplicas": 2},
+        },
+        BEFORE: {"spec": {"metrics": [metric("parity"), metric("drift")]}},
+        f"{ARGO}/{MODELS}/analysistemplates/demand-post-promotion": {"spec": {"metrics": [metric("bake")]}},
         SCALED: {"status": {"conditions": [{"type": "Ready", "status": "True", "message": "ready"}]}},
     }
 
@@ -56,7 +73,7 @@ class Api:
 
 
 def wrong(objects: dict[str, Json], values: Json = VALUES) -> list[Check]:
-    checks = list(examine(Api(objects), Installed("models", {"demand": values})))  # type: ignore[arg-type]
+    checks = list(examine(Api(objects), Installed("models", {"demand": values}, plan)))  # type: ignore[arg-type]
     assert all(check.fix for check in checks if not check.ok), "what is wrong has to be said with how to mend it"
     return [check for check in checks if not check.ok]
 
@@ -91,12 +108,18 @@ def _gone(path: str) -> Callable[[dict[str, Json]], None]:
         (_set("/apis/apps/v1/deployments", "items", to=[]), "Argo Rollouts", "0 of its controllers"),
         (_set(SLICES, "items", to=[{"endpoints": [{"conditions": {"ready": False}}]}]), "gate service of demand", "0 ready"),
         (_set(SLICES, "items", to=[{"endpoints": None}]), "gate service of demand", "tidegate-gates in tidegate"),
-        (_gone(ROLLOUT), "rollout of demand", "not found"),
         (_set(ROLLOUT, "status", "phase", to="Degraded"), "rollout of demand", "Degraded"),
         (_set(ROLLOUT, "status", "availableReplicas", to=0), "rollout of demand", "0 pods"),
         (_set(ROLLOUT, "spec", "strategy", "blueGreen", "scaleDownDelaySeconds", to=30), "rollout of demand", "ends a bake"),
         (_set(ROLLOUT, "spec", "strategy", "blueGreen", to={}), "rollout of demand", "everything would be promoted"),
-        (_set(BEFORE, "spec", "metrics", to=[{"name": "parity", "successCondition": "a"}]), "analyses of demand", "parity"),
+        (_set(BEFORE, "spec", "metrics", to=[metric("parity")]), "analyses of demand", "has drift"),
+        (_set(BEFORE, "spec", "metrics", to=None), "analyses of demand", "has parity, drift"),
+        (_set(BEFORE, "spec", "dryRun", to=[{"metricName": "drift"}]), "analyses of demand", "has parity, drift"),
+        (
+            _set(ROLLOUT, "spec", "template", "metadata", "annotations", "tidegate/release", to="0"),
+            "analyses of demand",
+            "not here",
+        ),
         (_gone(BEFORE), "analyses of demand", "not found"),
         (_set(SCALED, "status", to={}), "autoscaling of demand", "has not looked"),
         (
@@ -116,12 +139,20 @@ def test_what_is_broken_is_found(change: Callable[[dict[str, Json]], None], subj
     assert said in found[0].observed
 
 
+def test_a_model_that_is_not_installed_is_neither_rolled_out_nor_judged() -> None:
+    objects = healthy()
+    del objects[ROLLOUT]
+    found = wrong(objects)
+    assert [check.subject for check in found] == ["rollout of demand", "analyses of demand"]
+    assert all("not found" in check.observed for check in found)
+
+
 def test_a_cluster_that_does_not_answer_is_the_one_thing_to_say() -> None:
     class Silent:
         def get(self, path: str, **_: str) -> Json:
             raise Unavailable("no answer")
 
-    (only,) = examine(Silent(), Installed("models", {"demand": VALUES}))  # type: ignore[arg-type]
+    (only,) = examine(Silent(), Installed("models", {"demand": VALUES}, plan))  # type: ignore[arg-type]
     assert (only.ok, only.subject) == (False, "API server")
 
 

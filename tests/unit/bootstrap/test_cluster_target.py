@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from tidegate.bootstrap.cluster import _is_wanted, _order, _settled
+from tidegate.bootstrap.cluster import _is_wanted, _order, _settled, gate_values
 from tidegate.domain.errors import InvalidInput
 from tidegate.domain.slots import Slot
 from tidegate.ports.cluster_rollouts import UnderWay
+from tidegate.rollout.plan import Bake, Check, RolloutConfig
 
 A, B = "a" * 64, "b" * 64
 JUDGED = UnderWay("demand", B, Slot.GREEN, A, Slot.BLUE, A, judged_since=1.0)
@@ -51,3 +52,8 @@ def test_a_release_that_a_person_ordered_is_not_ordered_again() -> None:
     assert not _is_wanted(JUDGED, JUDGED.candidate)  # applied without an order of ours
     assert not _is_wanted(ordered, "c" * 64)
     assert not _is_wanted(replace(ordered, stopped="parity"), JUDGED.candidate)  # tried again
+
+
+def test_the_chart_asks_for_the_gates_of_the_releases_plan_for_as_long_as_each_may_take() -> None:
+    config = RolloutConfig((Check("parity", deadline_seconds=20), Check("cost", deadline_seconds=400)), Bake(("bake",)))
+    assert gate_values(config) == {"prePromotion": ["parity", "cost"], "postPromotion": ["bake"], "deadlineSeconds": 430}

@@ -26,7 +26,7 @@ class Cluster:
         self.gates = {name: fakes.FakeGate(name) for name in ("parity", "shadow", "drift", "bake")}
         self.rollouts = FakeCluster()
         self.mirrored = True
-        self.rollouts.judges("demand", NEXT.digest, LIVE.digest, self.clock.now)
+        self.rollouts.judges("demand", NEXT.digest, LIVE.digest, self.clock.now, ("parity", "shadow", "drift"))
         self.evaluations = fakes.InlineEvaluations(self.gates, self.clock)
         self.ledger = MemoryLedger(self.clock)
         self.plan = RolloutConfig((Check("parity"), Check("shadow"), Check("drift", on_fail="freeze")), Bake(("bake",)))
@@ -47,7 +47,7 @@ class Cluster:
         return self.service.answer("demand", NEXT.digest, gate).sample
 
     def switch(self) -> None:
-        self.rollouts.change("demand", live=NEXT.digest)
+        self.rollouts.change("demand", live=NEXT.digest, asked=("bake",))
 
     def actions(self) -> list[str]:
         return [entry.action for entry in self.ledger.entries()]
@@ -261,3 +261,30 @@ def test_a_service_that_dies_before_the_verdict_is_recorded_asks_for_retraining_
         with pytest.raises(Unavailable):
             cluster.ask("drift")
     assert cluster.actions() == ["retraining.asked"]
+
+
+@pytest.mark.parametrize("asked", [(), ("parity",), ("parity", "shadow"), ("bake",)])
+def test_an_analysis_that_asks_for_fewer_gates_than_the_plan_has_gets_an_error_from_each(
+    cluster: Cluster, asked: tuple[str, ...]
+) -> None:
+    cluster.rollouts.change("demand", asked=asked)
+    answer = cluster.service.answer("demand", NEXT.digest, "parity")
+    assert answer.sample == -1
+    assert "the plan of the release also has" in answer.reason
+    assert "drift" in answer.reason
+    assert cluster.actions() == ["verdict"]
+    cluster.rollouts.change("demand", asked=("parity", "shadow", "drift"))
+    assert cluster.ask("parity") == -1  # the rollout has to begin anew
+
+
+def test_a_bake_that_is_not_asked_for_whole_is_an_error(cluster: Cluster) -> None:
+    cluster.plan = RolloutConfig(cluster.plan.checks, Bake(("bake", "cost")))
+    cluster.switch()
+    answer = cluster.service.answer("demand", NEXT.digest, "bake")
+    assert answer.sample == -1
+    assert "also has cost" in answer.reason
+
+
+def test_a_gate_that_is_overridden_must_be_asked_for_all_the_same(cluster: Cluster) -> None:
+    cluster.rollouts.change("demand", asked=("parity",), overrides={"parity": {**ORDER, "release": NEXT.digest}})
+    assert cluster.ask("parity") == -1
