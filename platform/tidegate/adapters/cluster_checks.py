@@ -17,6 +17,7 @@ from tidegate.adapters.kubernetes_api import KubernetesApi, namespaced
 from tidegate.domain.errors import NotFound, TidegateError
 
 Json = dict[str, Any]
+GatesOf = Callable[[str, str], tuple[tuple[str, ...], tuple[str, ...]]]
 SINCE = (1, 30)  # pods wait before they end by a `sleep` that older clusters refuse
 KINDS = {
     GROUP: ("Rollout", "install Argo Rollouts 1.8 or later"),
@@ -42,7 +43,7 @@ class Installed:
 
     namespace: str
     values: Mapping[str, Json]
-    gates: Callable[[str, str], tuple[tuple[str, ...], tuple[str, ...]]]
+    gates: GatesOf
 
 
 def examine(api: KubernetesApi, installed: Installed) -> Iterator[Check]:
@@ -145,9 +146,7 @@ def _rollout(api: KubernetesApi, namespace: str, model: str, _: Json) -> Judged:
     return phase in ("Healthy", "Progressing", "Paused") and ready > 0, seen, fix
 
 
-def _analyses(
-    gates: Callable[[str, str], tuple[tuple[str, ...], tuple[str, ...]]], api: KubernetesApi, namespace: str, model: str, _: Json
-) -> Judged:
+def _analyses(gates: GatesOf, api: KubernetesApi, namespace: str, model: str, _: Json) -> Judged:
     """Whether all gates of the wanted release's plan are asked for, and so that only a PASS lets anything through."""
     fix = f"apply the chart of {model} with all gates, as 'tidegate rollout {model} --target kubernetes' does"
     rollout = api.get(namespaced(GROUP, namespace, "rollouts", model))

@@ -1,8 +1,8 @@
 """Which gates an analysis of Argo Rollouts really asks for, and so that nothing but a PASS lets anything through.
 
-An AnalysisRun is what is executed, an AnalysisTemplate what it is made of; both have metrics in one form. A gate counts as asked
-for when a metric asks the gate service for it by the model's own path, with the conditions and limits of the model's chart. A metric
-that is a dry run, has other conditions, succeeds on nothing or asks elsewhere counts as none: whoever counts on it is mistaken.
+An AnalysisRun is what is executed, an AnalysisTemplate what it is made of; both have metrics in one form. A gate counts as
+asked for when a metric asks the gate service for it by the model's own path, with the conditions and limits of the model's
+chart. A metric that is a dry run, has other conditions, or asks elsewhere is no question about a gate.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 The gates, their limits and the record of their verdicts are those of the local engine; only who moves the traffic differs.
 Closed: a release that is not under way, a gate that its plan has not, a stage at which the gate has nothing to say, a
-person's freeze, an evaluation that has not ended: none of them is a PASS. Nor is anything that an analysis asks which leaves out a
-gate of the release's own plan: each of its questions is answered with ERROR, which ends the rollout. A decisive verdict is in the ledger before it is
-answered, and stays what it is for the rest of the stage, through restarts of the service.
+person's freeze, an evaluation that has not ended: none of them is a PASS. Nor is anything that an analysis asks which leaves
+out a gate of the release's own plan: each of its questions is answered with ERROR, which ends the rollout. A decisive verdict
+is in the ledger before it is answered, and stays what it is for the rest of the stage, through restarts of the service.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ class GateService:
         if not missing:
             return None
         why = (
-            f"the cluster's analysis asks for {', '.join(state.asked) or 'no gate that only a PASS opens'}, but the plan of the "
-            f"release also has {', '.join(missing)}; apply the model's chart with all of them, as 'tidegate rollout' does"
+            f"the cluster's analysis asks for {', '.join(state.asked) or 'no gate that only a PASS opens'}, but the plan of "
+            f"the release also has {', '.join(missing)}; apply the model's chart with all of them, as 'tidegate rollout' does"
         )
         return self._decide(key, GateResult(gate, key[0], Verdict.ERROR, Evidence(why)))
 
