@@ -241,8 +241,8 @@ class ClusterTarget:
         """The gates are those of the release's plan, whatever the values file says."""
         from tidegate.adapters.helm_chart import render
 
-        values = {"model": manifest.model, "release": manifest.digest, "image": image, "slot": str(slot)}
-        values |= {"gates": gate_values(config)}
+        values: dict[str, Any] = {"model": manifest.model, "release": manifest.digest, "image": image, "slot": str(slot)}
+        values["gates"] = gate_values(config)
         file = self._settings.values / f"{manifest.model}.yaml"
         return render(self._settings.chart, manifest.model, self._settings.namespace, _existing(file), values)
 
@@ -306,8 +306,8 @@ class ClusterTarget:
 
 def gate_values(config: RolloutConfig) -> dict[str, Any]:
     """What the model's chart asks the gate service for: all gates of the plan, each for as long as its stage may last."""
-    stages = [*config.checks, *([config.bake] if config.bake else [])]
-    deadline = math.ceil(max(stage.deadline_seconds for stage in stages) + LATE_S)
+    longest = max([check.deadline_seconds for check in config.checks] + ([config.bake.deadline_seconds] if config.bake else []))
+    deadline = math.ceil(longest + LATE_S)
     before, after = list(config.gates_before), list(config.gates_after)
     return {"prePromotion": before, "postPromotion": after, "deadlineSeconds": deadline}
 
