@@ -35,7 +35,7 @@ status: setup ## what is live, since when, on what evidence, and what is driftin
 	@$(ISOLATED) TIDEGATE_STATE=$(STATE) $(BIN)/tidegate status
 
 test: setup ## run all tests, two files at a time; ends with their count
-	@$(ISOLATED) $(BIN)/python -m pytest tests -q -n 2 --dist loadfile --no-loadscope-reorder
+	@$(ISOLATED) $(BIN)/python -m pytest tests -q -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_MORE)
 
 lint: setup ## ruff: rules and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,19 @@ os.environ.update(
     NO_COLOR="1",
     MPLBACKEND="Agg",
 )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-skips", action="store_true", help="a test that is skipped has failed: it should have run")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and item.config.getoption("--no-skips"):
+        report.outcome = "failed"
+        report.longrepr = f"it was skipped, and should have run: {report.longrepr[2] if report.longrepr else ''}"
+    return report
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -92,6 +92,8 @@ def _parser() -> argparse.ArgumentParser:
         "recipes", nargs="*", metavar="RECIPE", help=f"out of: {ours} (default: all of these); only when named: {more}"
     )
     build.add_argument("--install-packages", action="store_true", help=_INSTALL)
+    absent = command("packages", _packages, "List Debian's packages that are missing for all this.")
+    absent.add_argument("--install-packages", action="store_true", help=_INSTALL)
     prune = command("prune", _prune, "Remove programs, layers and images from the cache that nobody has asked for lately.")
     prune.add_argument("--unused-days", type=float, default=30, metavar="DAYS", help="for how long (default: 30)")
     prune.add_argument("--dry-run", action="store_true", help="print what would go; change nothing")
@@ -157,6 +159,15 @@ def _build(options: argparse.Namespace, say: Progress) -> int:
         if name not in known:
             raise InvalidInput(f"no recipe '{name}'; there are: {', '.join(known)}")
         sys.stdout.write(f"{recipes.build(known[name], say)}\n")
+    return 0
+
+
+def _packages(options: argparse.Namespace, say: Progress) -> int:
+    if options.install_packages:
+        lifecycle.require_root()
+        packages.require(install=True, say=say)
+    for name in packages.missing():
+        sys.stdout.write(f"{name}\n")
     return 0
 
 
