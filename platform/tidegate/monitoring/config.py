@@ -1,8 +1,9 @@
 """The monitor file of a model: SLOs, gates with every threshold, drift, promotion margins. Frozen once read.
 
 `load_monitor` reads `monitoring/MODEL.yaml`; a release carries the same values as `monitor.json`, and gates read the
-copy of the release they judge (`monitor_of`). Nothing has a default here: a number that decides a rollout is written down
-where people see it. Messages name file, key, what was observed and what is allowed.
+copy of the release they judge (`monitor_of`). A number that decides a rollout is written down where people see it; what was
+added since the first releases has a default here, so that their copies are read as before. Messages name file, key, what was
+observed and what is allowed.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from tidegate.domain.release_folder import MONITOR, verified_bytes
 POLICIES = ("rollback", "freeze")
 
 
-def _between(low: float, high: float = math.inf) -> Any:
-    return field(metadata={"low": low, "high": high})
+def _between(low: float, high: float = math.inf, default: Any = dataclasses.MISSING) -> Any:
+    return field(default=default, metadata={"low": low, "high": high})
 
 
 def _share() -> Any:
@@ -38,6 +39,10 @@ def _reasons() -> Any:
 
 def _policy() -> Any:
     return field(metadata={"choices": POLICIES})
+
+
+def _choice(default: str, *others: str) -> Any:
+    return field(default=default, metadata={"choices": (default, *others)})
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,9 @@ class ShadowRules:
     disagreement_slack: float = _between(1)
     disagreement_floor: float = _between(0)
     disagreement_cap: float = _between(0)
+    allowed_refusal_rate: float = _between(1e-6, 0.5, 0.005)
+    harmful_refusal_rate: float = _between(1e-5, 0.8, 0.03)
+    new_answers: str = _choice("fail", "allow")
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,7 @@ class DriftRules:
     fault_overlap: float = _share()
     fault_missing: float = _share()
     excluded: Mapping[str, str] = _reasons()
+    min_tensor_requests: int = _between(1, math.inf, 50)
 
 
 @dataclass(frozen=True)
@@ -96,6 +105,8 @@ class BakeRules:
     alpha: float = _between(1e-6, 0.5)
     allowed_error_rate: float = _between(1e-6, 0.5)
     allowed_slow_rate: float = _between(1e-6, 0.5)
+    allowed_refusal_increase: float = _between(1e-6, 0.5, 0.01)
+    unreachable_seconds: float = _between(0, math.inf, 10.0)
 
 
 @dataclass(frozen=True)
@@ -146,6 +157,12 @@ class MonitorConfig:
                 f"{source}: gates.parity.min_vectors is {parity.min_vectors}, allowed: at most gates.parity.max_vectors "
                 f"({parity.max_vectors})"
             )
+        shadow = config.gates.shadow
+        if shadow.harmful_refusal_rate <= shadow.allowed_refusal_rate:
+            raise InvalidInput(
+                f"{source}: gates.shadow.harmful_refusal_rate is {shadow.harmful_refusal_rate:g}, allowed: more than "
+                f"gates.shadow.allowed_refusal_rate ({shadow.allowed_refusal_rate:g})"
+            )
         return config
 
 
@@ -178,6 +195,9 @@ def _section(cls: type, value: Any, source: str, path: str) -> Any:
     hints = get_type_hints(cls)
     read = {}
     for name, spec in fields.items():
+        if name not in value and spec.default is not dataclasses.MISSING:
+            read[name] = spec.default
+            continue
         if name not in value:
             raise InvalidInput(f"{source}: key '{_join(path, name)}' is missing, required: {_allowed(hints[name], spec)}")
         kind = hints[name]

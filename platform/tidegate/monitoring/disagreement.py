@@ -35,6 +35,24 @@ def expected_disagreement(
     return float(np.quantile(draws, quantile))
 
 
+def disagreement_limit(
+    ours: np.ndarray,
+    theirs: np.ndarray,
+    times: np.ndarray,
+    rows: int,
+    quantile: float,
+    seed: int,
+    asked: np.ndarray | None = None,
+) -> float:
+    """What `rows` rows may disagree, the larger of two expectations: rows of one event timestamp, and rows of the keys that
+    were `asked` for (bool [n]), which may be the ones on which two good models differ most."""
+    expected = expected_disagreement(ours, theirs, times, rows, quantile, seed)
+    if asked is None or not asked.any():
+        return expected
+    moments = np.zeros(int(asked.sum()))  # of few keys a moment holds too few rows to draw from: any moment will do
+    return max(expected, expected_disagreement(ours[asked], theirs[asked], moments, rows, quantile, seed))
+
+
 def differing_features(ours: np.ndarray, theirs: np.ndarray, names: Sequence[str]) -> list[str]:
     """Notes on columns of [n, F] that differ, most often first: `price 97% of rows, typically x100`."""
     same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))

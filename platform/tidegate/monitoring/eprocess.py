@@ -30,6 +30,20 @@ def log_evidence(trials: int, failures: int, allowed: float) -> float:
     return top + math.log(float(np.exp(logs - top).mean()))
 
 
+def log_evidence_below(trials: int, failures: int, bound: float) -> float:
+    """Natural logarithm of the e-value against "the rate is at least `bound`": how sure it is that failures are rarer.
+
+    The same mixture, against alternatives from 0 to 0.8 x `bound`.
+    """
+    if not (0 <= failures <= trials and 0 < bound < 1):
+        raise InvalidInput(f"cannot weigh {failures} failures in {trials} trials against a rate of at least {bound}")
+    rates = np.linspace(0.0, 0.8 * bound, WAGERS)
+    with np.errstate(divide="ignore"):
+        logs = (failures * np.log(rates / bound) if failures else 0.0) + (trials - failures) * np.log((1 - rates) / (1 - bound))
+    top = float(np.max(logs))
+    return top + math.log(float(np.exp(logs - top).mean()))
+
+
 def crossed(trials: int, failures: int, allowed: float, alpha: float) -> bool:
     """Whether the evidence that the rate exceeds `allowed` reaches 1/`alpha`."""
     return log_evidence(trials, failures, allowed) >= -math.log(alpha)

@@ -17,7 +17,11 @@ from tidegate.domain.slots import Slot
 
 @dataclass(frozen=True)
 class InferenceRecord:
-    """One request of n rows. Equal `id` ties a mirrored request to the live one."""
+    """One request of n rows. Equal `id` ties a mirrored request to the live one.
+
+    `id` is the gateway's; `client_id` is what the client called the request, `route` the one that predicted (`predict`,
+    `infer`), `error` why there is no prediction. Each of these three is empty where it is not known.
+    """
 
     id: str
     at: float  # seconds since the epoch, when the answer was ready
@@ -30,7 +34,10 @@ class InferenceRecord:
     event_times: np.ndarray  # int64 [n], microseconds since the epoch (UTC) of each row's stored features
     request: Mapping[str, np.ndarray]  # request inputs of the on-demand transformation, [n] each
     features: np.ndarray  # float32 [n, F], exactly what the model was given
-    outputs: Mapping[str, np.ndarray]  # float32 by output name, first axis n
+    outputs: Mapping[str, np.ndarray]  # by output name, first axis n
+    client_id: str = ""
+    route: str = ""
+    error: str = ""
 
 
 class InferenceRecords(Protocol):

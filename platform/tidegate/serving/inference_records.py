@@ -8,6 +8,7 @@ before `since` are not opened.
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,11 +19,12 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from tidegate.domain.errors import NotFound
+from tidegate.domain.errors import InvalidInput, NotFound
 from tidegate.domain.slots import Slot
 from tidegate.ports.inference_records import InferenceRecord
 
 _CHUNK = 8 * 1024 * 1024
+_NAMED = 5
 
 
 class RecordHead(msgspec.Struct):
@@ -34,6 +36,7 @@ class RecordHead(msgspec.Struct):
     release: str
     slot: Slot
     shadow: bool
+    client_id: str = ""
 
 
 class _Array(msgspec.Struct):
@@ -42,10 +45,12 @@ class _Array(msgspec.Struct):
     data: str
 
 
-class _Line(RecordHead):
+class _Line(RecordHead, kw_only=True):
     status: int
     latency_ms: float
     rows: int
+    route: str = ""
+    error: str = ""
     entities: list[str] = msgspec.field(default_factory=list)
     inputs: dict[str, list[int | float]] = msgspec.field(default_factory=dict)
     event_times: list[int] = msgspec.field(default_factory=list)
@@ -77,7 +82,7 @@ def read_record(line: bytes) -> InferenceRecord | None:
     """The whole record; None for a line that cannot be read."""
     try:
         return _record(_line.decode(line))
-    except (msgspec.MsgspecError, ValueError, TypeError):
+    except (msgspec.MsgspecError, ValueError, TypeError, OverflowError):
         return None
 
 
@@ -128,9 +133,18 @@ class InferenceLogFiles:
         return self._read(sorted(new, key=lambda entry: entry.head.at))
 
     def find(self, request_id: str) -> InferenceRecord:
-        """The record of a request, the live one rather than the mirrored, the latest of several; raises NotFound."""
+        """The record of a request by the gateway's id or else the client's, the live one rather than the mirrored, the latest
+        of several; raises NotFound, and InvalidInput where a client gave several requests this id."""
         self._index(0.0)
         found = [entry for entry in self._entries if entry.head.id == request_id]
+        if not found and request_id:
+            found = [entry for entry in self._entries if entry.head.client_id == request_id]
+            ids = list(dict.fromkeys(entry.head.id for entry in found))
+            if len(ids) > 1:
+                named = ", ".join(ids[-_NAMED:])
+                raise InvalidInput(
+                    f"a client gave {len(ids)} requests the id '{request_id}'; name one by its own id, the latest are {named}"
+                )
         found.sort(key=lambda entry: (not entry.head.shadow, entry.head.at))
         records = self._read(found[-1:])
         if not records:
@@ -221,6 +235,13 @@ def _frame(record: InferenceRecord, vector: Sequence[str], entity: str) -> pl.Da
 
 
 def _record(line: _Line) -> InferenceRecord:
+    """Raises ValueError for a line whose parts do not belong together: what gates and replays rely on is checked here, once."""
+    named = len(line.entities)
+    parts = [len(line.event_times), *map(len, line.inputs.values())]
+    if named not in (0, line.rows) or any(n not in (0, line.rows) if not named else n != named for n in parts):
+        raise ValueError(f"request {line.id}: {line.rows} rows, but {named} entities and columns of {parts}")
+    if not (math.isfinite(line.at) and math.isfinite(line.latency_ms)):
+        raise ValueError(f"request {line.id}: times that are no numbers")
     features = np.frombuffer(base64.b64decode(line.features, validate=True), dtype="<f4")
     features = features.reshape(line.rows, -1) if line.rows else features.reshape(0, 0)
     return InferenceRecord(
@@ -233,10 +254,18 @@ def _record(line: _Line) -> InferenceRecord:
         latency_ms=line.latency_ms,
         entities=tuple(line.entities),
         event_times=np.array(line.event_times, dtype=np.int64),
-        request={name: np.array(values) for name, values in line.inputs.items()},
+        request={name: _numbers(values) for name, values in line.inputs.items()},
         features=features,
         outputs=_outputs(line.outputs),
+        client_id=line.client_id,
+        route=line.route,
+        error=line.error,
     )
+
+
+def _numbers(values: Sequence[int | float]) -> np.ndarray:
+    array = np.array(values)
+    return array if array.dtype.kind in "iuf" else np.array(values, dtype=np.float64)  # whole numbers beyond 64 bits
 
 
 def _outputs(outputs: Mapping[str, _Array]) -> dict[str, np.ndarray]:

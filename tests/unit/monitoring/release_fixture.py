@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tidegate.domain.digests import canonical_json
 from tidegate.domain.release import FeatureContract, Lineage, ReleaseManifest
 from tidegate.domain.release_folder import CONTRACT, MONITOR, REFERENCE, THRESHOLDS
 from tidegate.domain.slots import Desired, Slot
-from tidegate.monitoring.calibration import calibrate
+from tidegate.monitoring.calibration import Thresholds, calibrate
 from tidegate.monitoring.distances import distance
 from tidegate.ports.drift import DriftCheck, DriftScore
 from tidegate.ports.gates import GateContext
@@ -51,10 +52,15 @@ def reference(seed: int = 1) -> pl.DataFrame:
     return pl.DataFrame(vectors(days * a_day, seed), schema=list(VECTOR)).with_columns(times)
 
 
+@cache
+def thresholds_of_the_reference() -> Thresholds:
+    drift = rules()["gates"]["drift"]
+    return calibrate(reference(), VECTOR[:2], drift["window"], drift["block_days"], 0.05, 7, drift["draws"])
+
+
 def write_release(root: Path, version: str = "1", contract: FeatureContract = CONTRACT_VALUE) -> tuple[ReleaseManifest, Path]:
     frame, monitor = reference(), rules()
-    drift = monitor["gates"]["drift"]
-    thresholds = calibrate(frame, VECTOR[:2], drift["window"], drift["block_days"], 0.05, 7, drift["draws"])
+    thresholds = thresholds_of_the_reference()
     buffer = root / "reference.parquet"
     frame.write_parquet(buffer)
     contents = {

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving_builders import T0
-from tidegate.domain.errors import NotFound
+from tidegate.domain.errors import InvalidInput, NotFound
 from tidegate.domain.slots import Slot
 from tidegate.serving.inference_records import InferenceLogFiles, to_frame
 from tidegate.serving.runtime.dataplane import Prediction
@@ -189,3 +189,53 @@ def test_bad_lines_are_counted_and_a_torn_last_line_waits(tmp_path: Path) -> Non
         handle.write(torn[40:])
     assert [r.id for r in files.records()] == ["whole", "later"]
     assert files.skipped == 2
+
+
+def test_a_request_is_found_by_the_gateways_id_and_by_the_clients_where_it_names_one(tmp_path: Path) -> None:
+    lines = [
+        {"id": "g1", "client_id": "order 7", "at": 1.0},
+        {"id": "g1", "client_id": "order 7", "at": 1.1, "shadow": True},
+        {"id": "g2", "client_id": "again", "at": 2.0},
+        {"id": "g3", "client_id": "again", "at": 3.0},
+        {"id": "old", "at": 4.0},
+    ]
+    write_lines(tmp_path, lines)
+    files = InferenceLogFiles(tmp_path, "demand")
+    found = files.find("order 7")
+    assert (found.id, found.client_id, found.shadow) == ("g1", "order 7", False)
+    assert files.find("g3").client_id == "again"
+    assert files.find("old").client_id == ""
+    with pytest.raises(InvalidInput, match=r"2 requests the id 'again'.*latest are g2, g3"):
+        files.find("again")
+    with pytest.raises(NotFound):
+        files.find("")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"event_times": [2**70]},
+        {"entities": ["a", "b"]},
+        {"inputs": {"horizon": [1, 2, 3]}},
+        {"features": "?"},
+        {"features": "AAAA"},
+        {"outputs": {"y": {"dtype": "object", "shape": [1], "data": "AAAAAAAAAAA="}}},
+        {"outputs": {"y": {"dtype": "float32", "shape": [2**63], "data": ""}}},
+        {"rows": -1},
+        {"latency_ms": None},
+        {"at": 1e400},
+        {"status": "ok"},
+    ],
+)
+def test_a_record_whose_parts_do_not_belong_together_is_skipped_and_counted(tmp_path: Path, wrong: dict[str, object]) -> None:
+    whole = {"rows": 1, "entities": ["a"], "event_times": [1], "inputs": {"horizon": [2**70]}, "features": "AACAPw=="}
+    write_lines(tmp_path, [{"id": "good", **whole}, {"id": "bad", **whole, **wrong}])
+    files = InferenceLogFiles(tmp_path, "demand")
+    assert [r.id for r in files.records()] == ["good"]
+    assert files.skipped == 1
+
+
+def write_lines(folder: Path, lines: list[dict[str, object]]) -> None:
+    common = {"at": 1.0, "model": "demand", "release": "a", "slot": "blue", "shadow": False, "status": 200, "latency_ms": 1.0}
+    text = "".join(json.dumps({**common, "rows": 0, **line}) + "\n" for line in lines)
+    (folder / "blue-0-1-0.jsonl").write_text(text.replace("Infinity", "1e400"))
