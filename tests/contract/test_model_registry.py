@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fakes.memory_registry import MemoryRegistry
+from tidegate.adapters import mlflow_database, mlflow_registry
 from tidegate.adapters.lightgbm_quantiles import LightgbmQuantiles
 from tidegate.adapters.mlflow_registry import MlflowModelRegistry
+from tidegate.adapters.vendor_imports import settle_mlflow
 from tidegate.domain.errors import GateClosed, IntegrityError, InvalidInput, NotFound, Unavailable
 from tidegate.domain.release_folder import CONTRACT, MODEL
+from tidegate.domain.training_folder import output_digest
 from tidegate.domain.verdict import Evidence, GateResult, Verdict
-from tidegate.registry.promotion import CANDIDATE, CHAMPION, PREVIOUS, activate, aliased, is_promoted, promote
+from tidegate.ledger.memory import MemoryLedger
+from tidegate.ports.registry import OUTPUT_TAG
+from tidegate.registry.evidence import promoted
+from tidegate.registry.promotion import CANDIDATE, CHAMPION, PREVIOUS, activate, aliased, promote
 
 SETTINGS = {
     "trees": 2,
@@ -29,14 +38,6 @@ SETTINGS = {
 }
 
 
-class Entries:
-    def __init__(self) -> None:
-        self.actions: list[tuple[str, str]] = []
-
-    def append(self, action: str, subject: str, body: object, actor: str = "") -> None:
-        self.actions.append((action, subject))
-
-
 @pytest.fixture(scope="module")
 def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("output")
@@ -48,10 +49,32 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=["mlflow", "memory"])
-def registry(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made once: MLflow takes seconds for it."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    settle_mlflow()
+    mlflow_database.create(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A registry's folder with an empty database."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return MlflowModelRegistry(tmp_path / "mlflow") if request.param == "mlflow" else MemoryRegistry()
+    (tmp_path / "mlflow").mkdir()
+    shutil.copy(empty_database, tmp_path / "mlflow")
+    return tmp_path / "mlflow"
+
+
+@pytest.fixture(params=["mlflow", "memory"])
+def make_registry(request: pytest.FixtureRequest, folder: Path):
+    return (lambda **more: MlflowModelRegistry(folder, **more)) if request.param == "mlflow" else MemoryRegistry
+
+
+@pytest.fixture
+def registry(make_registry):
+    return make_registry()
 
 
 def passing(gate: str = "beats_baseline", verdict: Verdict = Verdict.PASS) -> GateResult:
@@ -88,30 +111,43 @@ def test_versions_aliases_tags_and_artifacts(registry, output: Path, tmp_path: P
         registry.register("demand", tmp_path, {}, {})
 
 
-def test_a_damaged_artifact_is_never_handed_out(registry, output: Path, tmp_path: Path) -> None:
-    version = registry.register("demand", output, {}, {})
+def stored(registry, version, tmp_path: Path) -> Path:
+    """Where the registry keeps the training output of `version`."""
     if isinstance(registry, MemoryRegistry):
-        stored = [registry.artifact(version)]
-    else:
-        stored = list((tmp_path / "mlflow").rglob(f"output/{MODEL}"))
-    assert len(stored) == 1
-    stored[0].write_bytes(stored[0].read_bytes()[:-1] + b"\x00")
-    with pytest.raises(IntegrityError, match="SHA-256"):
+        return registry.output(version)
+    return next((tmp_path / "mlflow").rglob(f"{version.run_id}/artifacts/output"))
+
+
+@pytest.mark.parametrize(("name", "says"), [(MODEL, "SHA-256"), ("card.md", "evidence was changed"), ("more.txt", "evidence")])
+def test_what_was_changed_after_it_was_registered_is_never_handed_out(
+    registry, output: Path, tmp_path: Path, name: str, says: str
+) -> None:
+    version = registry.register("demand", output, {}, {})
+    path = stored(registry, version, tmp_path) / name
+    path.write_bytes(path.read_bytes()[:-1] + b"\x00" if path.exists() else b"new")
+    with pytest.raises(IntegrityError, match=says):
         registry.fetch(version, tmp_path / "fetched")
 
 
+def test_a_version_says_the_digest_of_its_whole_training_output(registry, output: Path, tmp_path: Path) -> None:
+    version = registry.register("demand", output, {}, {})
+    assert version.output_digest == output_digest(output) == version.tags[OUTPUT_TAG]
+    assert registry.get("demand", "1").output_digest == version.output_digest
+    assert output_digest(registry.fetch(version, tmp_path / "fetched")) == version.output_digest
+
+
 def test_promotion_moves_aliases_only_through_gates(registry, output: Path) -> None:
-    ledger = Entries()
+    ledger = MemoryLedger()
     versions = [registry.register("demand", output, {}, {}) for _ in range(3)]
     for results in ([], [passing(), passing("segments", Verdict.INCONCLUSIVE)], [passing("segments", Verdict.ERROR)]):
         with pytest.raises(GateClosed, match="was not promoted"):
             promote(registry, ledger, versions[0], results)
         assert aliased(registry, "demand", CANDIDATE) is None
-        assert not is_promoted(registry.get("demand", "1"))
+        assert not promoted(ledger, registry.get("demand", "1"))
     for _ in range(2):
         promote(registry, ledger, versions[0], [passing()])
         activate(registry, ledger, "demand", "1")
-    assert is_promoted(registry.get("demand", "1"))
+    assert promoted(ledger, registry.get("demand", "1"))
     promote(registry, ledger, versions[1], [passing()])
     assert aliased(registry, "demand", CANDIDATE).version == "2"
     for _ in range(2):
@@ -124,21 +160,107 @@ def test_promotion_moves_aliases_only_through_gates(registry, output: Path) -> N
     }
     activate(registry, ledger, "demand", "1")  # a rollback
     assert (aliased(registry, "demand", CHAMPION).version, aliased(registry, "demand", PREVIOUS).version) == ("1", "2")
-    assert [subject for action, subject in ledger.actions if action == "champion"] == ["demand/1", "demand/2", "demand/1"]
+    assert champions(ledger) == ["demand/1", "demand/2", "demand/1"]
 
 
-def test_mlflow_itself_can_read_what_was_registered(output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def champions(ledger: MemoryLedger) -> list[str]:
+    return [entry.subject for entry in ledger.entries() if entry.action == "champion"]
+
+
+def test_aliases_that_someone_moved_follow_the_version_that_is_live_again(registry, output: Path) -> None:
+    ledger = MemoryLedger()
+    for number in ("1", "2", "3"):
+        registry.register("demand", output, {}, {})
+        activate(registry, ledger, "demand", number)
+    registry.delete_alias("demand", CHAMPION)
+    registry.set_alias("demand", PREVIOUS, "1")
+    registry.set_alias("demand", CANDIDATE, "3")
+    activate(registry, ledger, "demand", "3")
+    aliases = {alias: aliased(registry, "demand", alias) for alias in (CANDIDATE, CHAMPION, PREVIOUS)}
+    assert {alias: found and found.version for alias, found in aliases.items()} == {
+        CANDIDATE: None,
+        CHAMPION: "3",
+        PREVIOUS: "2",
+    }
+    assert champions(ledger) == ["demand/1", "demand/2", "demand/3"], "nothing is recorded twice"
+
+
+def test_a_registry_that_lost_a_model_that_is_known_is_refused(make_registry, output: Path) -> None:
+    registry = make_registry(known=lambda model: model == "demand")
+    asks = (
+        lambda: registry.versions("demand"),
+        lambda: registry.get("demand", CHAMPION),
+        lambda: registry.get("demand", "1"),
+        lambda: registry.register("demand", output, {}, {}),
+    )
+    for ask in asks:
+        with pytest.raises(Unavailable, match="no model 'demand', though there are releases or rollouts"):
+            ask()
+    assert registry.versions("lead_time") == []
+    assert registry.register("lead_time", output, {}, {}).version == "1"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_missing_database_is_made_for_a_first_version_and_by_nothing_else(
+    output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    registry = MlflowModelRegistry(tmp_path / "mlflow")
+    registry = MlflowModelRegistry(tmp_path / "mlflow", known=lambda _: known)
+    for ask in (lambda: registry.get("demand", "1"), lambda: registry.set_alias("demand", CHAMPION, "1")):
+        with pytest.raises(
+            Unavailable if known else NotFound, match=r"mlflow\.db is missing" if known else "nothing is registered"
+        ):
+            ask()
+    if known:
+        with pytest.raises(Unavailable, match="restore it from a backup"):
+            registry.register("demand", output, {}, {})
+    else:
+        assert registry.versions("demand") == []
+    assert not (tmp_path / "mlflow").exists()
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_a_locked_database_is_one_sentence_within_seconds(
+    output: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, opened: bool
+) -> None:
+    """Left to itself, MLflow takes minutes for each."""
+    monkeypatch.setattr(mlflow_database, "WAIT_S", 0.2)
+    registry = MlflowModelRegistry(folder)
+    if opened:
+        registry.register("demand", output, {}, {})
+    with closing(sqlite3.connect(folder / "mlflow.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        for ask in (lambda: registry.versions("demand"), lambda: registry.register("demand", output, {}, {})):
+            with pytest.raises(Unavailable, match="database is locked") as caught:
+                ask()
+            assert "\n" not in str(caught.value)
+    assert len(registry.versions("demand")) == opened
+
+
+def test_a_database_locked_in_the_midst_of_a_question_is_not_waited_for_longer(
+    output: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mlflow_database, "WAIT_S", 0.2)
+    registry = MlflowModelRegistry(folder)
+    registry.register("demand", output, {}, {})
+    monkeypatch.setattr(mlflow_registry, "check_unlocked", lambda *_: None)  # locked just after it was looked at
+    with closing(sqlite3.connect(folder / "mlflow.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(Unavailable, match="locked"):
+            registry.set_alias("demand", CHAMPION, "1")
+
+
+def test_mlflow_itself_can_read_what_was_registered(output: Path, folder: Path) -> None:
+    registry = MlflowModelRegistry(folder)
     version = registry.register("demand", output, {}, {})
-    flavour = next((tmp_path / "mlflow").rglob("model/MLmodel"))
+    flavour = next(folder.rglob("model/MLmodel"))
     from mlflow.models import Model
 
     model = Model.load(str(flavour))
     assert set(model.flavors) == {"onnx", "python_function"}
     assert [str(each.name) for each in model.signature.inputs] == ["features"]
-    assert not [path for path in (tmp_path / "mlflow").rglob("*") if path.suffix in (".pkl", ".pickle", ".joblib", ".dill")]
-    assert version.run_id in {path.parent.parent.parent.name for path in (tmp_path / "mlflow").rglob("model/MLmodel")}
+    assert not [path for path in folder.rglob("*") if path.suffix in (".pkl", ".pickle", ".joblib", ".dill")]
+    assert version.run_id in {path.parent.parent.parent.name for path in folder.rglob("model/MLmodel")}
 
 
 def test_an_mlflow_that_does_not_answer_is_one_sentence(output: Path, tmp_path: Path) -> None:

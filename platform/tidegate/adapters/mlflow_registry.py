@@ -1,11 +1,13 @@
 """MLflow as the registry of models (`ports.registry.ModelRegistry`).
 
 A version's run holds two things: `model/`, an MLflow model of the ONNX flavour with its signature (what MLflow's own tools
-read), and `output/`, the training output as it was (what `fetch` brings back). No pickle is written or read. Versions are
-addressed by the SHA-256 of `model/model.onnx`, kept as a tag and checked on what was downloaded.
+read), and `output/`, the training output as it was (what `fetch` brings back). No pickle is written or read. The digests of
+`model/model.onnx` and of the whole output are kept as tags, and checked on what was downloaded.
 
-Tracking is SQLite in the given folder, or an MLflow server (MLFLOW_TRACKING_URI). A server that does not answer is one
-Unavailable within seconds: MLflow's own default would try for minutes.
+Tracking is SQLite in the given folder, or an MLflow server (MLFLOW_TRACKING_URI). A server that does not answer and a database
+that is locked are one Unavailable within seconds: MLflow's own default would try for minutes. A registry that has no model of
+the name though `known` says that the platform has it is another one or was emptied, and is refused: nothing is looked up there
+and nothing is registered.
 """
 
 from __future__ import annotations
@@ -20,31 +22,37 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tidegate.adapters.mlflow_database import check_unlocked, create, settle_waiting
 from tidegate.adapters.vendor_imports import settle_mlflow
 from tidegate.domain.digests import file_digest
-from tidegate.domain.errors import IntegrityError, InvalidInput, NotFound, TidegateError, Unavailable
+from tidegate.domain.errors import InvalidInput, NotFound, TidegateError, Unavailable
 from tidegate.domain.release_folder import CONTRACT, MODEL
-from tidegate.domain.training_folder import CARD, LINEAGE
-from tidegate.ports.registry import ModelVersion
+from tidegate.domain.training_folder import CARD, LINEAGE, output_digest
+from tidegate.ports.registry import DIGEST_TAG, OUTPUT_TAG, ModelVersion, check_digests
 
 OUTPUT, FLAVOUR = "output", "model"
-DIGEST_TAG, NOTE_TAG = "tidegate.artifact_digest", "mlflow.note.content"
 MAX_NOTE = 4500
 Result = TypeVar("Result")
 
 
 class MlflowModelRegistry:
-    """`folder` holds mlflow.db and artifacts/ unless `tracking_uri` (or MLFLOW_TRACKING_URI) names a server."""
+    """`folder` holds mlflow.db and artifacts/ unless `tracking_uri` (or MLFLOW_TRACKING_URI) names a server.
 
-    def __init__(self, folder: Path, tracking_uri: str | None = None) -> None:
+    `known` says of a model whether there are releases or rollouts of it, so that it has to be registered.
+    """
+
+    def __init__(self, folder: Path, tracking_uri: str | None = None, known: Callable[[str], bool] = lambda _: False) -> None:
         self._folder = folder.resolve()
-        self._uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self._folder / 'mlflow.db'}"
+        self._known = known
+        self._database = self._folder / "mlflow.db"
+        self._uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self._database}"
 
     def register(self, model: str, folder: Path, metrics: Mapping[str, float], tags: Mapping[str, str]) -> ModelVersion:
         if not (folder / MODEL).is_file() or not (folder / CONTRACT).is_file():
             raise InvalidInput(f"registering {model}: {folder} is no training output, required {MODEL} and {CONTRACT}")
         digest = file_digest(folder / MODEL)
-        return self._ask(f"registering {model}", lambda: self._register(model, folder, metrics, dict(tags), digest))
+        question = lambda: self._register(model, folder, metrics, dict(tags), digest)  # noqa: E731 - a closure over the arguments
+        return self._ask(f"registering {model}", model, question, may_create=True)
 
     def _register(
         self, model: str, folder: Path, metrics: Mapping[str, float], tags: dict[str, str], digest: str
@@ -52,7 +60,8 @@ class MlflowModelRegistry:
         from mlflow.exceptions import MlflowException
 
         client = self._client
-        all_tags = {**tags, DIGEST_TAG: digest, **_lineage_tags(folder)}
+        self._exists(model)
+        all_tags = {**tags, DIGEST_TAG: digest, OUTPUT_TAG: output_digest(folder), **_lineage_tags(folder)}
         run = client.create_run(self._experiment(model), tags={**all_tags, "mlflow.runName": f"{model}-{digest[:8]}"})
         run_id = run.info.run_id
         try:
@@ -79,15 +88,18 @@ class MlflowModelRegistry:
 
     def get(self, model: str, version_or_alias: str) -> ModelVersion:
         def ask() -> ModelVersion:
+            what = f"looking up {model}/{version_or_alias}"
+            if not self._exists(model):
+                raise NotFound(f"{what}: no version of it is registered; run 'tidegate train {model}' first")
             by_number = version_or_alias.isdecimal()
             look_up = self._client.get_model_version if by_number else self._client.get_model_version_by_alias
             return self._version(model, look_up(model, version_or_alias))
 
-        return self._ask(f"looking up {model}/{version_or_alias}", ask)
+        return self._ask(f"looking up {model}/{version_or_alias}", model, ask)
 
     def versions(self, model: str) -> list[ModelVersion]:
         def ask() -> list[ModelVersion]:
-            if not _exists(self._client, model):
+            if not self._exists(model):
                 return []
             found, token = [], None
             while True:
@@ -97,20 +109,25 @@ class MlflowModelRegistry:
                 if not token:
                     return sorted(found, key=lambda each: int(each.version))
 
-        return self._ask(f"listing versions of {model}", ask)
+        try:
+            return self._ask(f"listing versions of {model}", model, ask)
+        except NotFound:  # no database yet
+            return []
 
     def set_alias(self, model: str, alias: str, version: str) -> None:
-        self._ask(f"setting alias {alias} of {model}", lambda: self._client.set_registered_model_alias(model, alias, version))
+        question = lambda: self._client.set_registered_model_alias(model, alias, version)  # noqa: E731
+        self._ask(f"setting alias {alias} of {model}", model, question)
 
     def delete_alias(self, model: str, alias: str) -> None:
-        self._ask(f"deleting alias {alias} of {model}", lambda: self._client.delete_registered_model_alias(model, alias))
+        question = lambda: self._client.delete_registered_model_alias(model, alias)  # noqa: E731
+        self._ask(f"deleting alias {alias} of {model}", model, question)
 
     def set_tags(self, model: str, version: str, tags: Mapping[str, str]) -> None:
         def ask() -> None:
             for name, value in tags.items():
                 self._client.set_model_version_tag(model, version, name, value)
 
-        self._ask(f"tagging {model}/{version}", ask)
+        self._ask(f"tagging {model}/{version}", model, ask)
 
     def fetch(self, version: ModelVersion, into: Path) -> Path:
         def ask() -> Path:
@@ -121,32 +138,49 @@ class MlflowModelRegistry:
             return into
 
         what = f"{version.model}/{version.version}"
-        folder = self._ask(f"fetching {what}", ask)
-        observed = file_digest(folder / MODEL) if (folder / MODEL).is_file() else "nothing"
-        if not version.artifact_digest or observed != version.artifact_digest:
-            raise IntegrityError(
-                f"fetching {what}: {MODEL} has SHA-256 {observed[:12]}, registered {version.artifact_digest[:12] or 'none'}; "
-                "the artifact was changed or damaged, train and register again"
-            )
-        return folder
+        return check_digests(self._ask(f"fetching {what}", version.model, ask), version, f"fetching {what}")
 
     @cached_property
     def _client(self) -> Any:
         settle_mlflow()
-        if self._uri.startswith("sqlite"):
-            self._folder.mkdir(parents=True, exist_ok=True)
+        if self._local:
+            settle_waiting()
         from mlflow.tracking import MlflowClient
 
         for name in ("mlflow", "alembic", "mlflow.store.db.utils"):
             logging.getLogger(name).setLevel(logging.ERROR)
         return MlflowClient(self._uri, self._uri)
 
+    def _exists(self, model: str) -> bool:
+        """Whether the model is registered; raises Unavailable where it has to be and is not."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.get_registered_model(model)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            if self._known(model):
+                raise Unavailable(f"MLflow at {self._uri} has no model '{model}', {self._lost(model)}") from error
+            return False
+        return True
+
+    def _lost(self, model: str) -> str:
+        return (
+            f"though there are releases or rollouts of {model}: restore it from a backup, or set MLFLOW_TRACKING_URI to the "
+            "registry that has it; a new registry goes with a new state folder (TIDEGATE_STATE)"
+        )
+
     def _experiment(self, model: str) -> str:
         found = self._client.get_experiment_by_name(model)
         if found is not None:
             return str(found.experiment_id)
-        local = self._uri.startswith("sqlite")
-        return str(self._client.create_experiment(model, (self._folder / "artifacts" / model).as_uri() if local else None))
+        where = (self._folder / "artifacts" / model).as_uri() if self._local else None
+        return str(self._client.create_experiment(model, where))
+
+    @property
+    def _local(self) -> bool:
+        return self._uri.startswith("sqlite")
 
     def _version(self, model: str, found: Any) -> ModelVersion:
         metrics = self._client.get_run(found.run_id).data.metrics
@@ -155,14 +189,29 @@ class MlflowModelRegistry:
             version=str(found.version),
             run_id=found.run_id,
             artifact_digest=found.tags.get(DIGEST_TAG, ""),
+            output_digest=found.tags.get(OUTPUT_TAG, ""),
             metrics=dict(metrics),
             tags=dict(found.tags),
             aliases=tuple(sorted(found.aliases)),
         )
 
-    def _ask(self, what: str, question: Callable[[], Result]) -> Result:
-        """Run a question to MLflow; its errors become ours, one sentence each."""
+    def _ask(self, what: str, model: str, question: Callable[[], Result], may_create: bool = False) -> Result:
+        """Run a question to MLflow; its errors become ours, one sentence each.
+
+        `may_create`: whether a database that is missing may be made for it.
+        """
+        ours = self._uri == f"sqlite:///{self._database}"
+        if ours:
+            if self._database.is_file():
+                check_unlocked(self._database, what)
+            elif self._known(model):
+                raise Unavailable(f"{what}: the registry's database {self._database} is missing, {self._lost(model)}")
+            elif not may_create:
+                raise NotFound(f"{what}: nothing is registered yet; run 'tidegate train {model}' first")
         try:
+            if ours and may_create and not self._database.is_file():
+                settle_mlflow()
+                create(self._database)
             return question()
         except TidegateError:
             raise
@@ -170,24 +219,12 @@ class MlflowModelRegistry:
             code = getattr(error, "error_code", "")
             reason = " ".join(str(error).split())[:200]
             if code == "RESOURCE_DOES_NOT_EXIST" or ("alias" in reason.lower() and "not found" in reason.lower()):
-                raise NotFound(f"{what}: MLflow has none; see 'tidegate registry' for what there is") from error
+                raise NotFound(f"{what}: MLflow has none; see 'tidegate registry list {model}' for what there is") from error
             if code == "INVALID_PARAMETER_VALUE":
                 raise InvalidInput(f"{what}: MLflow refused it ({reason})") from error
             raise Unavailable(
                 f"{what}: MLflow at {self._uri} did not do it ({reason}); check that it runs and can write"
             ) from error
-
-
-def _exists(client: Any, model: str) -> bool:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.get_registered_model(model)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return False
-        raise
-    return True
 
 
 def _save_flavour(folder: Path, into: Path, run_id: str) -> None:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tidegate.bootstrap import versions
+from tidegate.bootstrap.versions import LATEST, Promotion
 from tidegate.bootstrap.wiring import Progress, Wiring
-from tidegate.domain.errors import Conflict, IntegrityError, InvalidInput, NotFound, Unavailable
+from tidegate.domain.errors import InvalidInput, NotFound, Unavailable
 from tidegate.domain.project import did_you_mean
 from tidegate.domain.release import FeatureContract, ReleaseManifest
 from tidegate.domain.verdict import GateResult
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from tidegate.bootstrap.inspection import ModelStatus, Replayed
+    from tidegate.bootstrap.reconcile import Reconciliation
     from tidegate.features.ingest import IngestReport
     from tidegate.features.tables import TablesReport
     from tidegate.monitoring.watch import WatchResult
@@ -36,20 +37,6 @@ if TYPE_CHECKING:
     from tidegate.rollout.orders import Orders
     from tidegate.rollout.plan import Plan
     from tidegate.rollout.state import Rollout
-
-LATEST = "latest"
-
-
-@dataclass(frozen=True)
-class Promotion:
-    """The offline gates of one version; `opens` when all passed. Nothing was recorded when it was a dry run."""
-
-    version: ModelVersion
-    results: tuple[GateResult, ...]
-
-    @property
-    def opens(self) -> bool:
-        return bool(self.results) and all(result.verdict.opens for result in self.results)
 
 
 @dataclass(frozen=True)
@@ -151,94 +138,40 @@ class Platform(Wiring):
 
     def training_output(self, model: str, version: str = LATEST) -> TrainingOutput:
         """The training output of a version, fetched from the registry and verified; kept in the state folder."""
-        from tidegate.registry.training_output import open_output
-
-        found = self.version(model, version)
-        kept = self.project.state / "outputs" / model / f"{found.version}-{found.artifact_digest[:12]}"
-        if not kept.is_dir():
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".fetch-", dir=kept.parent) as folder:
-                self.registry.fetch(found, Path(folder) / "output").rename(kept)
-        output = open_output(kept)
-        if output.artifact_digest != found.artifact_digest:
-            raise IntegrityError(
-                f"training output {kept}: model.onnx has digest {output.artifact_digest[:12]}, registered is "
-                f"{found.artifact_digest[:12]}; remove the folder, it is fetched again"
-            )
-        return output
+        return versions.training_output(self, model, version)
 
     def register_external(self, model: str, folder: Path) -> ModelVersion:
         """Register a training output (layout: tidegate.registry.training_output) that was made elsewhere."""
-        from tidegate.registry.training_output import open_output
+        return versions.register_external(self, model, folder)
 
-        output = open_output(folder)
-        tags = {"tidegate.source": "external", "trained_until": output.lineage.trained_until}
-        return self.registry.register(self.project.model(model).name, folder, output.metrics, tags)
+    def accept_evidence(self, model: str, version: str, reason: str, actor: str = "tidegate") -> ModelVersion:
+        """Bind the evidence of a version that was registered before digests of it were recorded, on a person's word."""
+        return versions.accept_evidence(self, model, version, reason, actor)
 
     def version(self, model: str, version: str = LATEST) -> ModelVersion:
         """A version by number, alias, or `latest`; raises NotFound."""
-        self.project.model(model)
-        if version != LATEST:
-            return self.registry.get(model, version)
-        versions = self.registry.versions(model)
-        if not versions:
-            raise NotFound(f"model '{model}' has no registered version; run 'tidegate train {model}' first")
-        return max(versions, key=lambda each: int(each.version))
+        return versions.find_version(self, model, version)
 
     def promote(self, model: str, version: str = LATEST, approved: Approval | None = None, dry_run: bool = False) -> Promotion:
         """Judge a version by the offline gates and, unless `dry_run`, record the outcome and make it the candidate.
 
         Does not raise for a gate that did not pass: see `Promotion.opens`.
         """
-        from tidegate.domain.errors import GateClosed
-        from tidegate.domain.project import Approval as Rule
-        from tidegate.registry.offline_gates import offline_gates
-        from tidegate.registry.promotion import CHAMPION, aliased, promote
+        return versions.promote(self, model, version, approved, dry_run)
 
-        found = self.version(model, version)
-        champion = aliased(self.registry, model, CHAMPION)
-        results = offline_gates(
-            self.training_output(model, found.version),
-            f"{model}/{found.version}",
-            found.artifact_digest,
-            champion.version if champion and champion.version != found.version else None,
-            self.monitor(model).promotion,
-            self.project.model(model).approval is Rule.REQUIRED,
-            approved,
-        )
-        promotion = Promotion(found, tuple(results))
-        if not dry_run:
-            with suppress(GateClosed):  # recorded, and said by `opens`
-                promote(self.registry, self.ledger, found, results, approved.person if approved else "tidegate")
-        return promotion
+    def reconcile(self, model: str, dry_run: bool = False, actor: str = "tidegate") -> Reconciliation:
+        """Compare registry, ledger and live release and, unless `dry_run`, tell the registry what is live."""
+        from tidegate.bootstrap.reconcile import reconcile
 
-    def build_release(self, model: str, version: str = "candidate", serving: Path | None = None) -> ReleaseManifest:
-        """Build a release of a promoted version; drift thresholds are calibrated on its own reference profile.
+        return reconcile(self, self.project.model(model).name, dry_run, actor)
+
+    def build_release(self, model: str, version: str | None = None, serving: Path | None = None) -> ReleaseManifest:
+        """Build a release of a promoted version, by default the candidate or else the champion; drift thresholds are
+        calibrated on its own reference profile.
 
         `serving` is another serving folder than the project's. Raises Conflict for a version that was not promoted.
         """
-        from tidegate.monitoring.calibration import calibrate
-        from tidegate.monitoring.drift_check import watched
-        from tidegate.registry.promotion import is_promoted
-
-        found = self.version(model, version)
-        if not is_promoted(found):
-            raise Conflict(
-                f"building a release of {model}/{found.version}: it has not passed the offline gates; "
-                f"run 'tidegate promote {model} {found.version}' first"
-            )
-        config = self.monitor(model)
-        rules = config.gates.drift
-        output = self.training_output(model, found.version)
-        self.progress(f"calibrating drift thresholds on {len(output.reference):,} reference vectors")
-        names = watched(output.contract.vector, rules)
-        thresholds = calibrate(
-            output.reference, names, rules.window, rules.block_days, rules.false_alarm_budget, seed=0, draws=rules.draws
-        )
-        folder = serving or self.project.model(model).serving
-        manifest = self.releases.build(output, found, folder, config.to_json(), thresholds.to_json())
-        self.ledger.append("release", manifest.id, {"digest": manifest.digest, "version": manifest.version})
-        return manifest
+        return versions.build_release(self, model, version, serving)
 
     def release(self, reference: str) -> ReleaseManifest:
         return self.releases.open(reference)[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tidegate.domain.errors import TidegateError
 from tidegate.domain.project import Project
 from tidegate.ports.gates import Gate
 
@@ -51,12 +52,23 @@ def gates_over(records: InferenceRecords, features: HistoricalFeatures, live: Li
 
 
 def finish_rollout(project: Project, rollout: Rollout) -> None:
-    """Tell the registry what is live now: the version of the release becomes champion. Can be repeated."""
+    """Tell the registry what is live now: the version of the release becomes champion. Can be repeated.
+
+    A note that it is due is written before and removed after, so that whatever comes between is told later.
+    """
     from tidegate.adapters.ledger_file import FileLedger
-    from tidegate.adapters.mlflow_registry import MlflowModelRegistry
+    from tidegate.bootstrap.wiring import open_registry
     from tidegate.domain.release_folder import read_manifest
     from tidegate.registry.promotion import activate
+    from tidegate.registry.untold import UntoldNotes
 
     manifest = read_manifest(project.releases_dir / rollout.candidate)
+    notes = UntoldNotes(project.rollouts_dir)
+    notes.note(manifest.model, manifest.id, manifest.version, notes.reason(manifest.model))
     ledger = FileLedger(project.ledger_dir, project.state / "keys")
-    activate(MlflowModelRegistry(project.mlflow_dir), ledger, manifest.model, manifest.version)
+    try:
+        activate(open_registry(project), ledger, manifest.model, manifest.version)
+    except TidegateError as error:
+        notes.note(manifest.model, manifest.id, manifest.version, str(error))
+        raise
+    notes.told(manifest.model)

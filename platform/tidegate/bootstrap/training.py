@@ -38,13 +38,16 @@ def train(platform: Platform, model: str, until: datetime | None = None, data: P
     from tidegate.features.tables import day_after_last, read_lines
     from tidegate.pipelines.run import TrainingRequest
     from tidegate.pipelines.run import train as run_training
+    from tidegate.registry.evidence import record_registration
 
     project = platform.project
     folder = data or project.data_dir(model)
     moment = until or day_after_last(read_lines(folder)[0])
     pipeline = project.model(model).pipeline
     request = TrainingRequest(model, project.file, project.state, pipeline, folder, moment)
-    return run_training(request, pipeline_runner(project), platform.registry, platform.progress).version
+    version = run_training(request, pipeline_runner(project), platform.registry, platform.progress).version
+    record_registration(platform.ledger, version)
+    return version
 
 
 def pipeline_runner(project: Project) -> PipelineRunner:
@@ -157,12 +160,12 @@ def register_step(project: str, state: str, model: str, output: str) -> str:
     """Register the training output; returns the version."""
 
     def body() -> str:
-        from tidegate.adapters.mlflow_registry import MlflowModelRegistry
+        from tidegate.bootstrap.wiring import open_registry
         from tidegate.registry.training_output import open_output
 
         opened = open_output(Path(output))
         tags = {"tidegate.source": "pipeline", "trained_until": opened.lineage.trained_until}
-        version = MlflowModelRegistry(_project(project, state).mlflow_dir).register(model, Path(output), opened.metrics, tags)
+        version = open_registry(_project(project, state)).register(model, Path(output), opened.metrics, tags)
         say(f"registered {model} version {version.version}, model {version.artifact_digest[:12]}")
         return version.version
 

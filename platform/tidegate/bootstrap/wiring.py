@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tidegate.monitoring.config import MonitorConfig
     from tidegate.ports.registry import ModelRegistry
     from tidegate.registry.releases import ReleaseStore
+    from tidegate.registry.untold import UntoldNotes
     from tidegate.rollout.state import RolloutStore
     from tidegate.serving.inference_records import InferenceLogFiles
 
@@ -42,9 +43,13 @@ class Wiring:
 
     @cached_property
     def registry(self) -> ModelRegistry:
-        from tidegate.adapters.mlflow_registry import MlflowModelRegistry
+        return open_registry(self.project)
 
-        return MlflowModelRegistry(self.project.mlflow_dir)
+    @cached_property
+    def untold(self) -> UntoldNotes:
+        from tidegate.registry.untold import UntoldNotes
+
+        return UntoldNotes(self.project.rollouts_dir)
 
     @cached_property
     def releases(self) -> ReleaseStore:
@@ -80,6 +85,17 @@ class Wiring:
         from tidegate.monitoring.config import load_monitor
 
         return load_monitor(self.project.model(model).monitor)
+
+
+def open_registry(project: Project) -> ModelRegistry:
+    """The registry, which has to have each model that there are releases or rollouts of."""
+    from tidegate.adapters.mlflow_registry import MlflowModelRegistry
+    from tidegate.registry.releases import ReleaseStore
+
+    def known(model: str) -> bool:
+        return any((project.rollouts_dir / model).glob("*.json")) or bool(ReleaseStore(project.releases_dir).list(model))
+
+    return MlflowModelRegistry(project.mlflow_dir, known=known)
 
 
 def quiet_vendors(logs: Path) -> None:

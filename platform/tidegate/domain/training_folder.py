@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from tidegate.domain.digests import digest_of, folder_files
+
 EVALUATION, SUMMARY, LINEAGE, CARD, PLOTS = "evaluation.parquet", "evaluation.json", "lineage.json", "card.md", "plots"
 NATIVE = "model/native"  # the trees as LightGBM's own text, one file a quantile; nothing loads them to serve
 
@@ -10,3 +14,8 @@ QUANTILES = (0.1, 0.5, 0.9)
 QUANTILE_COLUMNS = ("q10", "q50", "q90")
 MODEL_FORECAST, CHAMPION_FORECAST = "model", "champion"
 BASELINES = ("seasonal_naive", "mean_28", "croston_sba")
+
+
+def output_digest(folder: Path) -> str:
+    """Digest of a whole training output: the name and the bytes of each of its files."""
+    return digest_of(folder_files(folder))

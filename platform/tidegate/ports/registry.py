@@ -7,10 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from tidegate.domain.digests import file_digest
+from tidegate.domain.errors import IntegrityError
+from tidegate.domain.release_folder import MODEL
+from tidegate.domain.training_folder import output_digest
+
+DIGEST_TAG, OUTPUT_TAG = "tidegate.artifact_digest", "tidegate.output_digest"  # where a version's two digests are kept
+
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One registered version. `artifact_digest` is the SHA-256 of `model/model.onnx`; `metrics` are offline metrics."""
+    """One registered version. `artifact_digest` is the SHA-256 of `model/model.onnx`, `output_digest` covers the whole training
+    output (`domain.training_folder.output_digest`) and is '' for a version that was registered before there was one; `metrics`
+    are offline metrics."""
 
     model: str
     version: str
@@ -19,6 +28,7 @@ class ModelVersion:
     metrics: Mapping[str, float] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
+    output_digest: str = ""
 
 
 class ModelRegistry(Protocol):
@@ -37,7 +47,24 @@ class ModelRegistry(Protocol):
     def set_tags(self, model: str, version: str, tags: Mapping[str, str]) -> None: ...
 
     def fetch(self, version: ModelVersion, into: Path) -> Path:
-        """Download the training output; verifies the artifact's digest, raises IntegrityError."""
+        """Download the training output; verifies the digests of the artifact and of the whole, raises IntegrityError."""
+
+
+def check_digests(folder: Path, version: ModelVersion, what: str) -> Path:
+    """`folder` if it holds what was registered as `version`; raises IntegrityError, which begins with `what`."""
+    observed = file_digest(folder / MODEL) if (folder / MODEL).is_file() else "nothing"
+    if not version.artifact_digest or observed != version.artifact_digest:
+        raise IntegrityError(
+            f"{what}: {MODEL} has SHA-256 {observed[:12]}, registered {version.artifact_digest[:12] or 'none'}; "
+            "the artifact was changed or damaged, train and register again"
+        )
+    whole = output_digest(folder)
+    if version.output_digest and whole != version.output_digest:
+        raise IntegrityError(
+            f"{what}: the training output has digest {whole[:12]}, registered {version.output_digest[:12]}; its evidence was "
+            "changed or damaged after the version was registered, train and register again"
+        )
+    return folder
 
 
 def version_json(version: ModelVersion) -> dict[str, Any]:
@@ -46,6 +73,7 @@ def version_json(version: ModelVersion) -> dict[str, Any]:
         "version": version.version,
         "run_id": version.run_id,
         "artifact_digest": version.artifact_digest,
+        "output_digest": version.output_digest,
         "metrics": dict(version.metrics),
         "tags": dict(version.tags),
         "aliases": list(version.aliases),

@@ -2,7 +2,8 @@
 
 Errors are compared as ratios of summed absolute errors of the median (the ratio of two WAPEs on the same rows), with a
 bootstrap over entities, because the errors of one entity belong together. A gate passes when the upper bound of the ratio
-is within its margin: not being sure is INCONCLUSIVE, not a PASS. Rows with NaN make the gate an ERROR.
+is within its margin: not being sure is INCONCLUSIVE, not a PASS. The rows say which baseline is the best, not the summary
+beside them. Rows that cannot be judged (NaN, nothing, infinite, without an entity, twice the same) make the gate an ERROR.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from tidegate.registry.training_output import TrainingOutput
 
 DRAWS = 2000
 CONFIDENCE = 0.95  # of the one-sided upper bound
+MIN_ENTITIES = 10  # a bootstrap over fewer is no bound: over one it is the ratio itself
+IDENTITY = ("origin", "horizon", "date")  # with the entity, what makes two rows the same forecast; those of them that there are
+NOT_BASELINES = ("model", "champion")
 
 
 class HasMargin(Protocol):
@@ -65,29 +69,33 @@ class Ratio:
 
 def error_ratio(rows: pl.DataFrame, entity: str, other: str, seed: int = 0) -> Ratio:
     """Ratio of the model's error to that of forecast `other`, with its one-sided bootstrap bound over entities."""
-    frame = rows.select(
-        pl.col(entity),
-        (pl.col("model_q50") - pl.col("actual")).abs().alias("model"),
-        (pl.col(f"{other}_q50") - pl.col("actual")).abs().alias("other"),
-    )
-    for name in ("model", "other"):
-        column = frame[name].cast(pl.Float64)
-        if column.null_count() or not bool(column.is_finite().all()):
-            raise InvalidInput(f"the evaluation has rows without a finite error of '{name if name == 'model' else other}'")
+    frame = rows.select(pl.col(entity), model=_errors(rows, "model"), other=_errors(rows, other))
     sums = frame.group_by(entity, maintain_order=True).agg(pl.col("model", "other").sum())
     model, theirs = sums["model"].to_numpy(), sums["other"].to_numpy()
     if not len(model) or theirs.sum() <= 0:
         raise InvalidInput(f"forecast '{other}' has no error at all to compare with; check the evaluation's rows")
+    if not np.isfinite([model.sum(), theirs.sum()]).all():
+        raise InvalidInput(f"the errors of 'model' or '{other}' are too large to be summed; check the evaluation's rows")
     weights = np.random.default_rng(seed).multinomial(len(model), np.full(len(model), 1 / len(model)), size=DRAWS)
     totals = np.maximum(weights @ theirs, np.finfo(float).tiny)
     upper = float(np.quantile((weights @ model) / totals, CONFIDENCE))
     return Ratio(float(model.sum() / theirs.sum()), upper, len(frame), len(model))
 
 
+def _errors(rows: pl.DataFrame, name: str) -> pl.Series:
+    """Absolute error of forecast `name` on each row; raises InvalidInput unless all are finite."""
+    errors = (rows[f"{name}_q50"].cast(pl.Float64) - rows["actual"].cast(pl.Float64)).abs()
+    if errors.null_count() or not bool(errors.is_finite().all()):
+        raise InvalidInput(f"the evaluation has rows without a finite error of '{name}'")
+    return errors
+
+
 def _compared(output: TrainingOutput, other: str, limit: float, min_rows: int) -> tuple[Verdict, Evidence]:
     rows = _judged_rows(output, other)
     if len(rows) < min_rows:
         return Verdict.INCONCLUSIVE, Evidence(f"{len(rows)} evaluated rows, required {min_rows}", sample_size=len(rows))
+    if (entities := rows[output.contract.entity].n_unique()) < MIN_ENTITIES:
+        return Verdict.INCONCLUSIVE, Evidence(f"{entities} entities were evaluated, required {MIN_ENTITIES}", len(rows))
     ratio = error_ratio(rows, output.contract.entity, other)
     numbers = {"ratio": ratio.value, "upper": ratio.upper, "entities": ratio.entities}
     text = (
@@ -100,28 +108,42 @@ def _compared(output: TrainingOutput, other: str, limit: float, min_rows: int) -
 
 
 def _judged_rows(output: TrainingOutput, other: str) -> pl.DataFrame:
-    """The rows that both have forecast: a champion has none for days it was trained on. NaN stays, and is an error."""
-    column = f"{other}_q50"
-    return output.evaluation.drop_nulls(column) if column in output.evaluation.columns else output.evaluation.clear()
+    """The rows that both have forecast: a champion has none for days it was trained on, a baseline has all."""
+    rows, entity = output.evaluation, output.contract.entity
+    if rows[entity].null_count():
+        raise InvalidInput(f"the evaluation has rows without '{entity}'")
+    identity = [entity, *(name for name in IDENTITY if name in rows.columns)]
+    if len(identity) > 1 and (twice := int(rows.select(identity).is_duplicated().sum())):
+        raise InvalidInput(f"the evaluation has {twice} rows of the same {', '.join(identity)}: each forecast counts once")
+    if other != "champion":
+        return rows
+    return rows.drop_nulls("champion_q50") if "champion_q50" in rows.columns else rows.clear()
 
 
 def best_baseline(output: TrainingOutput) -> str:
-    """The baseline with the lowest WAPE; raises InvalidInput when there is none with a finite one."""
-    errors: dict[str, float | None] = {name: output.summary["forecasts"][name]["wape"] for name in output.summary["baselines"]}
-    finite: dict[str, float] = {name: wape for name, wape in errors.items() if wape is not None and np.isfinite(wape)}
-    if not finite:
+    """The baseline that is wrong by the least on the evaluated rows; raises InvalidInput when there is none."""
+    rows = output.evaluation
+    named = [column.removesuffix("_q50") for column in rows.columns if column.endswith("_q50")]
+    errors = {name: float(_errors(rows, name).sum()) for name in named if name not in NOT_BASELINES}
+    if missing := set(output.summary["baselines"]) - errors.keys():
+        raise InvalidInput(f"training output {output.folder}: baseline '{min(missing)}' has no forecast in the evaluation")
+    if not errors:
         raise InvalidInput(f"training output {output.folder}: no baseline was evaluated; a model without one cannot be judged")
-    return min(finite, key=lambda name: finite[name])
+    return min(errors, key=lambda name: errors[name])
 
 
 def beats_baseline(output: TrainingOutput, rules: PromotionRules) -> tuple[Verdict, Evidence]:
     return _compared(output, best_baseline(output), 1 - rules.beats_baseline.margin, rules.min_rows)
 
 
-def no_worse_than_champion(output: TrainingOutput, champion: str | None, rules: PromotionRules) -> tuple[Verdict, Evidence]:
-    """`champion` is the version that the registry names now; the evaluation must have been made against that one."""
+def no_worse_than_champion(
+    output: TrainingOutput, champion: str | None, rules: PromotionRules, version: str = ""
+) -> tuple[Verdict, Evidence]:
+    """`champion` is the version that answers requests now; the evaluation must have been made against that one."""
     if champion is None:
         return Verdict.PASS, Evidence("there is no champion yet", sample_size=len(output.evaluation))
+    if champion == version:
+        return Verdict.PASS, Evidence(f"version {version} is the champion itself", sample_size=len(output.evaluation))
     evaluated = output.summary.get("champion")
     if evaluated != champion:
         return Verdict.INCONCLUSIVE, Evidence(
@@ -181,12 +203,13 @@ def offline_gates(
     rules: PromotionRules,
     approval_required: bool = False,
     approved: Approval | None = None,
+    version: str = "",
 ) -> list[GateResult]:
     """All offline gates of `subject` (`MODEL/VERSION`), in a fixed order; none is skipped because another failed."""
     checks: Mapping[str, Callable[[], tuple[Verdict, Evidence]]] = {
         "artifact_digest": lambda: artifact_digest(output, registered_digest),
         "beats_baseline": lambda: beats_baseline(output, rules),
-        "no_worse_than_champion": lambda: no_worse_than_champion(output, champion, rules),
+        "no_worse_than_champion": lambda: no_worse_than_champion(output, champion, rules, version),
         "segments": lambda: segments(output, champion, rules),
         "approval": lambda: approval(approval_required, approved),
     }

@@ -104,3 +104,56 @@ def test_approval_waits_for_a_named_person_with_a_reason(tmp_path: Path) -> None
     assert judge(tmp_path, rows, approval_required=True, approved=nobody)["approval"].verdict is Verdict.INCONCLUSIVE
     given = Approval("Ada", "reviewed the card")
     assert judge(tmp_path, rows, approval_required=True, approved=given)["approval"].verdict is Verdict.PASS
+
+
+def closed(folder: Path, rows: pl.DataFrame, champion: str | None = None, **more: object) -> set[str]:
+    """The gates that did not pass."""
+    return {name for name, result in judge(folder, rows, champion, **more).items() if not result.verdict.opens}
+
+
+TABLES = {
+    "an infinite forecast": pl.when(pl.int_range(pl.len()) == 5)
+    .then(float("inf"))
+    .otherwise(pl.col("model_q50"))
+    .alias("model_q50"),
+    "a missing forecast": pl.when(pl.int_range(pl.len()) == 5).then(None).otherwise(pl.col("model_q50")).alias("model_q50"),
+    "a missing actual": pl.when(pl.int_range(pl.len()) == 5).then(None).otherwise(pl.col("actual")).alias("actual"),
+    "a row of nobody": pl.when(pl.int_range(pl.len()) == 5).then(None).otherwise(pl.col("sku")).alias("sku"),
+    "a baseline that forecast half": pl.when(pl.int_range(pl.len()) % 2 == 0)
+    .then(None)
+    .otherwise("naive_q50")
+    .alias("naive_q50"),
+    "errors beyond any sum": pl.lit(1e308).alias("naive_q50"),
+    "text": pl.lit("three").alias("model_q50"),
+    "one entity": pl.lit("S1").alias("sku"),
+}
+
+
+@pytest.mark.parametrize("change", TABLES.values(), ids=TABLES)
+def test_an_evaluation_that_cannot_be_judged_never_passes(tmp_path: Path, change: pl.Expr) -> None:
+    rows = outputs.evaluation(champion=1.5)
+    assert not closed(tmp_path / "sound", rows, "1")
+    assert "beats_baseline" in closed(tmp_path / "changed", rows.with_columns(change), "1")
+
+
+def test_a_forecast_counted_twice_is_an_error(tmp_path: Path) -> None:
+    rows = outputs.evaluation(rows=600, champion=1.5).with_columns(origin=pl.int_range(pl.len()), horizon=pl.lit(1))
+    results = judge(tmp_path, pl.concat([rows, rows, rows]), "1")
+    for gate in ("beats_baseline", "no_worse_than_champion", "segments"):
+        assert results[gate].verdict is Verdict.ERROR, gate
+        assert "1800 rows of the same sku, origin, horizon" in results[gate].evidence.summary
+
+
+def test_the_rows_say_which_baseline_is_the_best(tmp_path: Path) -> None:
+    """A summary that names a worse one alone, or calls it better, changes nothing."""
+    rows = outputs.evaluation(model=1.0, baseline=2.0)
+    rows = rows.with_columns(good_q50=pl.col("actual") + 0.1)
+    assert "good" in judge(tmp_path, rows)["beats_baseline"].evidence.summary
+    assert judge(tmp_path, rows)["beats_baseline"].verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_hardly_any_row_is_never_a_pass(tmp_path: Path, rows: int) -> None:
+    rules = replace(Rules(), min_rows=1, segments=Segments(min_rows=1))
+    few = judge(tmp_path, outputs.evaluation(champion=1.5).head(rows), "1", rules=rules)
+    assert not {name for name, result in few.items() if result.verdict.opens} - {"artifact_digest", "approval", "segments"}
