@@ -43,18 +43,25 @@ def live_version(platform: Wiring, model: str) -> ReleaseManifest | None:
 
 
 def tell_what_is_due(platform: Wiring, model: str) -> None:
-    """Tell the registry if a note says that it has to be told; raises Unavailable when it cannot be."""
-    if platform.untold.due(model) is not None:
+    """Tell the registry if a note says that it has to be told; raises Unavailable when it cannot be, and the note says why."""
+    due = platform.untold.due(model)
+    if due is None:
+        return
+    try:
         reconcile(platform, model)
+    except TidegateError as error:
+        if (now := platform.untold.due(model)) is not None:
+            platform.untold.note(model, now.release, now.version, str(error))
+        raise
 
 
 def note_what_is_due(platform: Wiring, model: str) -> None:
-    """Leave a note when the ledger's champion is not what is live: a rollout went back after it had been recorded."""
+    """Leave a note when another version is live than the ledger names: a rollout went back after it had been recorded."""
     from tidegate.registry.promotion import recorded_champion
 
     live, recorded = live_version(platform, model), recorded_champion(platform.ledger, model)
-    if live is not None and (recorded is None or recorded.version != live.version):
-        platform.untold.note(model, live.id, live.version, "what is live is not what was recorded as champion")
+    if live is not None and recorded is not None and recorded.version != live.version:
+        platform.untold.note(model, live.id, live.version, f"version {recorded.version} was recorded, and is not live any more")
 
 
 def reconcile(platform: Wiring, model: str, dry_run: bool = False, actor: str = "tidegate") -> Reconciliation:

@@ -11,11 +11,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from tidegate.bootstrap.reconcile import note_what_is_due
+from tidegate.bootstrap.wiring import Wiring
 from tidegate.domain.errors import InvalidInput, NotFound, TidegateError
 from tidegate.domain.local import LocalConfig
 from tidegate.domain.project import Project
@@ -24,6 +27,7 @@ from tidegate.domain.release_folder import read_manifest
 from tidegate.monitoring.config import MonitorConfig
 from tidegate.ports.gates import Gate
 from tidegate.ports.ledger import Ledger
+from tidegate.registry.untold import UntoldNotes
 from tidegate.rollout.engine import Engine
 from tidegate.rollout.evaluation import ThreadedEvaluations
 from tidegate.rollout.orders import Orders
@@ -129,18 +133,28 @@ def control(project: Project, model: str, id: str, gates: str = GATES, finish: s
     engine = open_engine(project, model, gates, finish)
     while (rollout := engine.step(model, id)).needs_controller:
         time.sleep(INTERVAL)
+    if rollout.status.terminal:
+        with suppress(TidegateError):  # what cannot be looked at now is compared by 'tidegate registry reconcile'
+            note_what_is_due(Wiring(project), model)
     return rollout
 
 
 def wanted_controllers(project: Project, gates: str, finish: str) -> Callable[[], Sequence[Controller]]:
-    """What the supervisor asks each time: the controllers of all rollouts that need one."""
-    store = open_store(project)
+    """What the supervisor asks each time: the controllers of all rollouts that need one, and who tells the registry what it
+    was not told by a rollout that ended."""
+    store, notes = open_store(project), UntoldNotes(project.rollouts_dir)
 
     def wanted() -> Sequence[Controller]:
         running = (store.unfinished(model) for model in store.models())
-        return [_controller(project, rollout, gates, finish) for rollout in running if rollout and rollout.needs_controller]
+        driving = [_controller(project, rollout, gates, finish) for rollout in running if rollout and rollout.needs_controller]
+        return [*driving, *(_teller(project, model) for model in notes.models() if not store.unfinished(model))]
 
     return wanted
+
+
+def _teller(project: Project, model: str) -> Controller:
+    command = [sys.executable, "-m", "tidegate.bootstrap.telling", "--state", str(project.state)]
+    return Controller(f"tell-{model}", [*command, "--config", str(project.file), "--model", model])
 
 
 def _controller(project: Project, rollout: Rollout, gates: str, finish: str) -> Controller:
