@@ -152,6 +152,10 @@ class Platform(Wiring):
         """A version by number, alias, or `latest`; raises NotFound."""
         return versions.find_version(self, model, version)
 
+    def version_to_release(self, model: str, version: str | None = None) -> ModelVersion:
+        """The version that `build_release` takes."""
+        return versions.find_version(self, model, version) if version else versions.version_to_release(self, model)
+
     def promote(self, model: str, version: str = LATEST, approved: Approval | None = None, dry_run: bool = False) -> Promotion:
         """Judge a version by the offline gates and, unless `dry_run`, record the outcome and make it the candidate.
 

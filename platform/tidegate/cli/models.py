@@ -10,7 +10,7 @@ from typing import Literal
 import click
 
 from tidegate.cli.evidence import verdict_text
-from tidegate.cli.session import Session, command, dry_run_option, examples, model_argument, moment
+from tidegate.cli.session import Session, actor_option, command, dry_run_option, examples, model_argument, moment, person
 from tidegate.domain.errors import GateClosed
 from tidegate.domain.verdict import to_json
 from tidegate.ports.registry import ModelVersion, version_json
@@ -81,7 +81,13 @@ def retrain(session: Session, queue: str, dry_run: bool) -> None:
     session.emit(value, f"request {found.request.id}: {how} {version_text(found.version)}")
 
 
-@click.group(epilog=examples("tidegate registry list demand", "tidegate registry show demand champion"))
+@click.group(
+    epilog=examples(
+        "tidegate registry list demand",
+        "tidegate registry show demand champion",
+        "tidegate registry reconcile demand --dry-run",
+    )
+)
 def registry() -> None:
     """Model versions, their metrics and aliases (candidate, champion, previous)."""
 
@@ -125,6 +131,48 @@ def register(session: Session, model: str, folder: Path, dry_run: bool) -> None:
         return
     version = session.platform.register_external(name, folder)
     session.emit(version_json(version), f"registered {version_text(version)}")
+
+
+@registry.command(epilog=examples("tidegate registry accept demand 2 --reason 'trained by us in May' --dry-run"))
+@click.argument("model")
+@click.argument("version")
+@click.option("--reason", required=True, help="Why, for the ledger.")
+@actor_option
+@dry_run_option
+@command()
+def accept(session: Session, model: str, version: str, reason: str, actor: str | None, dry_run: bool) -> None:
+    """Bind the evidence of VERSION as it lies there now, on your word.
+
+    Only for a version that was registered before digests of whole training outputs were recorded, and only if its files say
+    what MLflow recorded of it then. Nothing is promoted by it.
+    """
+    name = session.model(model)
+    if dry_run:
+        found = session.platform.version(name, version)
+        session.emit(version_json(found), f"would bind the evidence of {version_text(found)} as it lies there now")
+        return
+    found = session.platform.accept_evidence(name, version, reason, person(actor))
+    session.emit(
+        version_json(found), f"bound the evidence of {version_text(found)}; 'tidegate promote {name} {found.version}' judges it"
+    )
+
+
+@registry.command(epilog=examples("tidegate registry reconcile demand", "tidegate registry reconcile demand --dry-run --json"))
+@model_argument
+@actor_option
+@dry_run_option
+@command()
+def reconcile(session: Session, model: str | None, actor: str | None, dry_run: bool) -> None:
+    """Compare registry, ledger and live release of MODEL, and make the registry's aliases follow what is live."""
+    found = session.platform.reconcile(session.model(model), dry_run, person(actor))
+    champion = f"version {found.version}" if found.version else "no version"
+    head = f"{found.model}: {found.live or 'nothing'} is live, champion is {champion}"
+    if not found.differences:
+        lines = [head, "  the registry and the ledger agree"]
+    else:
+        what = "would be mended" if dry_run else "mended"
+        lines = [head, *(f"  {what}: {difference}" for difference in found.differences)]
+    session.emit(found, "\n".join(lines))
 
 
 @click.command(
@@ -175,14 +223,17 @@ def release() -> None:
 
 @release.command(epilog=examples("tidegate release build demand", "tidegate release build demand 4 --dry-run"))
 @model_argument
-@click.argument("version", default="candidate")
+@click.argument("version", required=False)
 @dry_run_option
 @command()
-def build(session: Session, model: str | None, version: str, dry_run: bool) -> None:
-    """Build a release of VERSION of MODEL (number or alias); drift thresholds are calibrated on its reference profile."""
+def build(session: Session, model: str | None, version: str | None, dry_run: bool) -> None:
+    """Build a release of VERSION of MODEL (number or alias); drift thresholds are calibrated on its reference profile.
+
+    Without VERSION it is the candidate, or else the champion: after a rollout, what is live with today's serving code.
+    """
     name = session.model(model)
     if dry_run:
-        found = session.platform.version(name, version)
+        found = session.platform.version_to_release(name, version)
         session.emit(version_json(found), f"would build a release of {version_text(found)}")
         return
     manifest = session.platform.build_release(name, version)

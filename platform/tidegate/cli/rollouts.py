@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING
 
 import click
@@ -16,14 +15,12 @@ from tidegate.cli.clusters import (
     start_on_cluster,
 )
 from tidegate.cli.evidence import verdict_text
-from tidegate.cli.session import Session, command, dry_run_option, examples, model_argument
+from tidegate.cli.session import Session, actor_option, command, dry_run_option, examples, model_argument, person
 from tidegate.domain.errors import GateClosed
 from tidegate.domain.project import nearest
 
 if TYPE_CHECKING:
     from tidegate.rollout.state import Rollout
-
-ACTOR_HELP = "Who does this, for the ledger; by default you."
 
 
 class StartByDefault(click.Group):
@@ -39,22 +36,9 @@ class StartByDefault(click.Group):
         return super().parse_args(ctx, args)
 
 
-def actor_option(function: click.decorators.FC) -> click.decorators.FC:
-    return click.option("--by", "actor", metavar="NAME", default=None, help=ACTOR_HELP)(function)
-
-
 def target_option(function: click.decorators.FC) -> click.decorators.FC:
     choice = click.Choice(["local", "kubernetes"])
     return click.option("--target", type=choice, default="local", show_default=True, help="Where it runs.")(function)
-
-
-def person(name: str | None) -> str:
-    if name:
-        return name
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
 
 
 @click.group(

@@ -7,6 +7,7 @@ state/logs/tidegate.log.
 
 from __future__ import annotations
 
+import getpass
 import json
 import math
 import os
@@ -134,6 +135,21 @@ def model_argument(function: Command) -> Command:
 
 def dry_run_option(function: Command) -> Command:
     return click.option("--dry-run", is_flag=True, help="Say what would be done and change nothing.")(function)
+
+
+def actor_option(function: click.decorators.FC) -> click.decorators.FC:
+    return click.option("--by", "actor", metavar="NAME", default=None, help="Who does this, for the ledger; by default you.")(
+        function
+    )
+
+
+def person(name: str | None) -> str:
+    if name:
+        return name
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
 
 
 def examples(*lines: str) -> str:
