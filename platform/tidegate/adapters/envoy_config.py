@@ -263,5 +263,12 @@ def load_assignment(cluster: str, ports: Sequence[int]) -> Json:
     )
 
 
+def ports_of(endpoints: Json) -> tuple[int, ...]:
+    """The ports in a file of endpoints, as `load_assignment` wrote them."""
+    localities = [locality for assignment in endpoints["resources"] for locality in assignment.get("endpoints", ())]
+    addresses = [each["endpoint"]["address"] for locality in localities for each in locality["lb_endpoints"]]
+    return tuple(int(address["socket_address"]["port_value"]) for address in addresses)
+
+
 def _seconds(value: float) -> str:
     return f"{value:.3f}s"

@@ -7,6 +7,7 @@ that Envoy holds, not the file that was written, so a refused configuration is n
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import sys
 import urllib.error
@@ -19,14 +20,15 @@ from typing import Any
 from tidegate.adapters import envoy_config
 from tidegate.adapters.envoy_stats import in_flight
 from tidegate.domain.digests import digest_of
-from tidegate.domain.durable_files import replace_durably
-from tidegate.domain.errors import Unavailable
+from tidegate.domain.durable_files import read_json, replace_durably, replace_if_other
+from tidegate.domain.errors import TidegateError, Unavailable
 from tidegate.domain.local import LOOPBACK, LocalConfig
 from tidegate.domain.slots import Slot
 from tidegate.ports.local import ModelRoutes
 
 REFUSED = "Filesystem config update rejected:"
 LOG_TAIL = 64 * 1024
+logger = logging.getLogger("tidegate.gateway")
 
 
 def envoy_binary() -> str:
@@ -100,13 +102,25 @@ class EnvoyRouter:
         ]
 
     def apply(self, routes: Sequence[ModelRoutes]) -> None:
-        if list(routes) != list(self.applied()):
+        try:
+            same = self._kept() == list(routes)
+        except TidegateError as error:
+            logger.warning("%s", error)
+            same = False
+        if not same:
             replace_durably(self.folder / "routes.json", json.dumps([_to_json(m) for m in routes]).encode())
             self._write(routes)
 
     def applied(self) -> Sequence[ModelRoutes]:
-        path = self.folder / "routes.json"
-        return [_from_json(value) for value in json.loads(path.read_bytes())] if path.is_file() else []
+        """What was written last. Where our note of it cannot be read, the files that Envoy reads say the same."""
+        try:
+            return self._kept() or []
+        except TidegateError:
+            return routes_of(self.xds)
+
+    def _kept(self) -> list[ModelRoutes] | None:
+        todo = "it is written again from what is wanted"
+        return read_json(self.folder / "routes.json", "the routes that were written last", _all_from_json, todo)
 
     def _write(self, routes: Sequence[ModelRoutes]) -> None:
         """Endpoints first, then clusters, then routes, so that nothing is named before it exists."""
@@ -121,8 +135,7 @@ class EnvoyRouter:
 
     def _resources(self, path: Path, resources: list[dict[str, Any]]) -> None:
         content = json.dumps({"version_info": digest_of(resources)[:16], "resources": resources}).encode()
-        if not path.is_file() or path.read_bytes() != content:
-            replace_durably(path, content)
+        replace_if_other(path, content)
 
     def ready(self) -> bool:
         try:
@@ -132,7 +145,9 @@ class EnvoyRouter:
 
     def routed(self, model: str) -> tuple[Slot | None, bool]:
         held, version = self._held()
-        written = json.loads((self.xds / "rds.json").read_bytes())["version_info"] if (self.xds / "rds.json").is_file() else ""
+        written = (
+            read_json(self.xds / "rds.json", "Envoy's routes", lambda v: str(v["version_info"]), "it is written again") or ""
+        )
         if version != written and (reason := self._refusal()):
             raise Unavailable(f"routing model {model}: Envoy refused its configuration and keeps the last good one: {reason}")
         for route in held:
@@ -172,6 +187,27 @@ class EnvoyRouter:
         return sum(int(s.get("value", 0)) for s in stats.get("stats", ()))
 
 
+def routes_of(xds: Path) -> list[ModelRoutes]:
+    """The routes that Envoy's own files tell it, as far as they can be read."""
+    found: dict[str, ModelRoutes] = {}
+    try:
+        hosts = read_json(xds / "rds.json", "Envoy's routes", lambda v: v["resources"][0]["virtual_hosts"], "") or []
+        for route in (route for host in hosts for route in host["routes"]):
+            about = route.get("metadata", {}).get("filter_metadata", {}).get(envoy_config.METADATA, {})
+            if "model" in about and "route" in route and about["model"] not in found:
+                mirror = bool(route["route"].get("request_mirror_policies"))
+                model = str(about["model"])
+                found[model] = ModelRoutes(model, Slot(about["slot"]), mirror, _endpoints_of(xds, model))
+    except (TidegateError, KeyError, TypeError, ValueError, AttributeError):
+        logger.warning("%s: Envoy's routes cannot be read either; they are written again from what is wanted", xds)
+    return list(found.values())
+
+
+def _endpoints_of(xds: Path, model: str) -> dict[Slot, tuple[int, ...]]:
+    files = {slot: envoy_config.endpoints_file(xds, envoy_config.cluster_name(model, slot)) for slot in Slot}
+    return {slot: read_json(file, "Envoy's endpoints", envoy_config.ports_of, "") or () for slot, file in files.items()}
+
+
 def _to_json(routes: ModelRoutes) -> dict[str, Any]:
     return {
         "model": routes.model,
@@ -179,6 +215,10 @@ def _to_json(routes: ModelRoutes) -> dict[str, Any]:
         "mirror": routes.mirror,
         "endpoints": {str(slot): list(ports) for slot, ports in routes.endpoints.items()},
     }
+
+
+def _all_from_json(value: list[dict[str, Any]]) -> list[ModelRoutes]:
+    return [_from_json(each) for each in value]
 
 
 def _from_json(value: dict[str, Any]) -> ModelRoutes:

@@ -11,24 +11,26 @@ gateway serving, and the next supervisor adopts them.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tidegate.bootstrap.rollouts import FINISH, GATES, resolve, run_controller, wanted_controllers
+from tidegate import __version__
+from tidegate.bootstrap.rollouts import FINISH, GATES, resolve, restore_wanted, run_controller, wanted_controllers
+from tidegate.domain.clocks import Reading
 from tidegate.domain.errors import Conflict, TidegateError, Unavailable
 from tidegate.domain.local import LocalConfig
 from tidegate.domain.project import Project
 from tidegate.rollout.replicas import Replica, SlotCommand
 from tidegate.rollout.state_folder import StateFolder, read_observed
+from tidegate.rollout.supervisor_lock import Runs, SupervisorLock, running
 
 if TYPE_CHECKING:
     from tidegate.adapters.local_target import LocalTarget
@@ -69,7 +71,7 @@ def supervise(project: Project, slot_command: str = SLOT_COMMAND, gates: str = G
     def stop(number: int, _: FrameType | None) -> None:
         stopping.append(number)
 
-    with supervisor_lock(state):
+    with supervisor_lock(project) as lock:
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
         command: Callable[[Project, Replica], Sequence[str]] = resolve(slot_command)
@@ -82,46 +84,47 @@ def supervise(project: Project, slot_command: str = SLOT_COMMAND, gates: str = G
             ReadinessProbe(),
             build,
             wanted_controllers(project, gates, finish),
+            restore_wanted(project),
         )
         supervisor.check_ports()
         while not stopping:
+            if not lock.keep():
+                sys.stderr.write("another supervisor has taken the place of this one, and looks after what runs\n")
+                return
             supervisor.step()
             time.sleep(INTERVAL)
         supervisor.stop()
 
 
 @contextmanager
-def supervisor_lock(state: StateFolder) -> Any:
-    """Held by the one supervisor; the file names its pid."""
-    handle = _try_lock(state)
-    if handle is None:
+def supervisor_lock(project: Project) -> Iterator[SupervisorLock]:
+    """Held by the one supervisor of a state folder, with a note of what it was started with; raises Conflict."""
+    state = StateFolder(project.state)
+    lock = SupervisorLock.take(state.supervisor_lock, Runs.of(project, __version__, os.getpid()))
+    if lock is None:
         raise Conflict(f"starting a supervisor for {state.root}: one is running already (pid {supervisor_pid(state)})")
-    with handle:
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
-        yield
-
-
-def _try_lock(state: StateFolder) -> IO[str] | None:
-    state.target.mkdir(parents=True, exist_ok=True)
-    handle = state.supervisor_lock.open("a+")
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        handle.close()
-        return None
-    return handle
+        yield lock
+    finally:
+        lock.release()
 
 
 def supervisor_pid(state: StateFolder) -> int | None:
-    """The running supervisor's pid, or None: the lock says whether it runs, the file only who it is."""
-    handle = _try_lock(state)
-    if handle is not None:
-        handle.close()
-        return None
-    text = state.supervisor_lock.read_text().strip()
-    return int(text) if text.isdecimal() else None
+    """The running supervisor's pid, or None: the lock says whether it runs, the system or the file who it is."""
+    found = running(state.supervisor_lock)
+    return found.pid if found else None
+
+
+def check_same(project: Project, attempt: str) -> None:
+    """Raise Conflict when the supervisor that runs for the state folder was started with another project file or ports."""
+    found = running(StateFolder(project.state).supervisor_lock)
+    differences = found.differences(Runs.of(project, __version__)) if found else []
+    if found and differences:
+        command = f"tidegate -C {found.file} down" if found.of_another_project else "tidegate down"
+        raise Conflict(
+            f"{attempt}: the supervisor of {project.state} (pid {found.pid}) was started with {', '.join(differences)}; "
+            f"nothing was changed: end it with '{command}' first, or use what it was started with"
+        )
 
 
 def ensure_supervisor(
@@ -132,13 +135,15 @@ def ensure_supervisor(
     Raises Unavailable with the supervisor's own words when it cannot start (a taken port, say).
     """
     state = StateFolder(project.state)
+    check_same(project, "starting the platform")
     child = None
-    called, deadline = time.time(), time.monotonic() + timeout
+    called, deadline = Reading.now(), time.monotonic() + timeout
     while time.monotonic() < deadline:
         pid = supervisor_pid(state)
         observed = read_observed(state)
         # it has to look once more: a supervisor that is just being killed still holds its lock for a moment
-        looked = observed is not None and observed.get("supervisor") == pid and observed["at"] > called
+        looked = observed is not None and observed.get("supervisor") == pid
+        looked = looked and called.seconds_until(Reading.from_json(observed or {"at": 0})) > 0
         if pid and observed and looked and observed["gateway"]["ready"]:
             return pid
         if child is None and pid is None:
@@ -190,9 +195,16 @@ def stop_supervisor(project: Project, timeout: float = 60.0) -> bool:
     What is wanted stays recorded, so the next start brings back the same releases in the same slots.
     """
     state = StateFolder(project.state)
-    pid = supervisor_pid(state)
-    if pid is None:
+    found = running(state.supervisor_lock)
+    if found is None:
         return _stop_orphans(project, state)
+    if found.of_another_project and found.file != str(project.file):
+        check_same(project, "stopping the platform")
+    pid = found.pid
+    if pid is None:
+        raise Unavailable(
+            f"stopping the supervisor of {state.root}: it holds {state.supervisor_lock}, but who it is cannot be told"
+        )
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + timeout
@@ -221,7 +233,7 @@ def _stop_orphans(project: Project, state: StateFolder) -> bool:
     from tidegate.adapters.local_processes import LocalProcesses, ReadinessProbe
     from tidegate.rollout.supervisor import Supervisor
 
-    with supervisor_lock(state):
+    with supervisor_lock(project):
         config, processes = LocalConfig.of(project), LocalProcesses(state.pids)
         found = any(processes.alive(record) for record in processes.records())
         router = EnvoyRouter(state.envoy, state.logs, config)

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
@@ -22,7 +22,7 @@ from tidegate.bootstrap.wiring import Wiring
 from tidegate.domain.errors import InvalidInput, NotFound, TidegateError
 from tidegate.domain.local import LocalConfig
 from tidegate.domain.project import Project
-from tidegate.domain.release import ReleaseManifest
+from tidegate.domain.release import SHORT, ReleaseManifest
 from tidegate.domain.release_folder import read_manifest
 from tidegate.monitoring.config import MonitorConfig
 from tidegate.ports.gates import Gate
@@ -33,7 +33,7 @@ from tidegate.rollout.evaluation import ThreadedEvaluations
 from tidegate.rollout.orders import Orders
 from tidegate.rollout.plan import Bake, Check, RolloutConfig
 from tidegate.rollout.state import Rollout, RolloutStore
-from tidegate.rollout.state_folder import StateFolder
+from tidegate.rollout.state_folder import StateFolder, look_up, restore_desired
 from tidegate.rollout.supervisor import Controller
 
 GATES = "tidegate.bootstrap.gates:build_gates"  # (project, model name) -> gates by name
@@ -139,15 +139,16 @@ def control(project: Project, model: str, id: str, gates: str = GATES, finish: s
     return rollout
 
 
-def wanted_controllers(project: Project, gates: str, finish: str) -> Callable[[], Sequence[Controller]]:
-    """What the supervisor asks each time: the controllers of all rollouts that need one, and who tells the registry what it
-    was not told by a rollout that ended."""
+def wanted_controllers(project: Project, gates: str, finish: str) -> Callable[[str], Controller | None]:
+    """What the supervisor asks each time: the controller of a model's rollout, if that needs one, or else who tells the
+    registry what it was not told by a rollout that ended."""
     store, notes = open_store(project), UntoldNotes(project.rollouts_dir)
 
-    def wanted() -> Sequence[Controller]:
-        running = (store.unfinished(model) for model in store.models())
-        driving = [_controller(project, rollout, gates, finish) for rollout in running if rollout and rollout.needs_controller]
-        return [*driving, *(_teller(project, model) for model in notes.models() if not store.unfinished(model))]
+    def wanted(model: str) -> Controller | None:
+        rollout = store.unfinished(model)
+        if rollout is not None:
+            return _controller(project, rollout, gates, finish) if rollout.needs_controller else None
+        return _teller(project, model) if model in notes.models() else None
 
     return wanted
 
@@ -155,6 +156,21 @@ def wanted_controllers(project: Project, gates: str, finish: str) -> Callable[[]
 def _teller(project: Project, model: str) -> Controller:
     command = [sys.executable, "-m", "tidegate.bootstrap.telling", "--state", str(project.state)]
     return Controller(f"tell-{model}", [*command, "--config", str(project.file), "--model", model])
+
+
+def restore_wanted(project: Project) -> Callable[[str], None]:
+    """What the supervisor does where the file of what is wanted is gone or damaged: back first, recorded after."""
+
+    def restore(model: str) -> None:
+        state = StateFolder(project.state)
+        problem = look_up(state, model).problem
+        restored = restore_desired(state, model)
+        if restored is not None:
+            release = restored.active_release
+            subject = f"{model}@{release[:SHORT]}" if release else model
+            open_ledger(project).append("desired.restored", subject, {"message": problem, "desired": restored.to_json()})
+
+    return restore
 
 
 def _controller(project: Project, rollout: Rollout, gates: str, finish: str) -> Controller:

@@ -46,6 +46,7 @@ class Orders:
             if running is not None and running.status is Status.RUNNING and running.candidate == candidate.digest:
                 return running
             self._check_hold(model, candidate)
+            self.store.refuse_damaged(model)
             made = plan(model, candidate.digest, self.target.desired(model), config)
             if made.nothing_to_do and running is None:
                 return None
@@ -130,6 +131,7 @@ class Orders:
         said = {gate: {"actor": self.actor, "reason": why, "at": now} for gate, why in overrides.items()}
         id = self.store.new_id(candidate.model, candidate.digest, now)
         rollout = Rollout(id, candidate.model, candidate.digest, candidate.id, made, now, self.actor, kind, overrides=said)
+        rollout = replace(rollout, sequence=self.store.next_sequence(candidate.model))
         self.store.refuse_second(rollout)
         body = {"rollout": id, "kind": kind, "reason": reason, "plan": made.describe(), "overrides": said}
         self.ledger.append("rollout.start", candidate.id, body, self.actor)

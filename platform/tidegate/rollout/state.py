@@ -18,8 +18,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from tidegate.domain.durable_files import locked, replace_durably
-from tidegate.domain.errors import Conflict, IntegrityError, NotFound
+from tidegate.domain.durable_files import locked, read_json, remove, replace_durably
+from tidegate.domain.errors import Conflict, IntegrityError, NotFound, TidegateError
 from tidegate.rollout.plan import Plan, Stage
 
 
@@ -37,6 +37,7 @@ class Status(StrEnum):
 
 
 Json = dict[str, Any]
+RESTORE = "restore it from a backup, or remove it if that cannot be done"
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Rollout:
     times: Mapping[str, float] = field(default_factory=dict)
     gates: Mapping[str, Json] = field(default_factory=dict)
     history: tuple[Json, ...] = ()
+    sequence: int = 0  # grows by one with each rollout of a model; 0 in records that had none
 
     @property
     def current(self) -> Stage | None:
@@ -119,14 +121,10 @@ class RolloutStore:
     def load(self, model: str, id: str) -> Rollout:
         """Raises NotFound, or IntegrityError for a damaged record."""
         path = self.folder / model / f"{id}.json"
-        if not path.is_file():
+        found = read_json(path, f"rollout {id} of model {model}", Rollout.from_json, RESTORE)
+        if found is None:
             raise NotFound(f"model {model} has no rollout '{id}'; list them with 'tidegate status'")
-        try:
-            return Rollout.from_json(json.loads(path.read_bytes()))
-        except (ValueError, KeyError, TypeError) as error:
-            raise IntegrityError(
-                f"reading rollout {id} of model {model}: {path} is damaged ({error}); restore or remove it"
-            ) from error
+        return found
 
     def save(self, rollout: Rollout) -> Rollout:
         content = json.dumps(rollout.to_json(), indent=1, allow_nan=False).encode()
@@ -137,15 +135,33 @@ class RolloutStore:
         return sorted(path.name for path in self.folder.glob("*") if path.is_dir())
 
     def all(self, model: str) -> list[Rollout]:
-        """Oldest first."""
-        ids = [path.stem for path in (self.folder / model).glob("*.json")]
-        return sorted((self.load(model, id) for id in ids), key=lambda r: (r.created_at, r.id))
+        """All that can be read, oldest first: in the order of their sequence numbers, whatever the clocks said."""
+        return sorted(self._readable(model)[0], key=lambda r: (r.sequence, r.created_at, r.id))
+
+    def damaged(self, model: str) -> list[str]:
+        """A sentence for each record of the model that cannot be read."""
+        return self._readable(model)[1]
+
+    def _readable(self, model: str) -> tuple[list[Rollout], list[str]]:
+        found, problems = [], []
+        for path in sorted((self.folder / model).glob("*.json")):
+            try:
+                found.append(self.load(model, path.stem))
+            except NotFound:
+                continue  # removed while we looked
+            except TidegateError as error:
+                problems.append(str(error))
+        return found, problems
 
     def unfinished(self, model: str) -> Rollout | None:
+        """The one that has not ended, among those that can be read: a damaged old record holds up nothing that is under way."""
         for path in sorted((self.folder / model).glob("*.json"), reverse=True):
             if (model, path.stem) in self._ended:
                 continue
-            rollout = self.load(model, path.stem)
+            try:
+                rollout = self.load(model, path.stem)
+            except TidegateError:
+                continue  # `damaged` names it, and no rollout starts beside it
             if not rollout.status.terminal:
                 return rollout
             self._ended.add((model, path.stem))
@@ -163,22 +179,34 @@ class RolloutStore:
                 "follow it with 'tidegate rollout' or end it with 'tidegate rollout --abort'"
             )
 
+    def refuse_damaged(self, model: str) -> None:
+        """Raises IntegrityError while a record of the model cannot be read: it may be one that is under way."""
+        if problems := self.damaged(model):
+            raise IntegrityError(f"starting a rollout of model {model}: {problems[0]}")
+
+    def next_sequence(self, model: str) -> int:
+        return max((r.sequence for r in self.all(model)), default=0) + 1
+
     def new_id(self, model: str, candidate: str, now: float) -> str:
         stem = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now)) + "-" + candidate[:8]
         taken = {path.stem for path in (self.folder / model).glob("*.json")}
         return next(id for n in range(len(taken) + 1) if (id := stem if n == 0 else f"{stem}-{n}") not in taken)
 
     def hold(self, model: str) -> Json | None:
-        """A person's freeze: actor, reason, at; None when there is none."""
+        """A person's freeze: actor, reason, at; None when there is none. A file that cannot be read still holds the model."""
         path = self.folder / model / "hold"
-        if not path.is_file():
-            return None
-        value: Json = json.loads(path.read_bytes())
-        return value
+        try:
+            return read_json(path, f"the freeze of model {model}", _hold, f"'tidegate unfreeze {model}' lifts it")
+        except TidegateError as error:
+            return {"kind": "freeze", "actor": "unknown", "reason": str(error), "at": 0.0}
 
     def set_hold(self, model: str, hold: Json | None) -> None:
         path = self.folder / model / "hold"
         if hold is None:
-            path.unlink(missing_ok=True)
+            remove(path)
         else:
             replace_durably(path, json.dumps(hold).encode())
+
+
+def _hold(value: Any) -> Json:
+    return {**value, "actor": str(value["actor"]), "reason": str(value["reason"]), "at": float(value["at"])}

@@ -1,20 +1,24 @@
 """Where the local target and rollouts keep their files below the state folder, and the files of what is wanted.
 
 `target/desired-<model>.json` is replaced atomically under a lock, with a generation that grows by one, so two writers
-cannot overwrite each other unseen. `target/observed.json` is the supervisor's latest look, with the time of it.
+cannot overwrite each other unseen. Where it is gone or damaged, the model's rollout records say what is wanted: a file that
+vanished neither takes a release from live traffic nor lets the next one past its gates as if it were the first.
+`target/observed.json` is the supervisor's latest look, with the time of it.
 """
 
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tidegate.domain.durable_files import locked, replace_durably
-from tidegate.domain.errors import Conflict, IntegrityError, InvalidInput
+from tidegate.domain.clocks import Reading
+from tidegate.domain.durable_files import locked, read_json, replace_durably
+from tidegate.domain.errors import Conflict, IntegrityError, InvalidInput, TidegateError, Unavailable
 from tidegate.domain.slots import Desired
+from tidegate.rollout.recovery import recorded
+from tidegate.rollout.state import RolloutStore
 
 STALE_SECONDS = 3.0  # an observation older than this says nothing any more
 
@@ -62,23 +66,68 @@ class StateFolder:
         return self.target / f"desired-{model}.json"
 
 
-def read_desired(state: StateFolder, model: str) -> Desired:
-    """What is wanted for `model`; nothing (generation 0) when it was never said."""
+@dataclass(frozen=True)
+class Wanted:
+    """What is wanted of a model; `problem` says why that does not come from its file, `restorable` whether it may be written
+    there again."""
+
+    desired: Desired
+    problem: str = ""
+    restorable: bool = False
+
+
+def look_up(state: StateFolder, model: str) -> Wanted:
+    """What is wanted for `model`: as its file says, else as its latest rollout does; nothing (generation 0) when it was
+    never said. Raises IntegrityError or Unavailable when neither can be read."""
     path = state.desired(model)
-    if not path.is_file():
-        return Desired(model=model)
+    what = f"what is wanted for model {model}"
     try:
-        return Desired.from_json(json.loads(path.read_bytes()))
-    except (ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(
-            f"reading what is wanted for model {model}: {path} is damaged ({error}); restore or remove it"
-        ) from error
+        found = read_json(path, what, Desired.from_json, "restore it from a backup")
+        if found is not None:
+            return Wanted(found)
+        problem: TidegateError | None = None
+    except (IntegrityError, Unavailable) as error:
+        problem = error
+    store = RolloutStore(state.rollouts)
+    latest = store.latest(model)
+    if damaged := store.damaged(model):
+        raise IntegrityError(f"{problem or f'{what}: {path} is gone'}; nor can it be told from the rollouts: {damaged[0]}")
+    desired = recorded(latest) if latest is not None else Desired(model)
+    if latest is None or (problem is None and desired.active is None):
+        if problem is not None:
+            raise problem
+        return Wanted(desired)
+    seen = problem or f"{what}: {path} is gone"
+    says = f"{desired.active_release[:12]} is live in {desired.active}" if desired.active_release else "nothing is live"
+    found_by = f"{seen}; rollout {latest.id} says that {says}, and that is what counts until the file is there again"
+    return Wanted(desired, found_by, not isinstance(problem, Unavailable))
 
 
-def all_desired(state: StateFolder) -> list[Desired]:
-    """What is wanted for every model, by name."""
-    names = sorted(path.name.removeprefix("desired-").removesuffix(".json") for path in state.target.glob("desired-*.json"))
-    return [read_desired(state, name) for name in names]
+def read_desired(state: StateFolder, model: str) -> Desired:
+    return look_up(state, model).desired
+
+
+def known_models(state: StateFolder) -> list[str]:
+    """Every model of which anything was ever wanted, by name."""
+    named = {path.name.removeprefix("desired-").removesuffix(".json") for path in state.target.glob("desired-*.json")}
+    return sorted(named | set(RolloutStore(state.rollouts).models()))
+
+
+def restore_desired(state: StateFolder, model: str) -> Desired | None:
+    """Write what the records say where the file is gone or damaged, which is kept as `.damaged`; None when it is neither."""
+    path = state.desired(model)
+    with locked(state.target / f"desired-{model}.lock"):
+        found = look_up(state, model)
+        if not found.restorable:
+            return None
+        try:
+            if path.exists():
+                path.replace(path.with_name(path.name + ".damaged"))
+        except OSError as error:
+            raise Unavailable(f"restoring {path}: {error.strerror or error}; move it away by hand") from error
+        restored = replace(found.desired, generation=1)
+        replace_durably(path, json.dumps(restored.to_json()).encode())
+        return restored
 
 
 def check_transition(old: Desired, new: Desired) -> None:
@@ -109,9 +158,18 @@ def write_desired(state: StateFolder, desired: Desired, expected_generation: int
 
 
 def read_observed(state: StateFolder) -> dict[str, Any] | None:
-    """The supervisor's latest look, or None when there is none or it is stale."""
+    """The supervisor's latest look, or None when there is none, it cannot be read, or it is stale by the boot-time clock."""
     try:
-        observed: dict[str, Any] = json.loads(state.observed.read_bytes())
-    except (OSError, ValueError):
+        found = read_json(state.observed, "the supervisor's latest look", _observed, "the supervisor writes it again")
+    except TidegateError:
         return None
-    return observed if time.time() - observed.get("at", 0.0) <= STALE_SECONDS else None
+    if found is None or Reading.from_json(found).seconds_until(Reading.now()) > STALE_SECONDS:
+        return None
+    return found
+
+
+def _observed(value: Any) -> dict[str, Any]:
+    """The parts that readers count on; what is missing raises KeyError."""
+    Reading.from_json(value)
+    gateway, models = dict(value["gateway"]), {str(name): dict(slots) for name, slots in value["models"].items()}
+    return {**value, "gateway": {"ready": False, **gateway}, "models": models, "problems": dict(value["problems"])}

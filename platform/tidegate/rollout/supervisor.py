@@ -4,6 +4,9 @@ All processes are detached and their records are on disk, so the supervisor may 
 and the next supervisor adopts what runs. It is the only writer of Envoy's routes. A slot gets live traffic only while it
 has ready replicas of the wanted release; until then the slot that was routed before keeps it.
 
+A small file that is damaged and a disk that is full or read-only are problems it names, in `observed.json` or, where that
+cannot be written, in its log; they end neither the supervisor nor what runs, and one model's trouble is not another's.
+
 Limits: one machine; a gateway that dies loses its open connections, and is back with the same routes within about half
 a second.
 """
@@ -11,23 +14,27 @@ a second.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tidegate.domain.durable_files import replace_durably
+from tidegate.domain.clocks import Reading
+from tidegate.domain.durable_files import remove, replace_durably
 from tidegate.domain.errors import TidegateError, Unavailable
 from tidegate.domain.local import LocalConfig
 from tidegate.domain.slots import Desired, Slot
 from tidegate.ports.local import ModelRoutes, Probe, Processes, ProcessRecord, Router
 from tidegate.rollout.replicas import Backoff, Replicas, SlotCommand
-from tidegate.rollout.state_folder import StateFolder, all_desired
+from tidegate.rollout.state_folder import StateFolder, known_models, look_up
 
 ENVOY = "envoy"
 T = TypeVar("T")
 HEARTBEAT = 0.5  # seconds between observations that say the same
+RESTORE_EVERY = 5.0  # seconds between attempts to write down again what is wanted
+logger = logging.getLogger("tidegate.supervisor")
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,10 @@ class Controller:
 
     name: str
     command: Sequence[str]
+
+
+Controllers = Callable[[str], "Controller | None"]  # of a model's rollout that needs one
+Restore = Callable[[str], None]  # write down again what is wanted of a model, and record that
 
 
 class Supervisor:
@@ -49,16 +60,18 @@ class Supervisor:
         router: Router,
         probe: Probe,
         slot_command: SlotCommand,
-        controllers: Callable[[], Sequence[Controller]] = tuple,
+        controllers: Controllers = lambda model: None,
+        restore: Restore = lambda model: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.state, self.config, self.processes, self.router = state, config, processes, router
-        self.controllers, self.clock, self.sleep = controllers, clock, sleep
+        self.controllers, self.restore, self.clock, self.sleep = controllers, restore, clock, sleep
         self.replicas = Replicas(processes, probe, router, config, slot_command, state.logs, clock)
         self.backoff = Backoff()
         self.problems: dict[str, str] = {}
         self._written: tuple[str, float] = ("", -1e9)
+        self._restoring: dict[str, float] = {}  # model -> when that was last tried
 
     def check_ports(self) -> None:
         """Raise Unavailable naming the port, if one that Envoy needs is taken by someone else."""
@@ -72,23 +85,73 @@ class Supervisor:
                 )
 
     def step(self) -> None:
-        desired = self._attempt("desired", lambda: all_desired(self.state))
-        if desired is not None:
-            self._attempt("replicas", lambda: self.replicas.reconcile(desired))
-            self._attempt("routes", lambda: self.router.apply([self._routes(want) for want in desired]))
+        models = self._attempt("state", lambda: known_models(self.state)) or []
+        desired = [want for model in self._with_running(models) if (want := self._wanted(model)) is not None]
+        self._attempt("replicas", lambda: self.replicas.reconcile(desired))
+        self._attempt("routes", lambda: self.router.apply([self._routes(want) for want in desired]))
         self._attempt("gateway", self._keep_gateway)
-        self._attempt("controllers", self._keep_controllers)
-        self._attempt("observed", lambda: self._observe(desired or []))
+        self._attempt("controllers", lambda: self._keep_controllers(models))
+        self._attempt("observed", lambda: self._observe(desired))
 
     def _attempt(self, name: str, act: Callable[[], T]) -> T | None:
-        """One part failing (a full disk, a damaged file) must not keep the others from being looked after."""
+        """One part failing (a full disk, a damaged file, a defect of ours) must not keep the others from being looked after."""
         try:
             result = act()
-        except TidegateError as error:
-            self.problems[name] = str(error)
+        except (TidegateError, OSError) as error:
+            self._trouble(name, str(error))
+            return None
+        except Exception as error:
+            if self._trouble(
+                name, f"unexpected {type(error).__name__}: {error}; this is a defect, see {self.state.supervisor_log}"
+            ):
+                logger.exception("%s", name)
             return None
         self.problems.pop(name, None)
         return result
+
+    def _trouble(self, name: str, problem: str) -> bool:
+        """Keep a problem; whether it is new, and so was logged."""
+        new = self.problems.get(name) != problem
+        self.problems[name] = problem
+        if new:
+            logger.warning("%s: %s", name, problem)
+        return new
+
+    def _with_running(self, models: Sequence[str]) -> list[str]:
+        routed = self._attempt("routed", lambda: [routes.model for routes in self.router.applied()]) or []
+        running = [r.labels["model"] for r in self.processes.records() if r.labels.get("kind") == "slot"]
+        return sorted({*models, *routed, *running})
+
+    def _wanted(self, model: str) -> Desired | None:
+        """What is wanted of a model. Where nothing on disk tells, what runs is to go on."""
+        name = f"desired {model}"
+        found = self._attempt(name, lambda: look_up(self.state, model))
+        if found is not None and found.problem:
+            self._trouble(name, found.problem)
+            self._restore(model, found.restorable)
+        if found is not None and (found.problem or found.desired.generation):
+            return found.desired
+        running = self._running(model)
+        if running is None:
+            return found.desired if found is not None else None
+        gone = f"what is wanted for model {model}: {self.state.desired(model)} is gone and no rollout tells what was live"
+        self._trouble(name, f"{self.problems.get(name, gone)}; what runs goes on running, 'tidegate rollout' sets it anew")
+        return running
+
+    def _restore(self, model: str, restorable: bool) -> None:
+        if restorable and self.clock() - self._restoring.get(model, -1e9) >= RESTORE_EVERY:
+            self._restoring[model] = self.clock()
+            self._attempt(f"restoring {model}", lambda: self.restore(model))
+
+    def _running(self, model: str) -> Desired | None:
+        """What runs of a model, as if it were wanted; None for nothing."""
+        alive = [r for slot in Slot for r in self.replicas.of(model, slot) if self.processes.alive(r)]
+        releases: dict[str, str] = {r.labels["slot"]: r.labels["release"] for r in alive}
+        routes = self._attempt("routed", lambda: next((r for r in self.router.applied() if r.model == model), None))
+        if not releases:
+            return None
+        active = routes.active if routes is not None and str(routes.active) in releases else None
+        return Desired(model, releases.get("blue"), releases.get("green"), active, routes is not None and routes.mirror)
 
     def _routes(self, want: Desired) -> ModelRoutes:
         endpoints = {slot: self.replicas.endpoints(want.model, slot, want.release_of(slot)) for slot in Slot}
@@ -110,8 +173,9 @@ class Supervisor:
             self.check_ports()
             self.processes.start(ENVOY, self.router.command(), {"kind": "envoy"}, self.state.logs / "envoy-output.log")
 
-    def _keep_controllers(self) -> None:
-        wanted = {controller.name: controller for controller in self.controllers()}
+    def _keep_controllers(self, models: Sequence[str]) -> None:
+        found = [self._attempt(f"rollout {model}", lambda model=model: self.controllers(model)) for model in models]  # type: ignore[misc]
+        wanted = {controller.name: controller for controller in found if controller is not None}
         running = {}
         for record in [r for r in self.processes.records() if r.labels.get("kind") == "control"]:
             if self.processes.alive(record):
@@ -137,7 +201,7 @@ class Supervisor:
         }
         text = json.dumps(content)
         if text != self._written[0] or self.clock() - self._written[1] >= HEARTBEAT:
-            replace_durably(self.state.observed, json.dumps({"at": time.time(), **content}).encode())
+            replace_durably(self.state.observed, json.dumps({**Reading.now().to_json(), **content}).encode())
             self._written = (text, self.clock())
 
     def stop(self) -> None:
@@ -146,7 +210,7 @@ class Supervisor:
         self._attempt("drain", self._drain)
         self._end([r for r in self.processes.records() if r.labels.get("kind") == "slot"])
         self._end(self.processes.records())
-        self.state.observed.unlink(missing_ok=True)
+        self._attempt("observed", lambda: remove(self.state.observed))
 
     def _drain(self) -> None:
         self.router.drain()
