@@ -1,0 +1,76 @@
+"""Small files that vanish or are damaged under load: nothing is lost, the problem is named, everything can be stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from e2e.local.test_supervisor import R1, R2, under_load
+from tidegate.bootstrap import local
+from tidegate.domain.errors import Conflict
+from tidegate.domain.slots import Slot
+from tidegate.rollout.state_folder import read_observed
+
+pytestmark = pytest.mark.e2e
+
+
+def problems(platform) -> str:
+    observed = read_observed(platform.target.state)
+    return " ".join((observed or {"problems": {}})["problems"].values())
+
+
+def test_files_that_vanish_or_are_damaged_cost_no_answer(platform) -> None:
+    platform.up()
+    platform.stage(Slot.BLUE, R1)
+    platform.activate(Slot.BLUE)
+    state = platform.target.state
+
+    def damage() -> None:
+        content = state.desired("demand").read_bytes()
+        state.desired("demand").unlink()
+        platform.eventually(lambda: str(state.desired("demand")) in problems(platform))
+        os.kill(local.supervisor_pid(state), signal.SIGKILL)
+        platform.up()
+        assert "goes on running" in problems(platform)
+        state.desired("demand").write_bytes(content)
+        (state.envoy / "routes.json").write_bytes(b"")
+        platform.eventually(lambda: json.loads((state.envoy / "routes.json").read_bytes() or b"0"))
+        os.kill(local.supervisor_pid(state), signal.SIGKILL)
+        (state.envoy / "routes.json").write_bytes(b"{")
+        state.supervisor_lock.write_bytes(b"\xff")
+        platform.up()
+        platform.eventually(lambda: not problems(platform))
+
+    load = under_load(platform.url, damage)
+    assert (load.lost, load.mixed({"blue": R1})) == ([], [])
+    (state.envoy / "routes.json").write_bytes(b"[7]")
+    state.supervisor_lock.write_bytes(b"")
+    assert local.stop_supervisor(platform.project)
+    assert platform.processes() == []
+
+
+def test_another_project_file_or_port_is_said_and_harms_nothing(platform, tmp_path: Path) -> None:
+    pid = platform.up()
+    platform.stage(Slot.BLUE, R2)
+    edited = replace(platform.project.local, gateway_port=platform.project.local.gateway_port + 17)
+    other_port = replace(platform.project, targets=replace(platform.project.targets, local=edited))
+    (tmp_path / "copy").mkdir()
+    copied = Path(shutil.copy(platform.project.file, tmp_path / "copy" / "tidegate.yaml"))
+    for project, says in (
+        (other_port, f"gatewayPort {platform.project.local.gateway_port}"),
+        (replace(platform.project, file=copied), str(platform.project.file)),
+    ):
+        with pytest.raises(Conflict, match=says):
+            local.ensure_supervisor(project)
+    with pytest.raises(Conflict, match=f"tidegate -C {platform.project.file} down"):
+        local.stop_supervisor(replace(platform.project, file=copied))
+    assert local.supervisor_pid(platform.target.state) == pid
+    platform.ready(Slot.BLUE, R2)
+    assert local.stop_supervisor(other_port), "an edited port keeps nobody from stopping"
+    assert platform.processes() == []
