@@ -250,6 +250,17 @@ def test_a_database_locked_in_the_midst_of_a_question_is_not_waited_for_longer(
             registry.set_alias("demand", CHAMPION, "1")
 
 
+def test_a_registry_that_was_moved_gives_its_versions_and_takes_new_ones(output: Path, folder: Path, tmp_path: Path) -> None:
+    version = MlflowModelRegistry(folder).register("demand", output, {}, {})
+    moved = MlflowModelRegistry(folder.rename(tmp_path / "moved"))
+    assert (moved.fetch(version, tmp_path / "old") / MODEL).is_file()
+    for number in ("2", "3"):
+        newer = moved.register("demand", output, {}, {})
+        assert newer.version == number
+        assert (moved.fetch(newer, tmp_path / number) / MODEL).is_file()
+    assert not folder.exists()
+
+
 def test_mlflow_itself_can_read_what_was_registered(output: Path, folder: Path) -> None:
     registry = MlflowModelRegistry(folder)
     version = registry.register("demand", output, {}, {})

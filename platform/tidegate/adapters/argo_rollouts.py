@@ -162,7 +162,11 @@ class ArgoRollouts:
         runs = self._api.get(namespaced(GROUP, self._namespace, "analysisruns"))["items"]
         found = earlier(rollout, self._sets(model), runs)
         if found is None:
-            raise NotFound(f"going back with model {model}: the cluster keeps no earlier release that passed everything")
+            raise NotFound(
+                f"going back with model {model}: the cluster keeps no earlier release that passed everything and was not "
+                f"gone back from; roll one out with "
+                f"'tidegate rollout {model} --target kubernetes --image IMAGE --release ID'"
+            )
         return found
 
     def go_back(self, model: str, to: Earlier, order: Mapping[str, Any]) -> None:
@@ -256,7 +260,8 @@ def under_way(model: str, rollout: Json, replica_sets: list[Json], analysis: Jso
 def earlier(rollout: Json, replica_sets: list[Json], analyses: list[Json]) -> Earlier | None:
     """The newest release before the live one whose bake passed, or that was the first of all and so had none.
 
-    A bake that was ended early, by the next release say, is called successful by Argo Rollouts, and passed nothing.
+    A bake that was ended early, by the next release say, is called successful by Argo Rollouts, and passed nothing. What a
+    person went back from, and nobody rolled out since, is passed over: the order names the revision that was live then.
     """
     status = rollout.get("status", {})
     others = {status.get("blueGreen", {}).get("activeSelector"), status.get("currentPodHash")}
@@ -267,6 +272,7 @@ def earlier(rollout: Json, replica_sets: list[Json], analyses: list[Json]) -> Ea
         and run.get("status", {}).get("phase") == "Successful"
         and not run.get("spec", {}).get("terminate")
     }
+    gone_back_from = {order.get("revision") for order in _orders(rollout) if order["order"] == "rollback"}
     found: dict[int, Earlier] = {}
     for each in replica_sets:
         pods, notes = each["metadata"]["labels"].get(HASH, ""), _annotations(each)
@@ -274,8 +280,9 @@ def earlier(rollout: Json, replica_sets: list[Json], analyses: list[Json]) -> Ea
             int(n) for n in (*notes.get("rollout.argoproj.io/revision-history", "").split(","), notes.get(REVISION, "")) if n
         }
         release = _annotations(each["spec"]["template"]).get(RELEASE)
-        if release and pods not in others and (pods in passed or 1 in history):
-            found[max(history, default=0)] = Earlier(release, pods, _template(each))
+        latest = max(history, default=0)
+        if release and pods not in others and latest not in gone_back_from and (pods in passed or 1 in history):
+            found[latest] = Earlier(release, pods, _template(each))
     return found[max(found)] if found else None
 
 

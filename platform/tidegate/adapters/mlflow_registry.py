@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 from tidegate.adapters.mlflow_database import check_unlocked, create, settle_waiting
 from tidegate.adapters.vendor_imports import settle_mlflow
-from tidegate.domain.digests import file_digest
+from tidegate.domain.digests import digest_of, file_digest
 from tidegate.domain.errors import InvalidInput, NotFound, TidegateError, Unavailable
 from tidegate.domain.release_folder import CONTRACT, MODEL
 from tidegate.domain.training_folder import CARD, LINEAGE, output_digest
@@ -133,7 +133,10 @@ class MlflowModelRegistry:
         def ask() -> Path:
             into.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".fetch-", dir=into.parent) as scratch:
-                output = Path(self._client.download_artifacts(version.run_id, OUTPUT, scratch))
+                here = self._artifacts(version.model) / version.run_id / "artifacts" / OUTPUT
+                # MLflow knows the folder where it was made, and a state folder may have been moved
+                moved = self._local and here.is_dir()
+                output = here if moved else Path(self._client.download_artifacts(version.run_id, OUTPUT, scratch))
                 shutil.copytree(output, into, dirs_exist_ok=True)
             return into
 
@@ -172,11 +175,18 @@ class MlflowModelRegistry:
         )
 
     def _experiment(self, model: str) -> str:
-        found = self._client.get_experiment_by_name(model)
-        if found is not None:
-            return str(found.experiment_id)
-        where = (self._folder / "artifacts" / model).as_uri() if self._local else None
-        return str(self._client.create_experiment(model, where))
+        """The model's experiment, whose artifacts lie in our folder: in one that was moved, it is another one."""
+        where = self._artifacts(model).as_uri() if self._local else None
+        for name in (model, f"{model}-{digest_of(where)[:8]}"):
+            found = self._client.get_experiment_by_name(name)
+            if found is None:
+                return str(self._client.create_experiment(name, where))
+            if where in (None, found.artifact_location):
+                break
+        return str(found.experiment_id)
+
+    def _artifacts(self, model: str) -> Path:
+        return self._folder / "artifacts" / model
 
     @property
     def _local(self) -> bool:

@@ -26,7 +26,8 @@ from tidegate.domain.verdict import GateResult
 if TYPE_CHECKING:
     import polars as pl
 
-    from tidegate.bootstrap.inspection import ModelStatus, Replayed
+    from tidegate.bootstrap.inspection import Replayed
+    from tidegate.bootstrap.model_status import ModelStatus
     from tidegate.bootstrap.reconcile import Reconciliation
     from tidegate.features.ingest import IngestReport
     from tidegate.features.tables import TablesReport
@@ -218,19 +219,37 @@ class Platform(Wiring):
         rollout_id = rollout if isinstance(rollout, str) else rollout.id
         return follow(self.rollouts, model, rollout_id, lambda event: tell(event["message"]))
 
-    def rollback(self, model: str, reason: str, actor: str = "tidegate") -> Rollout:
-        """Order the way back to the release before; returns the rollout that does it."""
+    def rollback(self, model: str, reason: str, actor: str = "tidegate", to: str | None = None) -> Rollout:
+        """Order the way back to the last good release before, or to release `to`; returns the rollout that does it."""
         from tidegate.bootstrap.rollouts import rollout_config
 
+        digest = self._own_release(model, to).digest if to else None
         self.up()
         config = rollout_config(self.monitor(model))
-        return self.orders(actor).rollback(self.project.model(model).name, reason, self.release, config)
+        return self.orders(actor).rollback(self.project.model(model).name, reason, self.release, config, digest)
+
+    def goes_back_to(self, model: str, to: str | None = None) -> ReleaseManifest | None:
+        """The release that `rollback` would go back to; changes nothing."""
+        digest = self._own_release(model, to).digest if to else None
+        found = self.orders().goes_back_to(self.project.model(model).name, digest)
+        return self.release(found) if found else None
+
+    def override(self, model: str, gate: str, reason: str, actor: str = "tidegate") -> Rollout:
+        """Let the rollout under way past a gate; a rollout that this gate froze goes on."""
+        return self._driven(self.orders(actor).override(self.project.model(model).name, gate, reason))
+
+    def _driven(self, rollout: Rollout) -> Rollout:
+        if rollout.needs_controller:
+            self.up()  # somebody has to drive it
+        return rollout
 
     def freeze(self, model: str, reason: str, actor: str = "tidegate") -> None:
         self.orders(actor).freeze(self.project.model(model).name, reason)
 
     def unfreeze(self, model: str, reason: str, actor: str = "tidegate") -> Rollout | None:
-        return self.orders(actor).unfreeze(self.project.model(model).name, reason)
+        """Lift the freeze; returns the rollout that goes on, if there is one."""
+        going = self.orders(actor).unfreeze(self.project.model(model).name, reason)
+        return self._driven(going) if going else None
 
     def latest_rollout(self, model: str) -> Rollout:
         found = self.rollouts.latest(self.project.model(model).name)
@@ -242,15 +261,19 @@ class Platform(Wiring):
         from tidegate.bootstrap.rollouts import rollout_config
         from tidegate.monitoring.config import monitor_of
 
-        manifest = self.release(release) if release else self.latest_release(model)
+        manifest = self._own_release(model, release) if release else self.latest_release(model)
+        return manifest, rollout_config(monitor_of(self.releases.folder(manifest.digest), manifest))
+
+    def _own_release(self, model: str, release: str) -> ReleaseManifest:
+        manifest = self.release(release)
         if manifest.model != self.project.model(model).name:
             raise InvalidInput(f"release {manifest.id} is of model '{manifest.model}', not of '{model}'")
-        return manifest, rollout_config(monitor_of(self.releases.folder(manifest.digest), manifest))
+        return manifest
 
     # --- evidence ---------------------------------------------------------------------------------------------------
 
     def status(self, model: str, with_drift: bool = True) -> ModelStatus:
-        from tidegate.bootstrap.inspection import model_status
+        from tidegate.bootstrap.model_status import model_status
 
         return model_status(self, self.project.model(model).name, with_drift)
 

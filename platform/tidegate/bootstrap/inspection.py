@@ -1,4 +1,4 @@
-"""Looking without changing: status, replay with lineage, recorded verdicts, what the online store holds."""
+"""Looking without changing: replay with lineage, recorded verdicts, what the online store holds."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tidegate.domain.errors import NotFound, TidegateError
-from tidegate.domain.release import SHORT, FeatureContract, Lineage
-from tidegate.domain.slots import Slot
+from tidegate.domain.errors import NotFound
+from tidegate.domain.release import FeatureContract, Lineage
 from tidegate.domain.verdict import Evidence, Finding, GateResult, Verdict, evaluate_closed
 from tidegate.ports.gates import GateContext
 from tidegate.ports.ledger import Ledger
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
     from tidegate.bootstrap.control import Platform
     from tidegate.ports.inference_records import InferenceRecord
-    from tidegate.rollout.state import Rollout
     from tidegate.serving.replay import ReplayResult
 
 LATEST_LINES = 20
@@ -50,111 +48,6 @@ class Replayed:
     version: str
     lineage: Lineage
     sources: tuple[Source, ...]
-
-
-@dataclass(frozen=True)
-class SlotView:
-    """One slot: what runs, how ready it is, and what the gateway counted since it started (None when it does not run)."""
-
-    slot: str
-    release: str | None
-    ready: int
-    wanted: int
-    completed: int | None = None
-    errors_5xx: int | None = None
-
-
-@dataclass(frozen=True)
-class ModelStatus:
-    """One model at a glance. `evidence` are the verdicts of the rollout that made the live release live, `drift` the latest
-    verdict on live traffic; `frozen` says by whom and why, None when it is not."""
-
-    model: str
-    running: bool
-    live: str | None
-    version: str | None
-    slot: str | None
-    since: float | None
-    trained_until: str | None
-    evidence: tuple[Mapping[str, Any], ...]
-    rollout: Mapping[str, Any] | None
-    frozen: Mapping[str, Any] | None
-    slots: tuple[SlotView, ...]
-    drift: Mapping[str, Any] | None
-    problem: str = ""
-
-
-def model_status(platform: Platform, model: str, with_drift: bool) -> ModelStatus:
-    desired = platform.target.desired(model)
-    live = desired.active_release
-    manifest = platform.release(live) if live else None
-    running = platform.is_up()
-    history = platform.rollouts.all(model)
-    made_live = next((r for r in reversed(history) if r.candidate == live and r.switched), None)
-    unfinished = platform.rollouts.unfinished(model)
-    slots, problem = _slots(platform, model) if running else ((), "nothing runs; start it with 'tidegate up'")
-    drift = None
-    if with_drift and live:
-        watched = platform.drift(model)
-        drift = {**_verdict(watched[-1].result), "week": watched[-1].week, "advice": watched[-1].advice} if watched else None
-    return ModelStatus(
-        model=model,
-        running=running,
-        live=manifest.id if manifest else None,
-        version=manifest.version if manifest else None,
-        slot=str(desired.active) if desired.active else None,
-        since=made_live.times.get("switch_confirmed", made_live.times["switch_requested"]) if made_live else None,
-        trained_until=manifest.lineage.trained_until if manifest else None,
-        evidence=tuple(made_live.gates.values()) if made_live else (),
-        rollout=rollout_view(unfinished) if unfinished else None,
-        frozen=_frozen(platform.rollouts.hold(model), unfinished),
-        slots=slots,
-        drift=drift,
-        problem=problem,
-    )
-
-
-def rollout_view(rollout: Rollout) -> dict[str, Any]:
-    """A rollout for status: id, release, status, stage and since when, the latest word on it."""
-    stages = [stage.kind if stage.kind != "check" else getattr(stage, "gate", "check") for stage in rollout.plan.stages]
-    return {
-        "id": rollout.id,
-        "release": rollout.candidate_id,
-        "kind": rollout.kind,
-        "status": str(rollout.status),
-        "stage": stages[rollout.stage] if rollout.stage < len(stages) else "end",
-        "stages": stages,
-        "stage_at": rollout.stage_at,
-        "message": rollout.history[-1]["message"] if rollout.history else "",
-        "retraining_requested": rollout.retraining_requested,
-        "gates": dict(rollout.gates),
-    }
-
-
-def _frozen(hold: Mapping[str, Any] | None, rollout: Rollout | None) -> Mapping[str, Any] | None:
-    if hold is not None:
-        return {"by": hold["actor"], "reason": hold["reason"], "at": hold["at"]}
-    return dict(rollout.frozen) if rollout is not None and rollout.frozen is not None else None
-
-
-def _slots(platform: Platform, model: str) -> tuple[tuple[SlotView, ...], str]:
-    try:
-        status, traffic = platform.target.slots(model), platform.target.traffic(model)
-    except TidegateError as error:
-        return (), str(error)
-    views = []
-    for slot in Slot:
-        seen, counted = status[slot], traffic.get(slot)
-        release = f"{model}@{seen.release[:SHORT]}" if seen.release else None
-        completed = counted.completed if counted else None
-        views.append(SlotView(str(slot), release, seen.ready, seen.wanted, completed, counted.errors_5xx if counted else None))
-    return tuple(views), ""
-
-
-def _verdict(result: GateResult) -> dict[str, Any]:
-    from tidegate.domain.verdict import to_json
-
-    return to_json(result)
 
 
 def gate_context(platform: Platform, model: str, seconds: float) -> GateContext:

@@ -16,7 +16,7 @@ from tidegate.cli.clusters import (
 )
 from tidegate.cli.evidence import verdict_text
 from tidegate.cli.session import Session, actor_option, command, dry_run_option, examples, model_argument, person
-from tidegate.domain.errors import GateClosed
+from tidegate.domain.errors import GateClosed, Unavailable
 from tidegate.domain.project import nearest
 
 if TYPE_CHECKING:
@@ -111,18 +111,45 @@ def _override(text: str) -> tuple[str, str]:
 
 
 def _follow_to_the_end(session: Session, begun: Rollout, detach: bool = False) -> None:
-    """Follow a rollout unless detached, print it; raises GateClosed when it did not do what it was for."""
+    """Follow a rollout unless detached, print it; raises GateClosed when it did not do what it was for, Unavailable when the
+    registry was not told that it did."""
     found = begun if detach else session.platform.follow(begun.model, begun.id)
     _emit_rollout(session, found)
     if not detach and (found.status.terminal or found.status == "FROZEN") and found.status != "DONE":
         raise GateClosed(f"rollout {found.id} of {found.candidate_id} is {found.status}: {found.reason}")
+    if found.status == "DONE":
+        _require_told(session, found.model)
+
+
+def _require_told(session: Session, model: str) -> None:
+    from tidegate.cli.status_view import untold_text
+
+    due = session.platform.untold.due(model)
+    if due is not None:
+        raise Unavailable(f"the rollout is DONE, but not recorded in the registry: it was {untold_text(model, vars(due))}")
 
 
 def _emit_rollout(session: Session, found: Rollout) -> None:
-    gates = [verdict_text(value) for value in found.gates.values()]
+    from tidegate.bootstrap.model_status import evidence_of
+
+    gates = [verdict_text({**value, "release": ""}) for value in evidence_of(found)]
     head = f"rollout {found.id} of {found.candidate_id}: {found.status}"
     last = found.reason or (found.history[-1]["message"] if found.history else "")
-    session.emit(found.to_json(), "\n".join([head, *gates, last]))
+    lines = [head, *(f"  {line}" for gate in gates for line in gate.splitlines()), last, *_next_steps(found)]
+    session.emit(found.to_json(), "\n".join(lines))
+
+
+def _next_steps(found: Rollout) -> list[str]:
+    """What a person can do about a rollout that waits for one."""
+    if found.status != "FROZEN" or found.undo or found.request:
+        return []
+    by = str((found.frozen or {}).get("by", ""))
+    gate = by.removeprefix("gate ") if by.startswith("gate ") else ""
+    past = f"'tidegate rollout override {found.model} {gate} --reason TEXT' lets it past that gate, " if gate else ""
+    return [
+        f"it is frozen by {by or 'a gate'}: {past}'tidegate unfreeze {found.model} --reason TEXT' lets it go on, "
+        f"'tidegate rollout abort {found.model} --reason TEXT' ends it"
+    ]
 
 
 @rollout.command(
@@ -178,7 +205,10 @@ def override(session: Session, model: str, gate: str, reason: str, target: str, 
     if dry_run:
         session.emit({"model": name, "gate": gate}, f"would let the rollout under way past gate '{gate}'")
         return
-    _emit_rollout(session, session.platform.orders(person(actor)).override(name, gate, reason))
+    found = session.platform.override(name, gate, reason, person(actor))
+    _emit_rollout(session, found)
+    if not session.json and found.status == "RUNNING":
+        click.echo(f"it goes on without gate {gate}; 'tidegate rollout {name} --release {found.candidate_id}' follows it")
 
 
 @click.command(epilog=examples("tidegate status", "tidegate status demand --json", "tidegate status --target kubernetes"))
@@ -214,29 +244,44 @@ def doctor(session: Session) -> None:
 
 
 @click.command(
-    epilog=examples("tidegate rollback demand --reason 'orders look wrong'", "tidegate rollback demand --dry-run --reason test")
+    epilog=examples(
+        "tidegate rollback demand --reason 'orders look wrong'",
+        "tidegate rollback demand --to demand@3f2c91a07b5d --reason 'the one of June'",
+        "tidegate rollback demand --dry-run --reason test",
+    )
 )
 @model_argument
 @click.option("--reason", required=True, help="Why, for the ledger.")
+@click.option("--to", "to", metavar="RELEASE", help="Another release that was live once, though it was taken back; locally.")
 @target_option
 @actor_option
 @dry_run_option
 @command()
-def rollback(session: Session, model: str | None, reason: str, target: str, actor: str | None, dry_run: bool) -> None:
-    """Go back to the release that was live before, now, without gates; a rollout under way is ended."""
+def rollback(
+    session: Session, model: str | None, reason: str, to: str | None, target: str, actor: str | None, dry_run: bool
+) -> None:
+    """Go back to the last good release that was live before, now, without gates; a rollout under way is ended.
+
+    A release that was itself taken back, by a person or a gate, is passed over: --to RELEASE goes back to it all the same.
+    """
     name, platform = session.model(model), session.platform
     if target == "kubernetes":
+        if to:
+            raise click.UsageError("--to goes with the target local; on a cluster, roll the release out again")
         roll_back_on_cluster(session, name, reason, person(actor), dry_run)
         return
     if dry_run:
         live = platform.release(platform.live_release(name)).id
-        session.emit({"model": name, "from": live}, f"would go back from {live} to the release before it")
+        back = platform.goes_back_to(name, to)
+        where = back.id if back else "nothing: it is the first release"
+        session.emit({"model": name, "from": live, "to": back.id if back else None}, f"would go back from {live} to {where}")
         return
-    ordered = platform.rollback(name, reason, person(actor))
+    ordered = platform.rollback(name, reason, person(actor), to)
     found = platform.follow(name, ordered.id)
     _emit_rollout(session, found)
     if found.status not in ("DONE", "ROLLED_BACK"):
         raise GateClosed(f"rollback of {name}: {found.id} is {found.status}: {found.reason}")
+    _require_told(session, name)
 
 
 @click.command(epilog=examples("tidegate freeze demand --reason 'stocktaking'"))
@@ -265,11 +310,13 @@ def freeze(session: Session, model: str | None, reason: str, target: str, actor:
 @dry_run_option
 @command()
 def unfreeze(session: Session, model: str | None, reason: str, target: str, actor: str | None, dry_run: bool) -> None:
-    """Lift the freeze of MODEL."""
-    name = session.model(model)
+    """Lift the freeze of MODEL; a rollout that was frozen goes on."""
+    name, going = session.model(model), None
     if not dry_run:
         orders = on_cluster(session) if target == "kubernetes" else session.platform
-        orders.unfreeze(name, reason, person(actor))
-    session.emit(
-        {"model": name, "frozen": False, "dry_run": dry_run}, f"{'would lift the freeze of' if dry_run else 'unfrozen:'} {name}"
+        going = orders.unfreeze(name, reason, person(actor))
+    follow = (
+        f"; rollout {going.id} goes on, 'tidegate rollout {name} --release {going.candidate_id}' follows it" if going else ""
     )
+    value = {"model": name, "frozen": False, "dry_run": dry_run, "rollout": going.id if going else None}
+    session.emit(value, f"{'would lift the freeze of' if dry_run else 'unfrozen:'} {name}{follow}")

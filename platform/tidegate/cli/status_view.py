@@ -10,10 +10,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from tidegate.bootstrap.inspection import ModelStatus
+from tidegate.bootstrap.model_status import OVERRIDDEN, ModelStatus
 from tidegate.cli.session import ago, clock_time
 
-STYLES = {"PASS": "green", "FAIL": "bold red", "INCONCLUSIVE": "yellow", "ERROR": "bold magenta"}
+STYLES = {"PASS": "green", "FAIL": "bold red", "INCONCLUSIVE": "yellow", "ERROR": "bold magenta", OVERRIDDEN: "bold yellow"}
 SHOWN = 5
 
 
@@ -24,16 +24,20 @@ def status_table(status: ModelStatus, now: float | None = None) -> Panel:
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
     table.add_row("live", _live(status, now))
+    if status.origin_note and status.origin != "rollout":
+        table.add_row("", Text(status.origin_note))
     for verdict in status.evidence:
         table.add_row("evidence" if verdict is status.evidence[0] else "", _verdict(verdict))
-    if status.live and not status.evidence:
-        table.add_row("evidence", "first release of the model: nothing to compare it with")
+    if status.live and not status.evidence and status.origin != "first":
+        table.add_row("evidence", Text("none on record", style="yellow"))
     table.add_row("rollout", _rollout(status.rollout, now))
     for slot in status.slots:
         traffic = "" if slot.completed is None else f"  {slot.completed:,} requests, {slot.errors_5xx:,} errors (5xx)"
         table.add_row(slot.slot, f"{slot.release or 'empty'}  {slot.ready}/{slot.wanted} ready{traffic}")
-    table.add_row("drift", _drift(status.drift))
+    table.add_row("drift", _drift(status.drift) if status.drift else Text(status.drift_note))
     table.add_row("frozen", _frozen(status.frozen, now))
+    if status.registry is not None:
+        table.add_row("registry", Text(untold_text(status.model, status.registry), style="bold yellow"))
     if status.problem:
         table.add_row("note", Text(status.problem, style="yellow"))
     return Panel(table, title=f"[bold]{status.model}[/bold]", title_align="left", expand=True)
@@ -65,9 +69,17 @@ def _rollout(rollout: Mapping[str, Any] | None, now: float) -> Text:
     return Text.assemble(head, stages, f"\n{rollout['message']}")
 
 
-def _drift(drift: Mapping[str, Any] | None) -> Text:
-    if drift is None:
-        return Text("not looked at: nothing is live")
+def untold_text(model: str, due: Mapping[str, Any]) -> str:
+    """What the registry has not been told, and what to do."""
+    what = f"version {due['version']} ({due['release']}) is live" if due["version"] else "what is live"
+    why = f" ({due['reason']})" if due["reason"] else ""
+    return (
+        f"not told that {what}{why}; it is told while the platform runs and the registry answers, or now by "
+        f"'tidegate registry reconcile {model}'"
+    )
+
+
+def _drift(drift: Mapping[str, Any]) -> Text:
     text = _verdict({**drift, "gate": f"week of {drift['week']}" if drift["week"] else ""})
     wrong = [finding for finding in drift["evidence"]["findings"] if not finding["ok"]]
     for finding in wrong[:SHOWN]:

@@ -7,7 +7,7 @@ its record; the engine executes them at its next step.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tidegate.domain.errors import Conflict, InvalidInput, NotFound
@@ -15,7 +15,8 @@ from tidegate.domain.release import ReleaseManifest
 from tidegate.ports.ledger import Ledger
 from tidegate.ports.traffic import Target
 from tidegate.rollout.plan import Check, Plan, RolloutConfig, plan, plan_rollback
-from tidegate.rollout.state import Rollout, RolloutStore, Status
+from tidegate.rollout.state import Json, Rollout, RolloutStore, Status
+from tidegate.rollout.way_back import way_back
 
 
 @dataclass(frozen=True)
@@ -37,42 +38,79 @@ class Orders:
     ) -> Rollout | None:
         """Record a new rollout, which a controller then drives; None when the release is active already.
 
-        The same release being rolled out already is joined. `overrides` gives a reason by gate. A rollout that a gate
-        froze is superseded. Raises Conflict while another one runs or a person's freeze holds the model.
+        The same release being rolled out already is joined, and its overrides are added to. `overrides` gives a reason by
+        gate. A rollout that a gate froze is superseded: by the same release with the overrides that it had, which are stated.
+        Raises Conflict while another one runs or a person's freeze holds the model.
         """
-        model = candidate.model
+        model, given = candidate.model, overrides or {}
         with self.store.lock(model):
             running = self.store.unfinished(model)
             if running is not None and running.status is Status.RUNNING and running.candidate == candidate.digest:
+                for gate, reason in given.items():
+                    if gate not in running.overrides:
+                        running = self._override(running, gate, reason)
                 return running
             self._check_hold(model, candidate)
             self.store.refuse_damaged(model)
             made = plan(model, candidate.digest, self.target.desired(model), config)
             if made.nothing_to_do and running is None:
                 return None
-            self._check_overrides(made, overrides or {})
+            self._check_overrides(made, given)
+            said, notes = self._said(given), []
             if running is not None and running.status is Status.FROZEN and not running.switched:
                 self._supersede(running, candidate.id)
-            return self._add(candidate, made, "rollout", f"rollout of {candidate.id}", overrides or {})
+                for gate, before in running.overrides.items():
+                    kept = running.candidate == candidate.digest and gate not in given
+                    said |= {gate: before} if kept else {}
+                    what = "stays" if kept else "was replaced" if gate in given else f"was for {running.candidate_id} alone"
+                    notes.append(f"the override of gate {gate} by {before['actor']} ({before['reason']}) {what}")
+            return self._add(candidate, made, "rollout", f"rollout of {candidate.id}", said, notes)
 
-    def rollback(self, model: str, reason: str, releases: Callable[[str], ReleaseManifest], config: RolloutConfig) -> Rollout:
-        """Go back to the release before the active one: by aborting a rollout that switched, else by a rollout to it."""
-        running = self.store.unfinished(model)
-        if running is not None and running.switched:
-            return self._order(model, running.id, "abort", reason)
+    def rollback(
+        self,
+        model: str,
+        reason: str,
+        releases: Callable[[str], ReleaseManifest],
+        config: RolloutConfig,
+        to: str | None = None,
+    ) -> Rollout:
+        """Go back to the last good release before the active one, or to release `to` (a digest) that was live once: by
+        aborting a rollout that switched, else by a rollout to it. A rollback that is under way is joined."""
+        self._need(reason)
         with self.store.lock(model):
             running = self.store.unfinished(model)
+            if running is not None and running.kind == "rollback" and running.status is Status.RUNNING:
+                if to not in (None, running.candidate):
+                    raise Conflict(f"rolling back model {model}: the rollback to {running.candidate_id} is under way")
+                return running
+            if running is not None and running.switched:
+                if to not in (None, running.plan.previous):
+                    raise Conflict(
+                        f"rolling back model {model}: rollout {running.id} is under way, and its end goes back to "
+                        f"{(running.plan.previous or 'nothing')[:12]}; roll back without --to first"
+                    )
+                return self._ordered(running, "abort", reason)
             if running is not None and running.status is Status.RUNNING:
-                raise Conflict(f"rolling back model {model}: rollout {running.id} has not switched yet; abort it instead")
+                raise Conflict(
+                    f"rolling back model {model}: rollout {running.id} has not switched yet; end it with "
+                    f"'tidegate rollout abort {model} --reason TEXT'"
+                )
             desired = self.target.desired(model)
-            done = [r for r in self.store.all(model) if r.status is Status.DONE and r.candidate == desired.active_release]
-            previous = done[-1].plan.previous if done else None
-            if previous is None:
-                raise NotFound(f"rolling back model {model}: no release was active before the present one")
+            previous = way_back(model, self.store.all(model), desired.active_release, to)
+            manifest = releases(previous)
             if running is not None:
                 self._supersede(running, f"a rollback to {previous[:12]}")
             made = plan_rollback(model, previous, desired, config)
-            return self._add(releases(previous), made, "rollback", reason, {})
+            return self._add(manifest, made, "rollback", reason, {})
+
+    def goes_back_to(self, model: str, to: str | None = None) -> str | None:
+        """The release (digest) that `rollback` would go back to; changes nothing."""
+        running = self.store.unfinished(model)
+        if running is not None and running.kind == "rollback" and running.status is Status.RUNNING:
+            return running.candidate
+        if running is not None and running.switched:
+            return running.plan.previous
+        return way_back(model, self.store.all(model), self.target.desired(model).active_release, to)
 
     def abort(self, model: str, reason: str) -> Rollout:
         return self._order(model, self._unfinished(model).id, "abort", reason)
@@ -100,42 +138,72 @@ class Orders:
             self.store.set_hold(model, None)
             if frozen is None:
                 return None
-            going = replace(frozen, status=Status.RUNNING, frozen=None)
-            if not frozen.switched:  # what was proven may no longer hold
-                going = replace(going, stage=0, stage_at=0.0, stage_ready_at=None, gates={}, reason="")
-            return self.store.save(going.noted(self.clock(), "unfrozen", f"unfrozen by {self.actor}: {reason}"))
+            return self._go_on(frozen, f"unfrozen by {self.actor}: {reason}")
 
     def override(self, model: str, gate: str, reason: str) -> Rollout:
-        """Let a rollout pass a gate before the switch on a person's word. The gates of the bake cannot be overridden."""
-        self._need(reason)
+        """Let a rollout pass a gate before the switch on a person's word. The gates of the bake cannot be overridden.
+
+        A rollout that this very gate froze goes on, from its beginning; one that a person froze stays so until unfrozen.
+        """
         with self.store.lock(model):
             running = self._unfinished(model)
             self._check_overrides(running.plan, {gate: reason})
-            said = {"actor": self.actor, "reason": reason, "at": self.clock()}
-            self.ledger.append("override", running.candidate_id, {"gate": gate, "rollout": running.id, **said}, self.actor)
-            running = replace(running, overrides={**running.overrides, gate: said})
-            return self.store.save(running.noted(self.clock(), "override", f"gate {gate}: {self.actor}: {reason}"))
+            running = self._override(running, gate, reason)
+            by_gate = running.status is Status.FROZEN and (running.frozen or {}).get("by") == f"gate {gate}"
+            if not by_gate or self.store.hold(model) is not None:
+                return running
+            return self._go_on(running, f"gate {gate}, which froze it, is overridden by {self.actor}: it goes on")
+
+    def _override(self, running: Rollout, gate: str, reason: str) -> Rollout:
+        self._check_overrides(running.plan, {gate: reason})
+        said = self._said({gate: reason})
+        body = {"gate": gate, "rollout": running.id, **said[gate]}
+        self.ledger.append("override", running.candidate_id, body, self.actor)
+        running = replace(running, overrides={**running.overrides, **said})
+        return self.store.save(running.noted(self.clock(), "override", f"gate {gate}: {self.actor}: {reason}"))
+
+    def _go_on(self, frozen: Rollout, message: str) -> Rollout:
+        going = replace(frozen, status=Status.RUNNING, frozen=None)
+        if not frozen.switched:  # what was proven may no longer hold
+            going = replace(going, stage=0, stage_at=0.0, stage_ready_at=None, gates={}, reason="")
+        return self.store.save(going.noted(self.clock(), "unfrozen", message))
 
     def _order(self, model: str, id: str, kind: str, reason: str) -> Rollout:
         self._need(reason)
         with self.store.lock(model):
-            running = self.store.load(model, id)
-            if running.status.terminal:
-                raise Conflict(f"{kind} of rollout {id}: it is {running.status} already")
-            order = {"kind": kind, "actor": self.actor, "reason": reason, "at": self.clock()}
-            self.ledger.append(f"rollout.{kind}_ordered", running.candidate_id, {"rollout": id, **order}, self.actor)
-            return self.store.save(replace(running, request=order))
+            return self._ordered(self.store.load(model, id), kind, reason)
 
-    def _add(self, candidate: ReleaseManifest, made: Plan, kind: str, reason: str, overrides: Mapping[str, str]) -> Rollout:
+    def _ordered(self, running: Rollout, kind: str, reason: str) -> Rollout:
+        if running.status.terminal:
+            raise Conflict(f"{kind} of rollout {running.id}: it is {running.status} already")
+        order = {"kind": kind, "actor": self.actor, "reason": reason, "at": self.clock()}
+        self.ledger.append(f"rollout.{kind}_ordered", running.candidate_id, {"rollout": running.id, **order}, self.actor)
+        return self.store.save(replace(running, request=order))
+
+    def _said(self, overrides: Mapping[str, str]) -> dict[str, Json]:
         now = self.clock()
-        said = {gate: {"actor": self.actor, "reason": why, "at": now} for gate, why in overrides.items()}
+        return {gate: {"actor": self.actor, "reason": why, "at": now} for gate, why in overrides.items()}
+
+    def _add(
+        self,
+        candidate: ReleaseManifest,
+        made: Plan,
+        kind: str,
+        reason: str,
+        overrides: Mapping[str, Json],
+        notes: Sequence[str] = (),
+    ) -> Rollout:
+        now = self.clock()
         id = self.store.new_id(candidate.model, candidate.digest, now)
-        rollout = Rollout(id, candidate.model, candidate.digest, candidate.id, made, now, self.actor, kind, overrides=said)
+        rollout = Rollout(id, candidate.model, candidate.digest, candidate.id, made, now, self.actor, kind, overrides=overrides)
         rollout = replace(rollout, sequence=self.store.next_sequence(candidate.model))
         self.store.refuse_second(rollout)
-        body = {"rollout": id, "kind": kind, "reason": reason, "plan": made.describe(), "overrides": said}
-        self.ledger.append("rollout.start", candidate.id, body, self.actor)
-        return self.store.save(rollout.noted(now, "start", reason))
+        body = {"rollout": id, "kind": kind, "reason": reason, "plan": made.describe(), "overrides": dict(overrides)}
+        self.ledger.append("rollout.start", candidate.id, {**body, **({"notes": list(notes)} if notes else {})}, self.actor)
+        rollout = rollout.noted(now, "start", reason)
+        for note in notes:
+            rollout = rollout.noted(now, "override", note)
+        return self.store.save(rollout)
 
     def _supersede(self, frozen: Rollout, by: str) -> None:
         why = f"superseded by {by}"
@@ -146,7 +214,7 @@ class Orders:
     def _unfinished(self, model: str) -> Rollout:
         running = self.store.unfinished(model)
         if running is None:
-            raise NotFound(f"model {model} has no rollout under way")
+            raise NotFound(f"model {model} has no rollout under way; start one with 'tidegate rollout {model}'")
         return running
 
     def _check_hold(self, model: str, candidate: ReleaseManifest) -> None:
@@ -154,7 +222,7 @@ class Orders:
         if hold is not None:
             raise Conflict(
                 f"starting a rollout of {candidate.id}: model {model} is frozen by {hold['actor']} ({hold['reason']}); "
-                f"'tidegate freeze {model} --off' lets it go"
+                f"'tidegate unfreeze {model} --reason TEXT' lets it go"
             )
 
     @staticmethod

@@ -176,7 +176,8 @@ class RolloutStore:
         if other is not None:
             raise Conflict(
                 f"starting a rollout of {rollout.candidate_id}: rollout {other.id} of {other.candidate_id} is {other.status}; "
-                "follow it with 'tidegate rollout' or end it with 'tidegate rollout --abort'"
+                f"follow it with 'tidegate rollout {rollout.model} --release {other.candidate_id}' or end it with "
+                f"'tidegate rollout abort {rollout.model} --reason TEXT'"
             )
 
     def refuse_damaged(self, model: str) -> None:

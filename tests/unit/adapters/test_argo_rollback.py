@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tidegate.adapters.argo_rollouts import EPHEMERAL, HASH, RELEASE, REVISION, ArgoRollouts, earlier
+from tidegate.adapters.argo_rollouts import EPHEMERAL, HASH, ORDERS, RELEASE, REVISION, ArgoRollouts, earlier
 from tidegate.domain.errors import NotFound
 
 Json = dict[str, Any]
@@ -74,6 +74,28 @@ def test_a_bake_that_was_ended_early_passed_nothing() -> None:
     found = earlier(rollout("live"), sets, [analysis("good", "Successful"), ended])
     assert found is not None
     assert found.release == "good"
+
+
+def ordered(found: Json, revision: int) -> Json:
+    """The Rollout with a person's order to go back, given while `revision` was live."""
+    order = {"id": "1", "order": "rollback", "actor": "ada", "reason": "wrong", "at": 1.0, "revision": revision}
+    found["metadata"]["annotations"] = {ORDERS: json.dumps([order])}
+    return found
+
+
+def test_a_second_rollback_does_not_bring_the_bad_release_back() -> None:
+    sets = [replica_set("first", 1), replica_set("bad", 3), replica_set("good", 4)]
+    runs = [analysis("bad", "Successful"), analysis("good", "Successful")]
+    found = earlier(ordered(rollout("good"), 3), sets, runs)
+    assert found is not None
+    assert found.release == "first"
+
+
+def test_a_release_that_was_rolled_out_anew_since_is_good_again() -> None:
+    sets = [replica_set("first", 1), replica_set("again", 5), replica_set("live", 6)]
+    found = earlier(ordered(rollout("live"), 3), sets, [analysis("again", "Successful")])
+    assert found is not None
+    assert found.release == "again"
 
 
 def test_the_template_is_without_what_argo_rollouts_added() -> None:
