@@ -84,6 +84,8 @@ async def send(session: Any, settings: Settings, request_id: str, skus: list[str
                     body_release = json.loads(body).get("release")
             outcome, mixed = classify(response.status, release, body_release)
             record |= {
+                "id": response.headers.get("x-request-id", request_id),  # the gateway's, which its log and the slot's have
+                "client_id": request_id,
                 "status": response.status,
                 "slot": response.headers.get("x-tidegate-slot"),
                 "release": release,

@@ -133,7 +133,7 @@ def test_bad_requests_and_unknown_models_are_answered_with_one_sentence(platform
             found = []
             for path, size in (("/predict", 1), ("/models/other/predict", 1), ("/models/demand/predict", 5 << 20)):
                 async with session.post(platform.url + path, data=b"x" * size, headers={"x-request-id": "mine"}) as answer:
-                    assert answer.headers["x-request-id"] == "mine"
+                    assert answer.headers["x-client-request-id"] == "mine"
                     body = await answer.json()
                     assert answer.status == 200 or body["error"], body
                     found.append(answer.status)

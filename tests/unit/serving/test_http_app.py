@@ -13,7 +13,6 @@ import pytest
 
 from serving_builders import AsgiClient, FakeReader, build_release, demand_release, onnx_model
 from tidegate.bootstrap.serving import SlotApp, SlotSettings, build
-from tidegate.serving.runtime.http_app import is_shadow
 
 GOOD = {"skus": ["S1", "S2"], "horizon": 3}
 V2_INPUT = {"name": "features", "shape": [1, 4], "datatype": "FP32", "data": [1, 0.25, 1, 0]}
@@ -41,7 +40,7 @@ def test_a_forecast_is_typed_dated_and_names_its_release(shared: Slot) -> None:
     reply = shared.client.post("/predict", GOOD, {"x-request-id": "r-1"})
     assert reply.status == 200
     assert reply.headers["x-tidegate-release"] == reply.json["release"] == shared.release
-    assert reply.headers["x-request-id"] == "r-1"
+    assert reply.headers["x-client-request-id"] == "r-1"
     assert [f["sku"] for f in reply.json["forecasts"]] == ["S1", "S2"]
     first = reply.json["forecasts"][0]["days"]
     assert [day["date"] for day in first] == ["2011-01-26", "2011-01-27", "2011-01-28"]  # T0 itself is day 1
@@ -112,27 +111,6 @@ def test_a_body_over_the_limit_is_refused(shared: Slot, chunks: int) -> None:
         assert shared.client.post(path, b"x" * (1024 * 1024 + 1), chunks=chunks).status == 413
 
 
-def test_request_ids_are_made_when_absent_or_unusable(shared: Slot) -> None:
-    made = {shared.client.get("/livez", **headers).headers["x-request-id"] for headers in ({}, {"x-request-id": "a b\t"})}
-    assert len(made) == 2
-    assert all(len(one) == 32 for one in made)
-
-
-@pytest.mark.parametrize(
-    ("host", "mirrored"),
-    [
-        ("gw-shadow", True),
-        ("gw-shadow:8800", True),
-        ("gw:8800-shadow", True),
-        ("gw:8800", False),
-        ("shadow", False),
-        ("", False),
-    ],
-)
-def test_mirrored_requests_are_known_by_their_host(host: str, mirrored: bool) -> None:
-    assert is_shadow(host) is mirrored
-
-
 def test_metrics_count_by_status_and_shadow(tmp_path: Path) -> None:
     slot = Slot(demand_release(tmp_path / "releases"), tmp_path / "logs")
     slot.client.post("/predict", GOOD)
@@ -197,7 +175,7 @@ def wrap(app):
     reply = slot.client.post("/predict", GOOD, {"x-request-id": "r-9"})
     assert reply.status == 500
     assert reply.headers["x-tidegate-release"] == slot.release
-    assert reply.headers["x-request-id"] == "r-9"
+    assert reply.headers["x-client-request-id"] == "r-9"
     assert "no free handle" not in reply.json["error"]
     assert slot.client.get("/livez").status == 200
 

@@ -1,7 +1,7 @@
 """The slot's ASGI application: hot routes first, everything else to the BentoML service behind it.
 
 It reads a body within its limit, answers, counts, and offers the request to the inference log. Each answer carries
-`x-tidegate-release` and `x-request-id` (the client's, or a new one). While draining it answers with `connection: close`,
+`x-tidegate-release`, `x-request-id` and, when the client gave an id of its own, `x-client-request-id`. While draining it answers with `connection: close`,
 so that clients with kept-alive connections move on by themselves. The online read and the model run on the event loop:
 both are short, and a thread would cost more than it saves (limit: a very large batch delays its neighbours).
 """
@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import time
-import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -21,6 +19,7 @@ from tidegate.serving.runtime.endpoint import MalformedRequest
 from tidegate.serving.runtime.http_routes import JSON, Answer, Exchange, Route, Routes, failure, media_type, refusal
 from tidegate.serving.runtime.inference_log import InferenceLog, Served
 from tidegate.serving.runtime.metrics import ServingMetrics
+from tidegate.serving.runtime.request_identity import RequestIdentity, identify
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -34,7 +33,6 @@ PICKLE = "application/vnd.bentoml+pickle"
 BENTOML_PATHS = {"/openapi.json": "/docs.json"}  # where people look for the document, and where BentoML has it
 BODY_LIMIT = 1024 * 1024
 DISCARD_LIMIT = 16 * BODY_LIMIT  # of a body too large, so much is read before the connection is given up
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 class BodyTooLarge(Exception):
@@ -67,44 +65,42 @@ class ServingApp:
             return
         started = time.perf_counter()
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        given = headers.get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        shadow = is_shadow(headers.get("host", ""))
+        who = identify(scope["headers"])
         self._metrics.started()
         name, status = "other", 500
         try:
             route, refused = self._find(scope, headers)
             if route is None and refused is None:
                 name = "service"
-                status = await self._pass_on(scope, headers, receive, send, request_id)
+                status = await self._pass_on(scope, headers, receive, send, who)
                 return
             name = route.name if route else "other"
             answer = refused or await self._answer(route, scope, headers, receive)  # type: ignore[arg-type]
             status = answer.status
             if route is not None and route.logged:
                 served = Served(
-                    request_id,
+                    who.id,
                     time.time(),
-                    shadow,
+                    who.shadow,
                     status,
                     (time.perf_counter() - started) * 1e3,
                     answer.prediction,
                     answer.error,
+                    who.client_id,
+                    route.name,
                 )
                 self._log.offer(served)
-            await self._send(send, answer, request_id, scope["method"] == "HEAD")
+            await self._send(send, answer, who, scope["method"] == "HEAD")
         finally:
-            self._metrics.finished(name, status, shadow, time.perf_counter() - started)
+            self._metrics.finished(name, status, who.shadow, time.perf_counter() - started)
 
     async def fail(self, scope: Scope, send: Send) -> None:
         """Answer 500 for an exception that was raised around this application, and log its traceback."""
         logger.exception("%s %s failed in the release's middleware", scope["method"], scope["path"])
-        headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        given = headers.get(b"x-request-id", "")
+        who = identify(scope["headers"])
         self._metrics.started()
-        self._metrics.finished("middleware", 500, is_shadow(headers.get(b"host", "")), 0.0)
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        await self._send(send, failure(500, "internal error; the server's log has the details"), request_id)
+        self._metrics.finished("middleware", 500, who.shadow, 0.0)
+        await self._send(send, failure(500, "internal error; the server's log has the details"), who)
 
     def _find(self, scope: Scope, headers: dict[str, str]) -> tuple[Route | None, Answer | None]:
         """The route, and the refusal when the request cannot be handled by it; neither means: pass it on."""
@@ -166,21 +162,21 @@ class ServingApp:
             raise BodyTooLarge(read_whole=True)
         return b"".join(chunks)
 
-    async def _send(self, send: Send, answer: Answer, request_id: str, head: bool = False) -> None:
+    async def _send(self, send: Send, answer: Answer, who: RequestIdentity, head: bool = False) -> None:
         headers = [
             (b"content-type", answer.content_type.encode()),
             (b"content-length", str(len(answer.body)).encode()),
-            *self._own_headers(request_id),
+            *self._own_headers(who),
         ]
         headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in answer.headers.items()]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if head else answer.body})
 
-    def _own_headers(self, request_id: str) -> list[tuple[bytes, bytes]]:
-        own = [(b"x-tidegate-release", self._release), (b"x-request-id", request_id.encode("latin-1"))]
+    def _own_headers(self, who: RequestIdentity) -> list[tuple[bytes, bytes]]:
+        own = [(b"x-tidegate-release", self._release), *who.headers()]
         return [*own, (b"connection", b"close")] if self._draining else own
 
-    async def _pass_on(self, scope: Scope, headers: dict[str, str], receive: Receive, send: Send, request_id: str) -> int:
+    async def _pass_on(self, scope: Scope, headers: dict[str, str], receive: Receive, send: Send, who: RequestIdentity) -> int:
         """To BentoML, with our limit on the body, our headers, and `{"error": ...}` for its plain-text errors."""
         scope = {**scope, "path": BENTOML_PATHS.get(scope["path"], scope["path"])}
         try:
@@ -188,13 +184,13 @@ class ServingApp:
             if body and scope["method"] == "POST" and media_type(headers) in ("", JSON):
                 json.loads(body)  # BentoML answers 500 to malformed JSON
         except BodyTooLarge:
-            await self._send(send, failure(413, f"the body is larger than {self._body_limit} bytes"), request_id)
+            await self._send(send, failure(413, f"the body is larger than {self._body_limit} bytes"), who)
             return 413
         except MalformedRequest as error:
-            await self._send(send, refusal(error), request_id)
+            await self._send(send, refusal(error), who)
             return 400
         except (ValueError, RecursionError) as error:
-            await self._send(send, failure(400, f"the body is not JSON: {error}"), request_id)
+            await self._send(send, failure(400, f"the body is not JSON: {error}"), who)
             return 400
         status, replaced = 500, False
         whole = [{"type": "http.request", "body": body, "more_body": False}]
@@ -212,9 +208,9 @@ class ServingApp:
                     text = (
                         f"unknown path {scope['path'][:200]}" if status == 404 else f"method {scope['method']} is not allowed"
                     )
-                    await self._send(send, failure(status, text), request_id)
+                    await self._send(send, failure(status, text), who)
                     return
-                message["headers"] = [*message["headers"], *self._own_headers(request_id)]
+                message["headers"] = [*message["headers"], *self._own_headers(who)]
             if not replaced:
                 await send(message)
 
@@ -244,8 +240,3 @@ class Guarded:
                 raise
             await self._app.fail(scope, send)
 
-
-def is_shadow(host: str) -> bool:
-    """Whether a request was mirrored: Envoy appends `-shadow` to the host of what it mirrors, before or after the port."""
-    name, _, port = host.rpartition(":")
-    return host.endswith("-shadow") or (port.isdigit() and name.endswith("-shadow"))

@@ -67,7 +67,8 @@ class Identity:
 
 @dataclass(frozen=True)
 class Served:
-    """One answered request, as it goes into the log. `at` is seconds since the epoch when it was answered."""
+    """One answered request, as it goes into the log. `at` is seconds since the epoch when it was answered, `client_id` what
+    the client called it, `route` the name of the route that answered."""
 
     id: str
     at: float
@@ -76,6 +77,8 @@ class Served:
     latency_ms: float
     prediction: Prediction | None = None
     error: str = ""
+    client_id: str = ""
+    route: str = ""
 
     @property
     def nbytes(self) -> int:
@@ -121,6 +124,7 @@ def encode_array(array: np.ndarray) -> str:
 def record_of(served: Served, identity: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON object of one request; `features` and `outputs` are absent when there was no prediction."""
     record: dict[str, Any] = {"id": served.id, "at": round(served.at, 6), **identity, "shadow": served.shadow}
+    record |= {"client_id": served.client_id, "route": served.route}
     record |= {"status": served.status, "latency_ms": round(served.latency_ms, 3)}
     prediction = served.prediction
     if prediction is None:

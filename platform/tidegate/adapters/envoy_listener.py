@@ -1,0 +1,162 @@
+"""The gateway's listener: who a request is, what is written of it, and how the gateway itself refuses.
+
+Invariants:
+- Each request has an id that the gateway gave it. A client's own `x-request-id` goes along as `x-client-request-id`, cut to
+  CLIENT_ID_BYTES; what a client sends under that name, or as `x-tidegate-...`, never gets past the listener.
+- The access log holds no query string, and no client's text of any length.
+- An answer of the gateway's own is `{"error": one sentence, "status": ..., "request_id": ...}`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tidegate.domain.local import LOOPBACK, LocalConfig
+
+TYPES = "type.googleapis.com/"
+METADATA = "tidegate"
+CLIENT_ID = "x-client-request-id"
+CLIENT_ID_BYTES = 128
+OWN_HEADERS = "x-tidegate-"
+PATH_BYTES = 256
+Json = dict[str, Any]
+
+# Where Envoy has no words, or poor ones. Those of the routes (404, 405, 503) and of its router (503, 504) are kept.
+SENTENCES = {
+    400: "the request is not HTTP as the gateway reads it: check its request line, path and headers",
+    408: "the request did not arrive in time",
+    413: "the body is larger than the gateway's limit",
+    414: "the path is longer than the gateway's limit",
+    426: "the gateway speaks HTTP/1.1",
+    431: "the headers are larger than the gateway's limit",
+}
+
+
+def typed(kind: str, **fields: Any) -> Json:
+    return {"@type": TYPES + kind, **fields}
+
+
+def address(port: int) -> Json:
+    return {"socket_address": {"address": LOOPBACK, "port_value": port}}
+
+
+def listener(config: LocalConfig, access_log: Path, routes: Json) -> Json:
+    """The gateway's listener; `routes` is `{"rds": ...}` or, to validate all at once, `{"route_config": ...}`."""
+    manager = typed(
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix="gateway",
+        **routes,
+        access_log=[_access_log(access_log)],
+        **identity(),
+        normalize_path=True,
+        merge_slashes=True,
+        path_with_escaped_slashes_action="REJECT_REQUEST",
+        request_headers_timeout="10s",
+        request_timeout=seconds(config.request_timeout_seconds + 15),
+        stream_idle_timeout=seconds(config.request_timeout_seconds + 15),
+        common_http_protocol_options={"idle_timeout": "300s"},
+        local_reply_config=local_replies(),
+        http_filters=[
+            {
+                # whole requests only: a slow sender costs the slots nothing, and a retry has the body
+                "name": "envoy.filters.http.buffer",
+                "typed_config": typed(
+                    "envoy.extensions.filters.http.buffer.v3.Buffer", max_request_bytes=config.max_request_bytes
+                ),
+            },
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": typed("envoy.extensions.filters.http.router.v3.Router", suppress_envoy_headers=True),
+            },
+        ],
+    )
+    return {
+        "name": "gateway",
+        "address": address(config.gateway_port),
+        "enable_reuse_port": False,
+        "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}],
+    }
+
+
+def identity() -> Json:
+    """The connection manager's fields that give a request its id and take from it what a client must not say.
+
+    Every client is a stranger (`use_remote_address`, no address is internal), or Envoy would keep a client's id and obey its
+    `x-envoy-...` headers. Headers are changed before the id is made, so a client's id is copied before it is replaced.
+    """
+    mutations: list[Json] = [
+        {"remove": CLIENT_ID},
+        {
+            "append": {
+                "header": {"key": CLIENT_ID, "value": f"%REQ(X-REQUEST-ID):{CLIENT_ID_BYTES}%"},
+                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+            }
+        },
+        {"remove": "x-request-id"},
+        {"remove_on_match": {"key_matcher": {"prefix": OWN_HEADERS}}},
+    ]
+    early = typed("envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation", mutations=mutations)
+    plain = typed("envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig", pack_trace_reason=False)
+    return {
+        "use_remote_address": True,
+        "internal_address_config": {"unix_sockets": False},
+        "generate_request_id": True,
+        "preserve_external_request_id": False,
+        "always_set_request_id_in_response": True,
+        "request_id_extension": {"typed_config": plain},
+        "early_header_mutation_extensions": [
+            {"name": "envoy.http.early_header_mutation.header_mutation", "typed_config": early}
+        ],
+    }
+
+
+def local_replies() -> Json:
+    """Sentences and ids for answers of the gateway's own. What is refused before it is a request gets its id here."""
+
+    def body(request_id: str) -> Json:
+        return {"json_format": {"error": "%LOCAL_REPLY_BODY%", "status": "%RESPONSE_CODE%", "request_id": request_id}}
+
+    def mapper(status: int, sentence: str, **more: Any) -> Json:
+        code = {"comparison": {"op": "EQ", "value": {"default_value": status, "runtime_key": f"tidegate.{status}"}}}
+        answer = {"filter": {"status_code_filter": code}, "body": {"inline_string": sentence}}
+        if not more:
+            return answer
+        nameless = {"header_filter": {"header": {"name": "x-request-id", "present_match": False}}}
+        return answer | {"filter": {"and_filter": {"filters": [answer["filter"], nameless]}}} | more
+
+    made = {"header": {"key": "x-request-id", "value": "%UNIQUE_ID%"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    made_here = {"headers_to_add": [made], "body_format_override": body("%RESP(X-REQUEST-ID)%")}
+    mappers = [mapper(status, text, **more) for status, text in SENTENCES.items() for more in (made_here, {})]
+    return {"mappers": mappers, "body_format": body("%REQ(X-REQUEST-ID)%")}
+
+
+def _access_log(path: Path) -> Json:
+    """One JSON object a request; `at` is a string of seconds since the epoch (Envoy knows no numeric time)."""
+    fields = {
+        "at": "%START_TIME(%s.%6f)%",
+        "request_id": "%RESP(X-REQUEST-ID)%",
+        "client_request_id": f"%REQ({CLIENT_ID.upper()})%",
+        "method": "%REQ(:METHOD):16%",
+        "path": f"%PATH(NQ:PATH):{PATH_BYTES}%",
+        "model": f"%METADATA(ROUTE:{METADATA}:model)%",
+        "slot": f"%METADATA(ROUTE:{METADATA}:slot)%",
+        "release": "%RESP(X-TIDEGATE-RELEASE)%",
+        "status": "%RESPONSE_CODE%",
+        "flags": "%RESPONSE_FLAGS%",
+        "details": "%RESPONSE_CODE_DETAILS%",
+        "duration_ms": "%DURATION%",
+        "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+        "upstream": "%UPSTREAM_HOST%",
+        "bytes_in": "%BYTES_RECEIVED%",
+        "bytes": "%BYTES_SENT%",
+    }
+    kind = "envoy.extensions.access_loggers.file.v3.FileAccessLog"
+    return {
+        "name": "envoy.access_loggers.file",
+        "typed_config": typed(kind, path=str(path), log_format={"json_format": fields}),
+    }
+
+
+def seconds(value: float) -> str:
+    return f"{value:.3f}s"
