@@ -141,10 +141,10 @@ class Deployed:
 
     def until_clients_reach(self, digest: str) -> None:
         """Until all of the gateway answers with that release: it follows the active Service as names in DNS do, in seconds."""
-        path = f"/models/{MODEL}/"
+        path = f"/models/{MODEL}/predict"
 
         def all_answer() -> bool:
-            answers = [self.kubernetes.ask(self.home, "tidegate-gateway", path) for _ in range(8)]
+            answers = [self.kubernetes.ask(self.home, "tidegate-gateway", path, post="{}") for _ in range(8)]
             return all(answer and json.loads(answer)["release"] == digest for answer in answers)
 
         self.until(all_answer)

@@ -27,7 +27,7 @@ class Attempt:
 def attempts(deployed: Deployed, gateway: str) -> dict[str, Attempt]:
     model, gates = f"http://{MODEL}-active.{deployed.namespace}:8080/", f"http://gates.{deployed.namespace}/readyz"
     return {
-        "a-client-asks-the-gateway": Attempt(deployed.namespace, gateway, True),
+        "a-client-asks-the-gateway": Attempt(deployed.namespace, gateway.removesuffix("predict") + "readyz", True),
         "a-client-asks-the-model-itself": Attempt(deployed.namespace, model, False),
         "the-gateway-asks-the-model": Attempt(deployed.home, model, True, OF_GATEWAY),
         "a-gateway-of-another-namespace-asks-the-model": Attempt(deployed.namespace, model, False, OF_GATEWAY),

