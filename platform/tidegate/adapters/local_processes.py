@@ -19,6 +19,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ class LocalProcesses:
         self.folder = folder
         self.environment = dict(environment or {})
         self._children: dict[int, subprocess.Popen[bytes]] = {}
-        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # on a disk that takes nothing, what runs is still found by its environment
+            folder.mkdir(parents=True, exist_ok=True)
         self._records = {record.name: record for record in self._read()}
         self._adopt_unrecorded()
 

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ from tidegate.bootstrap.rollouts import FINISH, GATES, resolve, restore_wanted, 
 from tidegate.domain.clocks import Reading
 from tidegate.domain.errors import Conflict, TidegateError, Unavailable
 from tidegate.domain.local import LocalConfig
+from tidegate.domain.private_folder import keep_private
 from tidegate.domain.project import Project
 from tidegate.rollout.replicas import Replica, SlotCommand
 from tidegate.rollout.state_folder import StateFolder, read_observed
@@ -233,7 +234,9 @@ def _stop_orphans(project: Project, state: StateFolder) -> bool:
     from tidegate.adapters.local_processes import LocalProcesses, ReadinessProbe
     from tidegate.rollout.supervisor import Supervisor
 
-    with supervisor_lock(project):
+    with ExitStack() as held:
+        with suppress(Unavailable):  # on a disk that takes no lock, no other supervisor starts either
+            held.enter_context(supervisor_lock(project))
         config, processes = LocalConfig.of(project), LocalProcesses(state.pids)
         found = any(processes.alive(record) for record in processes.records())
         router = EnvoyRouter(state.envoy, state.logs, config)
@@ -257,6 +260,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         project = open_project(options.config, options.state)
+        if problem := keep_private(project.state):
+            sys.stderr.write(f"{problem}\n")
         if options.command == "supervise":
             supervise(project, options.slot_command, options.gates, options.finish)
         else:

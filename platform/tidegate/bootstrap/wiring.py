@@ -6,11 +6,13 @@ import logging
 import os
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidegate.adapters.vendor_imports import TELEMETRY_OFF
+from tidegate.domain.private_folder import keep_private
 from tidegate.domain.project import Project
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ class Wiring:
     def __init__(self, project: Project, progress: Progress | None = None) -> None:
         self.project = project
         self.progress: Progress = progress or (lambda _: None)
+        self.open_to_others = keep_private(project.state)
         quiet_vendors(project.logs_dir)
 
     @cached_property
@@ -98,6 +101,14 @@ def open_registry(project: Project) -> ModelRegistry:
     return MlflowModelRegistry(project.mlflow_dir, known=known)
 
 
+class VendorsLog(logging.FileHandler):
+    """What a full or read-only disk does not take is not worth ending a command for."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError):
+            super().emit(record)
+
+
 def quiet_vendors(logs: Path) -> None:
     """Vendors' log records and warnings go to the log file, and their telemetry is off."""
     for name, value in TELEMETRY_OFF.items():
@@ -107,11 +118,12 @@ def quiet_vendors(logs: Path) -> None:
         return  # whoever runs us has set logging up
     try:
         logs.mkdir(parents=True, exist_ok=True)
-        handler: logging.Handler = logging.FileHandler(logs / "tidegate.log", encoding="utf-8", delay=True)
+        handler: logging.Handler = VendorsLog(logs / "tidegate.log", encoding="utf-8", delay=True)
     except OSError:
         handler = logging.NullHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
     logging.captureWarnings(True)
+    logging.raiseExceptions = False  # a log that cannot be written is no reason to show a traceback
     warnings.simplefilter("ignore", ResourceWarning)

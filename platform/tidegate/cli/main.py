@@ -7,6 +7,7 @@ Commands live in modules that are imported when one of theirs is asked for; `tid
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -16,10 +17,12 @@ import click
 
 from tidegate import __version__
 from tidegate.cli.session import Session, log_defect
-from tidegate.domain.errors import TidegateError
+from tidegate.domain.errors import TidegateError, Unavailable
 from tidegate.domain.project import did_you_mean
 
 DEFECT, INTERRUPTED = 70, 130
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE})
+DISK = FULL | {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 # name: (module below tidegate.cli, one line of help)
 COMMANDS = {
@@ -110,9 +113,24 @@ def run(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stdout = None  # type: ignore[assignment] # nobody reads any more, so nothing is to be flushed
         return 0
+    except OSError as error:
+        if error.errno in DISK:
+            return _say(_one_line(_refused(error)), Unavailable.exit_code)
+        return _defect(error, session)
     except Exception as error:
-        log = log_defect(session[0] if session else None)
-        return _say(f"unexpected {type(error).__name__}: {_one_line(str(error))}; this is a defect, traceback in {log}", DEFECT)
+        return _defect(error, session)
+
+
+def _defect(error: Exception, session: list[Session]) -> int:
+    log = log_defect(session[0] if session else None)
+    return _say(f"unexpected {type(error).__name__}: {_one_line(str(error))}; this is a defect, traceback in {log}", DEFECT)
+
+
+def _refused(error: OSError) -> str:
+    """What the system did not let us do, for people."""
+    what = " and ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+    advice = "free some space" if error.errno in FULL else "allow it, or name another state folder (TIDEGATE_STATE)"
+    return f"{what or 'a file'}: {error.strerror}; {advice}, and try again"
 
 
 def root_invoke(ctx: click.Context, session: list[Session]) -> None:

@@ -55,7 +55,10 @@ class Session:
     def platform(self) -> Platform:
         from tidegate.bootstrap.control import Platform
 
-        return Platform(self.project, progress=self.progress)
+        platform = Platform(self.project, progress=self.progress)
+        if platform.open_to_others:
+            self.progress(platform.open_to_others)
+        return platform
 
     def model(self, name: str | None) -> str:
         """The model named, or the project's only one; raises NotFound or InvalidInput."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -282,3 +284,22 @@ def test_a_defect_in_one_part_is_logged_once_and_the_others_are_looked_after(
     assert observed is not None
     assert "rollout demand" in observed["problems"]
     assert json.loads(world.state.observed.read_bytes())["models"].keys() == SERVING.keys()
+
+
+@pytest.mark.parametrize("reason", [errno.EROFS, errno.ENOSPC, errno.EACCES, errno.EMFILE])
+def test_a_disk_that_takes_nothing_stops_neither_the_supervisor_nor_what_runs(
+    world: World, monkeypatch: pytest.MonkeyPatch, reason: int
+) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    died = next(record for record in world.processes.records() if record.labels.get("model") == "demand")
+    del world.processes.known[died.name]
+    world.steps()
+    assert world.serving() == SERVING
+    assert died.name in world.processes.known, "a replica that died is started again"
+    assert os.strerror(reason) in " ".join(world.supervisor.problems.values())
+    world.supervisor.stop()
+    assert not world.processes.known
