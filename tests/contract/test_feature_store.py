@@ -22,6 +22,7 @@ from tidegate.adapters.packed_online import open_online_reader
 from tidegate.adapters.packed_rows import ViewRows, open_backend
 from tidegate.domain.errors import IntegrityError, InvalidInput, NotFound, Unavailable
 from tidegate.domain.release import FeatureContract
+from tidegate.domain.source_code import Sources
 from tidegate.features.tables import build_tables, tables_folder
 from tidegate.serving.runtime.vectors import assemble, load_on_demand
 
@@ -97,7 +98,7 @@ def test_served_vectors_equal_historical_ones_to_the_bit(
         rows = reader.read(skus)
         assert rows.found.all()
         assert set(rows.event_times.tolist()) == {int(UNTIL.timestamp()) * 1_000_000}
-        function = load_on_demand(REPO, contract.on_demand or "")
+        function = load_on_demand(Sources.of(REPO), contract.on_demand or "")
         served = assemble(contract, rows.values, rows.event_times, {"horizon": horizons}, function)
         asked = pl.DataFrame({"sku": skus, "event_timestamp": rows.event_times, "horizon": horizons}).with_columns(
             pl.col("event_timestamp").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")

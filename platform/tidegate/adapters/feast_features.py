@@ -33,6 +33,7 @@ from tidegate.adapters.packed_rows import ViewRows
 from tidegate.adapters.vendor_imports import import_feast_unchecked
 from tidegate.domain.errors import InvalidInput, NotFound, Unavailable
 from tidegate.domain.release import FeatureContract
+from tidegate.domain.source_code import Sources
 from tidegate.serving.runtime.vectors import assemble, load_on_demand, stored_names
 
 TIME = "event_timestamp"
@@ -129,7 +130,7 @@ class FeastFeatureStore:
         names = stored_names(contract)
         stored = keys.join(found, on=[contract.entity, TIME], how="left", maintain_order="left", nulls_equal=True)
         matrix = stored.select(names).cast(pl.Float64).fill_null(np.nan).to_numpy()
-        function = load_on_demand(self._repo, contract.on_demand) if contract.on_demand else None
+        function = load_on_demand(Sources.of(self._repo), contract.on_demand) if contract.on_demand else None
         request = {name: entity_rows[name].to_numpy() for name in contract.request}
         vectors = assemble(contract, matrix, times.to_physical().to_numpy(), request, function)
         columns = [pl.Series(name, vectors[:, i]).fill_nan(None) for i, name in enumerate(contract.vector)]

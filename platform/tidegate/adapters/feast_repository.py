@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.domain.errors import InvalidInput
+from tidegate.domain.source_code import Sources
 
 CONFIG = "feature_store.yaml"
 _one_at_a_time = threading.Lock()
@@ -50,16 +50,10 @@ def loaded_objects(repo: Path, environment: Mapping[str, str]) -> Iterator[list[
     with _one_at_a_time:
         before = {name: os.environ.get(name) for name in environment}
         os.environ.update(environment)
-        hidden = {name: sys.modules.pop(name) for name in files if name in sys.modules}
-        sys.path.insert(0, str(repo))
         try:
-            importlib.invalidate_caches()
-            yield _objects(files)
+            with Sources.of(repo).importable():
+                yield _objects(files)
         finally:
-            sys.path.remove(str(repo))
-            for name in files:
-                sys.modules.pop(name, None)
-            sys.modules.update(hidden)
             for name, value in before.items():
                 if value is None:
                     os.environ.pop(name, None)

@@ -10,7 +10,6 @@ Their output is kept in `<run>/log.txt`; artifacts lie beside it.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 import re
@@ -25,6 +24,7 @@ from typing import Any
 
 from tidegate.adapters.vendor_imports import TELEMETRY_OFF
 from tidegate.domain.errors import InvalidInput, TidegateError, Unavailable
+from tidegate.domain.source_code import Sources
 from tidegate.pipelines.messages import error_in, progress_in
 from tidegate.ports.pipeline_runs import PipelineRun, Progress
 
@@ -34,7 +34,8 @@ _EXECUTING = re.compile(r"Executing task .*?'([\w-]+)'")
 _FAILED = re.compile(r"finished with status .*FAIL")  # what follows is kfp's own traceback
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # Two busy cores: threads that spin while they wait for each other cost ten times what they compute.
-STEP_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore"}
+# And no module is taken from the folder in which a command happens to be called.
+STEP_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore", "PYTHONSAFEPATH": "1"}
 
 
 class LocalKfpRunner:
@@ -146,12 +147,10 @@ def load_pipeline(path: Path) -> Any:
     """The one pipeline that Python file `path` defines; raises InvalidInput."""
     from kfp.dsl.graph_component import GraphComponent
 
-    spec = importlib.util.spec_from_file_location(f"tidegate_pipeline_{path.stem}", path)
-    if spec is None or spec.loader is None or not path.is_file():
+    if path.suffix != ".py" or not path.is_file():
         raise InvalidInput(f"pipeline {path}: there is no such Python file")
-    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        module = Sources.beside(path).module(path.name)
     except Exception as error:
         raise InvalidInput(f"pipeline {path} cannot be loaded: {type(error).__name__}: {error}") from error
     found = [value for value in vars(module).values() if isinstance(value, GraphComponent)]

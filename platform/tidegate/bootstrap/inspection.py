@@ -125,6 +125,7 @@ def _check_features(platform: Platform, model: str, entities: int) -> tuple[Verd
     import polars as pl
 
     from tidegate.adapters.packed_online import open_online_reader
+    from tidegate.domain.source_code import Sources
     from tidegate.serving.runtime.vectors import assemble, load_on_demand
 
     store, contract = platform.feature_store(model), platform.contract(model)
@@ -150,7 +151,8 @@ def _check_features(platform: Platform, model: str, entities: int) -> tuple[Verd
         }
     )
     offline = _vectors(store.historical(contract, frame), contract)
-    function = load_on_demand(platform.project.model(model).features.repo, contract.on_demand) if contract.on_demand else None
+    repo = platform.project.model(model).features.repo
+    function = load_on_demand(Sources.of(repo), contract.on_demand) if contract.on_demand else None
     online = assemble(contract, rows.values[found], rows.event_times[found], request, function)
     wrong = ~((online == offline) | (np.isnan(online) & np.isnan(offline)))
     findings = tuple(

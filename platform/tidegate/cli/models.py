@@ -271,11 +271,14 @@ def show_release(session: Session, release_id: str) -> None:
 @command()
 def verify(session: Session, release_id: str) -> None:
     """Check the digest of every file of a release."""
-    manifest = session.platform.releases.verify(release_id)
-    session.emit(
-        {"id": manifest.id, "files": len(manifest.files), "verified": True},
-        f"{manifest.id}: {len(manifest.files)} files verified",
-    )
+    from tidegate.domain.release_folder import ignored_files
+
+    releases = session.platform.releases
+    manifest = releases.verify(release_id)
+    beside = ignored_files(releases.folder(manifest.digest), manifest)
+    lines = [f"{manifest.id}: {len(manifest.files)} files verified"]
+    lines += [f"  {name} is not of the release; nothing uses it, it can be removed" for name in beside]
+    session.emit({"id": manifest.id, "files": len(manifest.files), "verified": True, "ignored": beside}, "\n".join(lines))
 
 
 @release.command(

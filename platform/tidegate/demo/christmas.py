@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from tidegate.domain.release_folder import MODEL, REFERENCE, THRESHOLDS, read_contract, verified_bytes
+from tidegate.domain.release_folder import MODEL, read_contract, verified_bytes
 
 if TYPE_CHECKING:
     from tidegate.bootstrap.control import Platform
@@ -86,16 +86,13 @@ def drift_by_week(
 
     Each week is looked at through one window of vectors as large as the thresholds were calibrated for, drawn from the SKUs at
     the week's middle."""
-    from tidegate.monitoring.calibration import Thresholds
     from tidegate.monitoring.distances import distance
+    from tidegate.monitoring.drift_check import read_profile
 
     manifest, folder = platform.releases.open(release)
     contract = read_contract(folder, manifest)
-    import json
-
-    thresholds = Thresholds.from_json(json.loads(verified_bytes(folder, manifest, THRESHOLDS)))
-    verified_bytes(folder, manifest, REFERENCE)
-    reference = pl.read_parquet(folder / REFERENCE)
+    profile = read_profile(folder, manifest)
+    thresholds, reference = profile.thresholds, profile.reference
     rng = np.random.default_rng(seed)
     skus = platform.sales(model).filter(pl.col("at") < first)["sku"].unique().sort().to_numpy()
     weeks: list[str] = []

@@ -11,19 +11,28 @@ On disk a release is a folder `releases/<digest>/`, never changed once written:
     profile/thresholds.json     drift thresholds calibrated on that reference, with window size and false-alarm budget
     monitor.json                the model's gates, SLOs and drift configuration
 
-`files` lists every other file with its SHA-256, and loaders verify the digests of what they load.
+`files` lists every other file with its SHA-256, and loaders verify the digests of what they load. A digest covers bytes as they
+lie on disk, so documents of older versions keep theirs (`domain.formats`).
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from tidegate.domain.digests import canonical_json, digest_of
+from tidegate.domain.errors import IntegrityError
+from tidegate.domain.formats import Format, Unknown, document
 
 SHORT = 12
+# What informs may be ignored in a manifest: whatever a loader takes is in `files`. A key of a contract decides what the model
+# is given, so none may be.
+MANIFEST_FORMAT = Format("release manifest", Unknown.IGNORED)
+LINEAGE_FORMAT = Format("lineage", Unknown.IGNORED)
+CONTRACT_FORMAT = Format("feature contract", Unknown.REFUSED)
 
 
 @dataclass(frozen=True)
@@ -45,30 +54,17 @@ class FeatureContract:
 
     @property
     def schema_digest(self) -> str:
+        """Digest of what is written of a contract that was made here; one that was read is compared as a value."""
         return digest_of(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "service": self.service,
-            "entity": self.entity,
-            "stored": {view: list(names) for view, names in self.stored.items()},
-            "vector": list(self.vector),
-            "request": list(self.request),
-            "on_demand": self.on_demand,
-            "derived": list(self.derived),
-        }
+        value: dict[str, Any] = document(self)
+        return value
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> FeatureContract:
-        return cls(
-            service=value["service"],
-            entity=value["entity"],
-            stored={view: tuple(names) for view, names in value["stored"].items()},
-            vector=tuple(value["vector"]),
-            request=tuple(value["request"]),
-            on_demand=value["on_demand"],
-            derived=tuple(value["derived"]),
-        )
+    def from_bytes(cls, content: bytes, where: str) -> FeatureContract:
+        """Raises IntegrityError that names `where`."""
+        return CONTRACT_FORMAT.convert(CONTRACT_FORMAT.parse(content, where), cls, where)
 
 
 @dataclass(frozen=True)
@@ -97,7 +93,7 @@ class ReleaseManifest:
 
     @cached_property
     def digest(self) -> str:
-        return digest_of(self.to_json())
+        return hashlib.sha256(self.to_bytes()).hexdigest()
 
     @property
     def id(self) -> str:
@@ -105,13 +101,31 @@ class ReleaseManifest:
         return f"{self.model}@{self.digest[:SHORT]}"
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        value: dict[str, Any] = document(self)
+        return value
 
     def to_bytes(self) -> bytes:
-        return canonical_json(self.to_json())
+        """The bytes it was read from; canonical JSON of one that was made here."""
+        written: bytes | None = self.__dict__.get(_WRITTEN)
+        return canonical_json(self.to_json()) if written is None else written
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> ReleaseManifest:
-        fields = dict(value)
-        fields["lineage"] = Lineage(**fields["lineage"])
-        return cls(**fields)
+    def from_bytes(cls, content: bytes, where: str) -> ReleaseManifest:
+        """The manifest in `content`, whose digest is that of `content`; raises IntegrityError that names `where`."""
+        manifest = MANIFEST_FORMAT.convert(MANIFEST_FORMAT.parse(content, where), cls, where)
+        for name in manifest.files:
+            if not _is_inside(name):
+                raise IntegrityError(
+                    f"{where}: the release manifest lists '{name}', required: a relative path within the folder; build it again"
+                )
+        manifest.__dict__[_WRITTEN] = content
+        return manifest
+
+
+_WRITTEN = "_written"  # no field: `dataclasses.replace` makes a manifest of its own, which has not been written
+
+
+def _is_inside(name: str) -> bool:
+    """Whether `name` is the one way to write a path below the release folder."""
+    parts = name.split("/")
+    return "\\" not in name and "\0" not in name and not any(part in ("", ".", "..") for part in parts)

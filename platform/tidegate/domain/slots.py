@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from tidegate.domain.formats import Format, Unknown, document
+
+DESIRED_FORMAT = Format("desired state", Unknown.REFUSED)  # whoever changes it would drop what it does not know
 
 
 class Slot(StrEnum):
@@ -39,10 +43,10 @@ class Desired:
         return self.release_of(self.active) if self.active else None
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        value: dict[str, Any] = document(self)
+        return value
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Desired:
-        fields = dict(value)
-        fields["active"] = Slot(fields["active"]) if fields.get("active") else None
-        return cls(**fields)
+    def from_json(cls, value: Any, where: str = "desired state") -> Desired:
+        """Raises IntegrityError that names `where`."""
+        return DESIRED_FORMAT.read(value, cls, where)

@@ -17,10 +17,10 @@ Units are positive in every class; `customer` is null where unknown; `source_row
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ import polars as pl
 
 from tidegate.domain.digests import digest_of, file_digest
 from tidegate.domain.errors import InvalidInput, NotFound
+from tidegate.domain.source_code import Sources
 from tidegate.features.folders import replaced_folder
 from tidegate.features.reversals import reversed_rows
 from tidegate.features.source_files import ORIGINAL, ROW, Column, read_source
@@ -88,13 +89,11 @@ def load_definition(path: Path) -> IngestDefinition:
     """The `DEFINITION` of a Python file, with its digest; raises InvalidInput."""
     if not path.is_file():
         raise InvalidInput(f"ingest definition {path} does not exist; name an existing Python file under 'ingest'")
-    digest = file_digest(path)
-    spec = importlib.util.spec_from_file_location(f"tidegate_ingest_{path.stem}", path)
-    if spec is None or spec.loader is None:
+    if path.suffix != ".py":
         raise InvalidInput(f"ingest definition {path} is not a Python file; its name must end with .py")
-    module = importlib.util.module_from_spec(spec)
+    sources = Sources.beside(path)
     try:
-        spec.loader.exec_module(module)
+        module = sources.module(path.name)
     except Exception as error:
         raise InvalidInput(f"ingest definition {path} cannot be loaded: {type(error).__name__}: {error}") from error
     definition = getattr(module, "DEFINITION", None)
@@ -103,7 +102,7 @@ def load_definition(path: Path) -> IngestDefinition:
     missing = [name for name in COLUMNS if name not in definition.columns]
     if missing:
         raise InvalidInput(f"ingest definition {path}: columns lacks {', '.join(missing)}; required are {', '.join(COLUMNS)}")
-    return IngestDefinition(**{**_shallow(definition), "digest": digest})
+    return IngestDefinition(**{**_shallow(definition), "digest": sha256(sources.files[path.name]).hexdigest()})
 
 
 def _shallow(definition: IngestDefinition) -> dict[str, Any]:

@@ -9,7 +9,6 @@ Commands call `build_tables(repo / "demand_tables.py", state / "data" / model, t
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ from pathlib import Path
 import polars as pl
 
 from tidegate.domain.errors import InvalidInput, NotFound
+from tidegate.domain.source_code import Sources
 from tidegate.features.folders import replaced_folder
 
 ENTITY = "sku"
@@ -47,12 +47,10 @@ def load_build(path: Path) -> Build:
     """The function `build` of a Python file; raises InvalidInput."""
     if not path.is_file():
         raise InvalidInput(f"feature tables: no file {path}; it must define build(sales, returns, until)")
-    spec = importlib.util.spec_from_file_location(f"tidegate_tables_{path.stem}", path)
-    if spec is None or spec.loader is None:
+    if path.suffix != ".py":
         raise InvalidInput(f"feature tables: {path} is not a Python file; its name must end with .py")
-    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        module = Sources.beside(path).module(path.name)
     except Exception as error:
         raise InvalidInput(f"feature tables: {path} cannot be loaded: {type(error).__name__}: {error}") from error
     build = getattr(module, "build", None)

@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from tidegate.domain.errors import InvalidInput
+from tidegate.domain.formats import Format, Unknown, document
 from tidegate.monitoring.distances import (
     WASSERSTEIN,
     comparable,
@@ -43,6 +44,7 @@ MISSING_FLOOR = 0.02
 # one in pounds must be found. Where a ceiling applies, the reference spans times with little in common: take a shorter one.
 DISTANCE_CEILING = {"wasserstein": 1.38, "jensenshannon": 0.66}
 MISSING_CEILING = 0.8
+THRESHOLDS_FORMAT = Format("drift thresholds", Unknown.REFUSED)  # one that is not applied is a gate that is wider
 AIM = 0.8  # of the budget: the limit is itself estimated, from few hundred draws
 
 
@@ -69,13 +71,13 @@ class Thresholds:
     features: Mapping[str, FeatureThreshold]
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        value: dict[str, Any] = document(self)
+        return value
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Thresholds:
-        fields = dict(value)
-        fields["features"] = {name: FeatureThreshold(**entry) for name, entry in fields["features"].items()}
-        return cls(**fields)
+    def from_bytes(cls, content: bytes, where: str) -> Thresholds:
+        """Raises IntegrityError that names `where`."""
+        return THRESHOLDS_FORMAT.convert(THRESHOLDS_FORMAT.parse(content, where), cls, where)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ observed and what is allowed.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,10 +18,13 @@ from typing import Any, get_type_hints
 import yaml
 
 from tidegate.domain.errors import InvalidInput, NotFound
+from tidegate.domain.formats import Format, Unknown, unknown_keys
+from tidegate.domain.project import did_you_mean
 from tidegate.domain.release import ReleaseManifest
 from tidegate.domain.release_folder import MONITOR, verified_bytes
 
 POLICIES = ("rollback", "freeze")
+MONITOR_FORMAT = Format(MONITOR, Unknown.REFUSED)
 
 
 def _between(low: float, high: float = math.inf, default: Any = dataclasses.MISSING) -> Any:
@@ -180,8 +182,11 @@ def load_monitor(path: Path) -> MonitorConfig:
 
 
 def monitor_of(folder: Path, manifest: ReleaseManifest) -> MonitorConfig:
-    """The rules a release carries, digest verified."""
-    return MonitorConfig.from_json(json.loads(verified_bytes(folder, manifest, MONITOR)), f"release {manifest.id}: {MONITOR}")
+    """The rules a release carries, digest verified. A rule that this version does not know is not left out: IntegrityError."""
+    where = f"release {manifest.id}"
+    value = MONITOR_FORMAT.parse(verified_bytes(folder, manifest, MONITOR), where)
+    MONITOR_FORMAT.refuse(unknown_keys(value, MonitorConfig), where)
+    return MonitorConfig.from_json(value, f"{where}: {MONITOR}")
 
 
 def _section(cls: type, value: Any, source: str, path: str) -> Any:
@@ -191,7 +196,7 @@ def _section(cls: type, value: Any, source: str, path: str) -> Any:
         raise InvalidInput(f"{source}: {where} is {value!r}, allowed: a mapping with {', '.join(fields)}")
     for key in value:
         if key not in fields:
-            raise InvalidInput(f"{source}: unknown key '{_join(path, str(key))}', allowed: {', '.join(fields)}")
+            raise InvalidInput(f"{source}: unknown key '{_join(path, str(key))}'; {did_you_mean(str(key), fields)}")
     hints = get_type_hints(cls)
     read = {}
     for name, spec in fields.items():

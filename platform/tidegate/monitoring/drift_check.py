@@ -7,7 +7,6 @@ a distribution that hardly overlaps (pence instead of pounds), or values went mi
 from __future__ import annotations
 
 import io
-import json
 import math
 import zlib
 from collections.abc import Sequence
@@ -62,7 +61,8 @@ class FeatureDrift:
 def read_profile(folder: Path, manifest: ReleaseManifest) -> Profile:
     """The profile of the release in `folder`, digests verified."""
     reference = pl.read_parquet(io.BytesIO(verified_bytes(folder, manifest, REFERENCE)))
-    return Profile(reference, Thresholds.from_json(json.loads(verified_bytes(folder, manifest, THRESHOLDS))))
+    thresholds = Thresholds.from_bytes(verified_bytes(folder, manifest, THRESHOLDS), f"release {manifest.id}")
+    return Profile(reference, thresholds)
 
 
 def watched(vector: Sequence[str], rules: DriftRules) -> list[str]:

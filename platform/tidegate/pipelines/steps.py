@@ -149,7 +149,7 @@ def read_rows(rows: Path) -> pl.DataFrame:
 
 
 def read_contract(rows: Path) -> FeatureContract:
-    return FeatureContract.from_json(json.loads((rows / CONTRACT).read_bytes()))
+    return FeatureContract.from_bytes((rows / CONTRACT).read_bytes(), "rows of this run")
 
 
 def _panel(rows: Path, until: datetime, parameters: TrainingParameters) -> tuple[pl.DataFrame, Panel]:

@@ -28,7 +28,7 @@ import polars as pl
 
 from tidegate.domain.digests import file_digest
 from tidegate.domain.errors import InvalidInput
-from tidegate.domain.release import FeatureContract, Lineage
+from tidegate.domain.release import LINEAGE_FORMAT, FeatureContract, Lineage
 from tidegate.domain.release_folder import CONTRACT, MODEL, REFERENCE
 from tidegate.domain.training_folder import CARD, EVALUATION, LINEAGE, PLOTS, SUMMARY
 
@@ -44,11 +44,12 @@ class TrainingOutput:
 
     @cached_property
     def contract(self) -> FeatureContract:
-        return FeatureContract.from_json(self._json(CONTRACT))
+        return FeatureContract.from_bytes((self.folder / CONTRACT).read_bytes(), f"training output {self.folder}")
 
     @cached_property
     def lineage(self) -> Lineage:
-        return Lineage(**self._json(LINEAGE))
+        where = f"training output {self.folder}"
+        return LINEAGE_FORMAT.convert(LINEAGE_FORMAT.parse((self.folder / LINEAGE).read_bytes(), where), Lineage, where)
 
     @cached_property
     def summary(self) -> Mapping[str, Any]:

@@ -7,10 +7,11 @@ compared with and nothing to go back to, so its plan stages, switches and finish
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from tidegate.domain.errors import Conflict, InvalidInput
+from tidegate.domain.errors import Conflict, IntegrityError, InvalidInput
+from tidegate.domain.formats import Format, Unknown, document
 from tidegate.domain.slots import Desired, Slot
 
 SHORT = 12
@@ -152,25 +153,25 @@ class Plan:
         return [f"{number}. {stage.describe()}" for number, stage in enumerate(self.stages, 1)]
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "stages": [{"kind": stage.kind, **asdict(stage)} for stage in self.stages]}
+        return {**document(self), "stages": [{"kind": stage.kind, **document(stage)} for stage in self.stages]}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Plan:
-        read = dict(value)
-        read["slot"] = Slot(read["slot"])
-        read["previous_slot"] = Slot(read["previous_slot"]) if read["previous_slot"] else None
-        read["stages"] = tuple(_stage(stage) for stage in read["stages"])
-        return cls(**read)
+    def of(cls, format: Format, value: Any, where: str) -> Plan:
+        """The plan in a document of `format`; stages of kinds that are not known are left out where that is safe."""
+        if not isinstance(value, Mapping) or not isinstance(value.get("stages"), list):
+            raise IntegrityError(f"{where}: the {format.name} has no plan with stages; it is damaged, restore it")
+        stages = tuple(stage for part in value["stages"] if (stage := _stage(format, part, where)) is not None)
+        return format.convert(value, cls, where, stages=stages)
 
 
-def _stage(value: Mapping[str, Any]) -> Stage:
-    kind = STAGES[value["kind"]]
-    given = {field.name: value[field.name] for field in fields(kind) if field.name in value}
-    if "slot" in given:
-        given["slot"] = Slot(given["slot"])
-    if "gates" in given:
-        given["gates"] = tuple(given["gates"])
-    return kind(**given)
+def _stage(format: Format, value: Any, where: str) -> Stage | None:
+    fields = dict(value) if isinstance(value, Mapping) else {}
+    name = str(fields.pop("kind", "none"))
+    if name in STAGES:
+        return format.convert(fields, STAGES[name], where)
+    if format.unknown is Unknown.REFUSED:
+        format.refuse(iter([f"stage {name}"]), where)
+    return None
 
 
 def plan(model: str, candidate: str, desired: Desired, config: RolloutConfig) -> Plan:

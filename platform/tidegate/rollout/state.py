@@ -13,13 +13,14 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from tidegate.domain.durable_files import locked, read_json, remove, replace_durably
 from tidegate.domain.errors import Conflict, IntegrityError, NotFound, TidegateError
+from tidegate.domain.formats import Format, Unknown, document
 from tidegate.rollout.plan import Plan, Stage
 
 
@@ -36,8 +37,13 @@ class Status(StrEnum):
         return self not in (Status.RUNNING, Status.FROZEN)
 
 
+ENDINGS = frozenset(status.value for status in Status if status.terminal)
 Json = dict[str, Any]
 RESTORE = "restore it from a backup, or remove it if that cannot be done"
+# What an ended rollout says is history; one that is under way is executed, and a condition may not be left out.
+ENDED = Format("rollout's record", Unknown.IGNORED)
+UNDER_WAY = Format("rollout's record", Unknown.REFUSED)
+DERIVED = ("release", "slot", "previous")  # written for whoever reads the file
 
 
 @dataclass(frozen=True)
@@ -94,16 +100,16 @@ class Rollout:
         return replace(self, history=(*self.history, entry))
 
     def to_json(self) -> Json:
-        value = {**asdict(self), "plan": self.plan.to_json(), "history": list(self.history)}
+        value = {**document(self), "plan": self.plan.to_json()}
         return {**value, "release": self.candidate_id, "slot": self.plan.slot, "previous": self.plan.previous}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Rollout:
-        read = {key: value[key] for key in cls.__dataclass_fields__ if key in value}
-        read["plan"] = Plan.from_json(read["plan"])
-        read["status"] = Status(read["status"])
-        read["history"] = tuple(read["history"])
-        return cls(**read)
+    def from_json(cls, value: Any, where: str = "rollout") -> Rollout:
+        """Raises IntegrityError that names `where`."""
+        read = UNDER_WAY.upgraded(value, where)
+        format = ENDED if str(read.get("status")) in ENDINGS else UNDER_WAY
+        read = {key: part for key, part in read.items() if key not in DERIVED}
+        return format.convert(read, cls, where, plan=Plan.of(format, read.get("plan"), where))
 
 
 class RolloutStore:
@@ -121,7 +127,8 @@ class RolloutStore:
     def load(self, model: str, id: str) -> Rollout:
         """Raises NotFound, or IntegrityError for a damaged record."""
         path = self.folder / model / f"{id}.json"
-        found = read_json(path, f"rollout {id} of model {model}", Rollout.from_json, RESTORE)
+        what = f"rollout {id} of model {model}"
+        found = read_json(path, what, lambda value: Rollout.from_json(value, f"{what}: {path}"), RESTORE)
         if found is None:
             raise NotFound(f"model {model} has no rollout '{id}'; list them with 'tidegate status'")
         return found

@@ -16,6 +16,7 @@ from typing import Any
 from tidegate.domain.clocks import Reading
 from tidegate.domain.durable_files import locked, read_json, replace_durably
 from tidegate.domain.errors import Conflict, IntegrityError, InvalidInput, TidegateError, Unavailable
+from tidegate.domain.formats import WrittenByNewer
 from tidegate.domain.slots import Desired
 from tidegate.rollout.recovery import recorded
 from tidegate.rollout.state import RolloutStore
@@ -82,10 +83,12 @@ def look_up(state: StateFolder, model: str) -> Wanted:
     path = state.desired(model)
     what = f"what is wanted for model {model}"
     try:
-        found = read_json(path, what, Desired.from_json, "restore it from a backup")
+        found = read_json(path, what, lambda value: Desired.from_json(value, f"{what}: {path}"), "restore it from a backup")
         if found is not None:
             return Wanted(found)
         problem: TidegateError | None = None
+    except WrittenByNewer:
+        raise  # it is not damaged, and says what is wanted to who can read it
     except (IntegrityError, Unavailable) as error:
         problem = error
     store = RolloutStore(state.rollouts)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from tidegate.domain.source_code import Sources
 from tidegate.serving.runtime.vectors import load_on_demand
 
 REPO = Path(__file__).parents[3] / "features"
-calendar = load_on_demand(REPO, "demand_calendar.py:calendar")
+calendar = load_on_demand(Sources.of(REPO), "demand_calendar.py:calendar")
 
 
 def derived(origin: str, horizon: int) -> dict[str, float]:

@@ -10,6 +10,7 @@ import pytest
 from scipy.signal import lfilter
 from scipy.stats import binom
 
+from tidegate.domain.digests import canonical_json
 from tidegate.domain.errors import InvalidInput
 from tidegate.monitoring.calibration import TIME, Thresholds, calibrate
 from tidegate.monitoring.distances import distance
@@ -67,7 +68,7 @@ def test_equal_input_gives_equal_thresholds_and_json_keeps_them() -> None:
     frame = frame_of(series(A_DAY * 30, np.random.default_rng(1), 0.0))
     first, second = (calibrate(frame, FEATURES, 100, 1, BUDGET, 5, 60) for _ in range(2))
     assert first == second
-    assert Thresholds.from_json(first.to_json()) == first
+    assert Thresholds.from_bytes(canonical_json(first.to_json()), "test") == first
     assert (first.window, first.budget, first.block_days, first.draws) == (100, BUDGET, 1, 60)
 
 

@@ -33,7 +33,11 @@ def test_the_shipped_file_survives_the_way_through_a_release(tmp_path: Path) -> 
         ("gates.drift.excluded", ["weekday"], "allowed: a mapping FEATURE: reason"),
         ("gates.parity", None, "gates.parity is None, allowed: a mapping with on_fail"),
         ("gates.parity.min_vectors", 9999, "at most gates.parity.max_vectors"),
-        ("slo.latncy", 1, "unknown key 'slo.latncy', allowed: availability, latency_ms, latency_share"),
+        (
+            "slo.latncy",
+            1,
+            "unknown key 'slo.latncy'; did you mean 'latency_ms'? (allowed: availability, latency_ms, latency_share)",
+        ),
     ],
 )
 def test_a_mistake_is_named(path: str, value: Any, said: str) -> None:

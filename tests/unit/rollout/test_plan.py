@@ -5,6 +5,7 @@ import pytest
 from tidegate.domain.errors import Conflict, InvalidInput
 from tidegate.domain.slots import Desired, Slot
 from tidegate.rollout.plan import Bake, Check, Plan, Retiring, RolloutConfig, Staging, Switching, plan, plan_rollback
+from tidegate.rollout.state import UNDER_WAY
 
 CONFIG = RolloutConfig()
 LIVE = Desired("demand", blue="1" * 64, active=Slot.BLUE, generation=3)
@@ -41,7 +42,7 @@ def test_a_way_back_asks_no_gate() -> None:
 
 def test_a_plan_survives_json_and_is_described_stage_by_stage() -> None:
     made = plan("demand", "2" * 64, LIVE, CONFIG)
-    assert Plan.from_json(json.loads(json.dumps(made.to_json()))) == made
+    assert Plan.of(UNDER_WAY, json.loads(json.dumps(made.to_json())), "test") == made
     assert len(made.describe()) == len(made.stages)
 
 

@@ -1,20 +1,20 @@
 """Loading a release into a serving process: every byte is verified against the manifest before it is used.
 
-Code (`serving/*.py`) is compiled from the bytes that were verified, never from a file read again, and runs under a module
-name that holds the release's digest, so two releases in one process share nothing. Files that the manifest does not list
-are never looked at.
+Code (`serving/*.py` and `features/*.py`) is compiled from the bytes that were verified, never from a file read again or from
+byte code, and runs under module names that hold the release's digest, so two releases in one process share nothing
+(`domain.source_code`). Files that the manifest does not list are never looked at.
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from tidegate.domain.errors import InvalidInput
+from tidegate.domain.errors import InvalidInput, TidegateError
 from tidegate.domain.release import FeatureContract, ReleaseManifest
 from tidegate.domain.release_folder import MODEL, SERVING, read_contract, read_manifest, verified_bytes
+from tidegate.domain.source_code import Sources
 from tidegate.serving.runtime.tensors import FEATURES, OpenModel, TensorModel
 from tidegate.serving.runtime.vectors import OnDemand, load_on_demand
 
@@ -47,10 +47,8 @@ def load_release(folder: Path, open_model: OpenModel) -> LoadedRelease:
     contract = read_contract(folder, manifest)
     model = open_model(verified_bytes(folder, manifest, MODEL), manifest.id)
     _check_input(manifest, contract, model)
-    for name in manifest.files:
-        if name.startswith(f"{FEATURES_FOLDER}/"):
-            verified_bytes(folder, manifest, name)
-    on_demand = load_on_demand(folder / FEATURES_FOLDER, contract.on_demand) if contract.on_demand else None
+    features = release_sources(folder, manifest, FEATURES_FOLDER)
+    on_demand = load_on_demand(features, contract.on_demand) if contract.on_demand else None
     return LoadedRelease(folder, manifest, contract, model, on_demand)
 
 
@@ -59,16 +57,20 @@ def serving_module(folder: Path, manifest: ReleaseManifest, name: str) -> Module
     file = f"{SERVING}/{name}.py"
     if file not in manifest.files:
         return None
-    source = verified_bytes(folder, manifest, file)
-    module = ModuleType(f"tidegate_release_{manifest.digest}_{name}")
-    module.__file__ = str(folder / file)
-    sys.modules[module.__name__] = module  # annotations are resolved through it
     try:
-        exec(compile(source, module.__file__, "exec"), module.__dict__)  # noqa: S102 - verified code of the release
+        return release_sources(folder, manifest, SERVING).module(f"{name}.py")
+    except TidegateError:
+        raise
     except Exception as error:
-        del sys.modules[module.__name__]
         raise InvalidInput(f"release {manifest.id}: {file} cannot be loaded: {type(error).__name__}: {error}") from error
-    return module
+
+
+def release_sources(folder: Path, manifest: ReleaseManifest, part: str) -> Sources:
+    """The Python files of `part` of the release (`features` or `serving`), each verified."""
+    begin = f"{part}/"
+    names = [name for name in manifest.files if name.startswith(begin) and name.endswith(".py")]
+    files = {name.removeprefix(begin): verified_bytes(folder, manifest, name) for name in names}
+    return Sources(f"tidegate_release_{manifest.digest}_{part}", files, folder / part)
 
 
 def _check_input(manifest: ReleaseManifest, contract: FeatureContract, model: TensorModel) -> None:

@@ -5,33 +5,28 @@ That both paths assemble vectors here is what makes served and offline vectors c
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping
-from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
 from tidegate.domain.errors import InvalidInput
 from tidegate.domain.release import FeatureContract
+from tidegate.domain.source_code import Sources
 
 OnDemand = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 
 
-@lru_cache(maxsize=32)
-def load_on_demand(folder: Path, reference: str) -> OnDemand:
-    """The function `module.py:function` below `folder`. The module is loaded under a name of its own each folder, so
-    that two releases in one process never share code."""
+def load_on_demand(sources: Sources, reference: str) -> OnDemand:
+    """The function `module.py:function` of `sources`: those of a release, whose bytes were verified, or of a repository."""
     file, _, name = reference.partition(":")
-    path = folder / file
-    spec = importlib.util.spec_from_file_location(f"tidegate_on_demand_{abs(hash(str(path)))}", path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise InvalidInput(f"on-demand transformation '{reference}': no file {path}")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    function = getattr(module, name, None)
+    try:
+        function = getattr(sources.module(file), name, None)
+    except Exception as error:
+        raise InvalidInput(
+            f"on-demand transformation '{reference}' cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
     if not callable(function):
-        raise InvalidInput(f"on-demand transformation '{reference}': {path} defines no function '{name}'")
+        raise InvalidInput(f"on-demand transformation '{reference}': {sources.root / file} defines no function '{name}'")
     return function  # type: ignore[no-any-return]
 
 
