@@ -192,7 +192,7 @@ class Platform(Wiring):
     def orders(self, actor: str = "tidegate") -> Orders:
         from tidegate.rollout.orders import Orders
 
-        return Orders(self.rollouts, self.target, self.ledger, actor)
+        return Orders(self.rollouts, self.target, self.ledger, actor, self.clock)
 
     def plan_rollout(self, model: str, release: str | None = None) -> Plan:
         """What a rollout would do; changes nothing."""

@@ -6,6 +6,8 @@ the same gates.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tidegate.domain.errors import TidegateError
@@ -24,16 +26,21 @@ def build_gates(project: Project, model: str) -> dict[str, Gate]:
     from tidegate.adapters.feast_features import FeastFeatureStore
     from tidegate.adapters.local_target import LocalTarget
     from tidegate.domain.local import LocalConfig
+    from tidegate.rollout.state_clock import state_clock
+    from tidegate.rollout.state_folder import StateFolder
     from tidegate.serving.inference_records import InferenceLogFiles
 
     return gates_over(
         InferenceLogFiles(project.logs_dir, model),
         FeastFeatureStore(project.model(model).features.repo, project.state, project.local.online_store),
         LocalTarget(project.state, LocalConfig.of(project)),
+        state_clock(StateFolder(project.state)),
     )
 
 
-def gates_over(records: InferenceRecords, features: HistoricalFeatures, live: LiveTraffic) -> dict[str, Gate]:
+def gates_over(
+    records: InferenceRecords, features: HistoricalFeatures, live: LiveTraffic, clock: Callable[[], float] = time.time
+) -> dict[str, Gate]:
     """Gates by name. They read the rules of the release that they judge, and remember what they saw of it."""
     from tidegate.adapters.evidently_drift import EvidentlyDriftMeter
     from tidegate.adapters.onnx_scorer import OnnxScorer
@@ -46,7 +53,7 @@ def gates_over(records: InferenceRecords, features: HistoricalFeatures, live: Li
         ParityGate(records, features),
         ShadowGate(records, OnnxScorer()),
         DriftGate(records, EvidentlyDriftMeter()),
-        BakeGate(live),
+        BakeGate(live, clock),
     ]
     return {gate.name: gate for gate in gates}
 

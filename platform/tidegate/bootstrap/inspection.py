@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -60,7 +59,7 @@ def gate_context(platform: Platform, model: str, seconds: float) -> GateContext:
     slot = desired.active.other if desired.release_of(desired.active.other) else desired.active
     candidate, folder = platform.releases.open(desired.release_of(slot) or "")
     active, active_folder = platform.releases.open(desired.active_release or "")
-    now = time.time()
+    now = platform.clock()
     return GateContext(model, candidate, folder, slot, active, active_folder, now - seconds, now)
 
 

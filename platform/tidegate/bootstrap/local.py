@@ -24,12 +24,15 @@ from typing import TYPE_CHECKING
 
 from tidegate import __version__
 from tidegate.bootstrap.rollouts import FINISH, GATES, resolve, restore_wanted, run_controller, wanted_controllers
-from tidegate.domain.clocks import Reading
+from tidegate.domain.clocks import ENVIRONMENT, Reading, SteadyClock
 from tidegate.domain.errors import Conflict, TidegateError, Unavailable
 from tidegate.domain.local import LocalConfig
 from tidegate.domain.private_folder import keep_private
 from tidegate.domain.project import Project
+from tidegate.ports.local import Processes
 from tidegate.rollout.replicas import Replica, SlotCommand
+from tidegate.rollout.state import RolloutStore
+from tidegate.rollout.state_clock import state_clock
 from tidegate.rollout.state_folder import StateFolder, read_observed
 from tidegate.rollout.supervisor_lock import Runs, SupervisorLock, running
 
@@ -77,10 +80,12 @@ def supervise(project: Project, slot_command: str = SLOT_COMMAND, gates: str = G
         signal.signal(signal.SIGINT, stop)
         command: Callable[[Project, Replica], Sequence[str]] = resolve(slot_command)
         build: SlotCommand = lambda replica: command(project, replica)  # noqa: E731 - a closure over the project
+        processes = LocalProcesses(state.pids)
+        os.environ[ENVIRONMENT] = _clock(project, processes).to_text()  # inherited by all that it starts
         supervisor = Supervisor(
             state,
             config,
-            LocalProcesses(state.pids),
+            processes,
             EnvoyRouter(state.envoy, state.logs, config),
             ReadinessProbe(),
             build,
@@ -95,6 +100,13 @@ def supervise(project: Project, slot_command: str = SLOT_COMMAND, gates: str = G
             supervisor.step()
             time.sleep(INTERVAL)
         supervisor.stop()
+
+
+def _clock(project: Project, processes: Processes) -> SteadyClock:
+    """The state folder's clock, set anew by the wall clock when nothing runs and nothing is under way."""
+    state, store = StateFolder(project.state), RolloutStore(project.rollouts_dir)
+    busy = any(processes.alive(record) for record in processes.records()) or any(map(store.unfinished, store.models()))
+    return state_clock(state, renew=not busy)
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from tidegate.rollout.evaluation import ThreadedEvaluations
 from tidegate.rollout.orders import Orders
 from tidegate.rollout.plan import Bake, Check, RolloutConfig
 from tidegate.rollout.state import Rollout, RolloutStore
+from tidegate.rollout.state_clock import state_clock
 from tidegate.rollout.state_folder import StateFolder, look_up, restore_desired
 from tidegate.rollout.supervisor import Controller
 
@@ -76,7 +77,7 @@ def open_orders(project: Project, actor: str) -> Orders:
     from tidegate.adapters.local_target import LocalTarget
 
     target = LocalTarget(project.state, LocalConfig.of(project))
-    return Orders(open_store(project), target, open_ledger(project), actor)
+    return Orders(open_store(project), target, open_ledger(project), actor, state_clock(StateFolder(project.state)))
 
 
 def release_source(project: Project) -> Callable[[str], tuple[ReleaseManifest, Path]]:
@@ -125,6 +126,7 @@ def open_engine(project: Project, model: str, gates: str = GATES, finish: str = 
         ThreadedEvaluations(LazyGates(lambda: resolve(gates)(project, model))),
         release_source(project),
         lambda rollout: resolve(finish)(project, rollout),
+        state_clock(StateFolder(project.state)),
     )
 
 

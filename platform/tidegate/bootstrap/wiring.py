@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tidegate.adapters.feast_features import FeastFeatureStore
     from tidegate.adapters.ledger_file import FileLedger
     from tidegate.adapters.local_target import LocalTarget
+    from tidegate.domain.clocks import SteadyClock
     from tidegate.monitoring.config import MonitorConfig
     from tidegate.ports.registry import ModelRegistry
     from tidegate.registry.releases import ReleaseStore
@@ -47,6 +48,14 @@ class Wiring:
     @cached_property
     def registry(self) -> ModelRegistry:
         return open_registry(self.project)
+
+    @cached_property
+    def clock(self) -> SteadyClock:
+        """What rollouts and records are dated by."""
+        from tidegate.rollout.state_clock import state_clock
+        from tidegate.rollout.state_folder import StateFolder
+
+        return state_clock(StateFolder(self.project.state))
 
     @cached_property
     def untold(self) -> UntoldNotes:

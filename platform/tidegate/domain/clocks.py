@@ -2,11 +2,15 @@
 
 Durations are measured on the boot-time clock, which counts from the start of the machine, sleeps included, and is the same for
 every process. Its readings mean nothing after a restart of the machine: a `Reading` carries the boot's id, and the wall time
-for people and for that case.
+for people and for that case. A `SteadyClock` tells seconds since the epoch as the wall clock had them at one moment, and goes
+on at the boot-time clock's pace: what rollouts, gates and records of requests compare. Its processes share one such moment,
+which the state folder keeps (`tidegate.rollout.state_clock`) and slots are given by their environment.
 """
 
 from __future__ import annotations
 
+import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,13 +62,38 @@ class Reading:
 
 
 Clock = Callable[[], float]
+ENVIRONMENT = "TIDEGATE_CLOCK"  # the boot's id and the offset of a SteadyClock
 
 
+@dataclass(frozen=True)
 class SteadyClock:
-    """Seconds since the epoch as the wall clock had it when this was made, going on at the boot-time clock's pace."""
+    """Seconds since the epoch; `offset` is what it has before the boot-time clock."""
 
-    def __init__(self, wall: Clock = time.time, pace: Clock = boot_time) -> None:
-        self._pace, self._offset = pace, wall() - pace()
+    offset: float
+    boot: str
+
+    @classmethod
+    def now(cls) -> SteadyClock:
+        """One that agrees with the wall clock at this moment."""
+        return cls(time.time() - boot_time(), boot_id())
+
+    @classmethod
+    def from_text(cls, text: str) -> SteadyClock | None:
+        """As `to_text` gave it; None for one of another run of the machine, or what is no clock."""
+        boot, _, offset = text.partition(" ")
+        try:
+            clock = cls(float(offset), boot)
+        except ValueError:
+            return None
+        return clock if clock.boot == boot_id() and math.isfinite(clock.offset) else None
+
+    def to_text(self) -> str:
+        return f"{self.boot} {self.offset!r}"
 
     def __call__(self) -> float:
-        return self._offset + self._pace()
+        return self.offset + boot_time()
+
+
+def process_clock() -> Clock:
+    """The clock that whoever started this process gave it, else the wall clock."""
+    return SteadyClock.from_text(os.environ.get(ENVIRONMENT, "")) or time.time

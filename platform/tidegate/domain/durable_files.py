@@ -125,9 +125,11 @@ def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on the file `path` (made if it is not there), waiting for whoever holds it; raises Unavailable."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = path.open("a+")
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise Unavailable(f"locking {path}: {error.strerror or error}; make room or fix permissions and retry") from error
-    with handle:
+    try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(handle)

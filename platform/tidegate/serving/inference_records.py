@@ -1,8 +1,8 @@
 """Reading the inference log: the control plane's side of `tidegate.serving.runtime.inference_log`.
 
 Segments are indexed as they grow, so asking again costs what was appended since. A last line without its end is left for
-the next look; any other line that cannot be read is skipped and counted in `skipped`. Segments that were last written
-before `since` are not opened.
+the next look; any other line that cannot be read is skipped and counted in `skipped`. Segments whose last record
+is older than `since` are not read.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tidegate.domain.slots import Slot
 from tidegate.ports.inference_records import InferenceRecord
 
 _CHUNK = 8 * 1024 * 1024
+_TAIL = 64 * 1024
 _NAMED = 5
 
 
@@ -99,6 +100,7 @@ class InferenceLogFiles:
     def __init__(self, folder: Path, model: str) -> None:
         self._folder, self._model = folder, model
         self._offsets: dict[Path, int] = {}
+        self._ends: dict[Path, tuple[int, float]] = {}  # size of a segment, and when its last record was made
         self._entries: list[_Entry] = []
         self._unread: set[tuple[Path, int]] = set()
         self._tailed = 0
@@ -158,11 +160,22 @@ class InferenceLogFiles:
         for path in sorted(self._folder.glob("*.jsonl")):
             try:
                 stat = path.stat()
-                if stat.st_size <= self._offsets.get(path, 0) or stat.st_mtime < since - 1:
+                if stat.st_size <= self._offsets.get(path, 0) or self._latest(path, stat.st_size) < since - 1:
                     continue
                 self._index_segment(path)
             except FileNotFoundError:
                 continue  # taken away while we looked
+
+    def _latest(self, path: Path, size: int) -> float:
+        """When the last record of a segment was made, by the clock of the records: that of the file system may have been set
+        anew. Infinite when that cannot be told without reading it all."""
+        if self._ends.get(path, (-1, 0.0))[0] != size:
+            with path.open("rb") as handle:
+                handle.seek(max(0, size - _TAIL))
+                *_, last, _rest = [b"", b"", *handle.read(_TAIL).split(b"\n")]
+            head = read_head(last)
+            self._ends[path] = (size, head.at if head is not None else math.inf)
+        return self._ends[path][1]
 
     def _index_segment(self, path: Path) -> None:
         offset = self._offsets.get(path, 0)

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +54,18 @@ def test_files_that_vanish_or_are_damaged_cost_no_answer(platform) -> None:
     state.supervisor_lock.write_bytes(b"")
     assert local.stop_supervisor(platform.project)
     assert platform.processes() == []
+
+
+@pytest.mark.parametrize("jump", [86400.0, -86400.0])
+def test_a_command_with_a_wrong_clock_sees_what_runs_and_whose_it_is(
+    platform, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    pid, true = platform.up(), time.time
+    monkeypatch.setattr(time, "time", lambda: true() + jump)
+    assert platform.up() == pid
+    platform.stage(Slot.BLUE, R1)
+    others = [path for path in platform.project.state.rglob("*") if path.lstat().st_mode & 0o077 and not path.is_symlink()]
+    assert others == [], "nobody else may read or lock anything"
 
 
 def test_another_project_file_or_port_is_said_and_harms_nothing(platform, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from tidegate.domain.clocks import process_clock
 from tidegate.domain.errors import NotFound, TidegateError
 from tidegate.serving.runtime.endpoint import MalformedRequest
 from tidegate.serving.runtime.http_routes import JSON, Answer, Exchange, Route, Routes, failure, media_type, refusal
@@ -54,6 +55,7 @@ class ServingApp:
         self._body_limit = body_limit
         self._release = routes.release_id.encode()
         self._draining = False
+        self._clock = process_clock()
 
     def drain(self) -> None:
         """From now on not ready, and each answer closes its connection."""
@@ -81,7 +83,7 @@ class ServingApp:
             if route is not None and route.logged:
                 served = Served(
                     who.id,
-                    time.time(),
+                    self._clock(),
                     who.shadow,
                     status,
                     (time.perf_counter() - started) * 1e3,
