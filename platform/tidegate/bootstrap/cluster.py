@@ -90,7 +90,7 @@ class ClusterTarget:
         if state is not None and state.hold is not None:
             raise Conflict(
                 f"starting a rollout of {manifest.id}: model {model} is frozen by {state.hold['actor']} "
-                f"({state.hold['reason']}); 'tidegate unfreeze {model} --target kubernetes' lets it go"
+                f"({state.hold['reason']}); 'tidegate unfreeze {model} --target kubernetes --reason TEXT' lets it go"
             )
         for gate, reason in overrides.items():
             self._check_override(made, gate, reason)

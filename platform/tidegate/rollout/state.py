@@ -204,7 +204,7 @@ class RolloutStore:
         """A person's freeze: actor, reason, at; None when there is none. A file that cannot be read still holds the model."""
         path = self.folder / model / "hold"
         try:
-            return read_json(path, f"the freeze of model {model}", _hold, f"'tidegate unfreeze {model}' lifts it")
+            return read_json(path, f"the freeze of model {model}", _hold, f"'tidegate unfreeze {model} --reason TEXT' lifts it")
         except TidegateError as error:
             return {"kind": "freeze", "actor": "unknown", "reason": str(error), "at": 0.0}
 
