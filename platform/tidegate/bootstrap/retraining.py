@@ -71,6 +71,7 @@ def _told(found: Retrained) -> dict[str, object]:
         "request": found.request.id,
         "version": version.version,
         "artifact": version.artifact_digest,
+        "output": version.output_digest,
         "run": version.run_id,
         "message": f"{version.model} version {version.version} {how}; 'tidegate promote {version.model}' judges it",
     }

@@ -56,7 +56,9 @@ class ModelConfig:
 
     name: str
     description: str = key("description", "What the model predicts, in one sentence.", default="")
-    ingest: Path = key("ingest", "Python file whose function `ingest` turns the raw sources into clean tables.", exists="file")
+    ingest: Path = key(
+        "ingest", "Python file whose `DEFINITION`, an IngestDefinition, says how the raw sources are sorted.", exists="file"
+    )
     sources: tuple[Path, ...] = key("sources", "The raw data files, oldest first.", exists="file")
     features: FeaturesConfig = key("features", "Where the model's features come from.")
     pipeline: Path = key("pipeline", "Python file with the KFP pipeline that trains the model.", exists="file")
