@@ -194,7 +194,7 @@ def routes_of(xds: Path) -> list[ModelRoutes]:
         hosts = read_json(xds / "rds.json", "Envoy's routes", lambda v: v["resources"][0]["virtual_hosts"], "") or []
         for route in (route for host in hosts for route in host["routes"]):
             about = route.get("metadata", {}).get("filter_metadata", {}).get(envoy_config.METADATA, {})
-            if "model" in about and "route" in route and about["model"] not in found:
+            if "route" in route and route.get("name") == about.get("model"):  # that one says to which slot the model goes
                 mirror = bool(route["route"].get("request_mirror_policies"))
                 model = str(about["model"])
                 found[model] = ModelRoutes(model, Slot(about["slot"]), mirror, _endpoints_of(xds, model))
