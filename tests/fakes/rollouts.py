@@ -36,6 +36,7 @@ class FakeTarget:
     ready: Callable[[str], bool] = lambda release: True
     away: bool = False
     stuck: bool = False
+    problems: dict[str, str] = field(default_factory=dict)  # by release: why it cannot start
     wants: dict[str, Desired] = field(default_factory=dict)
     route: dict[str, tuple[Slot | None, bool]] = field(default_factory=dict)
     served: list[str] = field(default_factory=list)  # releases that got live traffic, in order
@@ -71,7 +72,8 @@ class FakeTarget:
         for slot in Slot:
             release = desired.release_of(slot)
             wanted = 2 if release else 0
-            found[slot] = SlotStatus(slot, release, wanted, wanted if release and self.ready(release) else 0)
+            ready = wanted if release and self.ready(release) else 0
+            found[slot] = SlotStatus(slot, release, wanted, ready, self.problems.get(release or "", ""))
         return found
 
     def routed(self, model: str) -> tuple[Slot | None, bool]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from tidegate.adapters.envoy_admin import admin_address, admin_cluster, shown_listener
 from tidegate.adapters.envoy_listener import METADATA, Json, address, listener, typed
 from tidegate.adapters.envoy_table import ROUTES, cluster_name, route_configuration
 from tidegate.domain.local import LocalConfig
@@ -32,14 +33,17 @@ __all__ = [
 
 
 def bootstrap(config: LocalConfig, xds: Path, access_log: Path) -> Json:
-    """The static part: admin on loopback, one listener whose routes come from `xds/rds.json`, clusters from `xds/cds.json`."""
+    """The static part: admin on a socket, the listener whose routes come from `xds/rds.json`, clusters from `xds/cds.json`."""
     return {
         "node": {"id": "tidegate", "cluster": "tidegate"},
-        "admin": {"address": address(config.admin_port)},
+        "admin": {"address": admin_address()},
         # histograms are merged at each flush, and gates look twice a second
         "stats_flush_interval": "0.25s",
         "dynamic_resources": {"cds_config": _file(xds / "cds.json")},
-        "static_resources": {"listeners": [listener(config, access_log, {"rds": _rds(xds)})]},
+        "static_resources": {
+            "listeners": [listener(config, access_log, {"rds": _rds(xds)}), shown_listener(address(config.admin_port))],
+            "clusters": [admin_cluster()],
+        },
     }
 
 

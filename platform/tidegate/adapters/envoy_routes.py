@@ -10,19 +10,18 @@ import json
 import logging
 import shutil
 import sys
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tidegate.adapters import envoy_config
+from tidegate.adapters.envoy_admin import AdminClient
 from tidegate.adapters.envoy_stats import in_flight
 from tidegate.domain.digests import digest_of
 from tidegate.domain.durable_files import read_json, replace_durably, replace_if_other
 from tidegate.domain.errors import TidegateError, Unavailable
-from tidegate.domain.local import LOOPBACK, LocalConfig
+from tidegate.domain.local import LocalConfig
 from tidegate.domain.slots import Slot
 from tidegate.ports.local import ModelRoutes
 
@@ -47,38 +46,18 @@ def envoy_binary() -> str:
         return found
 
 
-class AdminClient:
-    """Envoy's admin interface on loopback; every failure is Unavailable."""
-
-    def __init__(self, port: int, timeout: float = 2.0) -> None:
-        self.base = f"http://{LOOPBACK}:{port}"
-        self.timeout = timeout
-
-    def get(self, path: str) -> str:
-        return self._request("GET", path)
-
-    def post(self, path: str) -> str:
-        return self._request("POST", path)
-
-    def _request(self, method: str, path: str) -> str:
-        request = urllib.request.Request(self.base + path, method=method)  # noqa: S310 - loopback http only
-        try:
-            with urllib.request.urlopen(request, timeout=self.timeout) as answer:  # noqa: S310
-                content: bytes = answer.read()
-                return content.decode()
-        except (OSError, urllib.error.URLError, ValueError) as error:
-            raise Unavailable(
-                f"asking Envoy for {path.partition('?')[0]} at {self.base}: {error}; does the gateway run ('tidegate status')?"
-            ) from error
-
-
 class EnvoyRouter:
     """The Router port over one Envoy whose files lie in `folder` (`target/envoy` of the state folder)."""
 
     def __init__(self, folder: Path, logs: Path, config: LocalConfig) -> None:
         self.folder, self.logs, self.config = folder, logs, config
         self.xds = folder / "xds"
-        self.admin = AdminClient(config.admin_port)
+        self.admin = AdminClient(self.home)
+
+    @property
+    def home(self) -> Path:
+        """Where Envoy runs, and nobody but its owner enters."""
+        return self.folder / "run"
 
     @property
     def access_log(self) -> Path:
@@ -92,8 +71,10 @@ class EnvoyRouter:
         binary = envoy_binary()
         self.xds.mkdir(parents=True, exist_ok=True)
         self.logs.mkdir(parents=True, exist_ok=True)
+        self.home.mkdir(mode=0o700, exist_ok=True)
+        self.home.chmod(0o700)
         path = self.folder / "bootstrap.json"
-        replace_durably(path, json.dumps(envoy_config.bootstrap(self.config, self.xds, self.access_log), indent=1).encode())
+        replace_if_other(path, json.dumps(envoy_config.bootstrap(self.config, self.xds, self.access_log), indent=1).encode())
         self._write(self.applied())
         return [
             *[binary, "-c", str(path), "--disable-hot-restart", "--concurrency", str(self.config.gateway_workers)],

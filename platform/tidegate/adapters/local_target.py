@@ -37,10 +37,20 @@ class LocalTarget:
         """Raises Unavailable when no supervisor looked within the last seconds: an old look proves nothing."""
         observed = self._observed(model)
         return {
-            slot: SlotStatus(slot, value.get("release"), int(value.get("wanted", 0)), int(value.get("ready", 0)))
+            slot: SlotStatus(
+                slot,
+                value.get("release"),
+                int(value.get("wanted", 0)),
+                int(value.get("ready", 0)),
+                str(value.get("problem", "")),
+            )
             for slot in Slot
             for value in [observed.get(str(slot), {})]
         }
+
+    def problems(self) -> list[str]:
+        """What the supervisor could not do at its latest look; [] when there is no supervisor."""
+        return [str(problem) for problem in (read_observed(self.state) or {}).get("problems", {}).values()]
 
     def endpoints(self, model: str) -> Mapping[Slot, tuple[str, ...]]:
         """Base URLs of the ready replicas of each slot, to ask one of them past the gateway."""

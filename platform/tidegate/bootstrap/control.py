@@ -318,7 +318,7 @@ class Platform(Wiring):
 
     def up(self, wait: bool = False) -> Running:
         """Start supervisor and gateway unless they run; with `wait`, until what is live is ready too. Raises Unavailable."""
-        from tidegate.bootstrap.local import await_live, ensure_supervisor
+        from tidegate.bootstrap.supervision import await_live, ensure_supervisor
 
         pid = ensure_supervisor(self.project)
         active = {model: self.target.desired(model).active_release for model in self.project.models}
@@ -328,14 +328,14 @@ class Platform(Wiring):
         return Running(pid, self.target.gateway_url, live)
 
     def is_up(self) -> bool:
-        from tidegate.bootstrap.local import supervisor_pid
+        from tidegate.bootstrap.supervision import supervisor_pid
         from tidegate.rollout.state_folder import StateFolder
 
         return supervisor_pid(StateFolder(self.project.state)) is not None
 
     def down(self) -> bool:
         """Drain and stop everything; False when nothing ran."""
-        from tidegate.bootstrap.local import stop_supervisor
+        from tidegate.bootstrap.supervision import stop_supervisor
 
         return stop_supervisor(self.project)
 

@@ -17,6 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from tidegate.adapters.heartbeats import Heartbeats
 from tidegate.bootstrap.reconcile import note_what_is_due
 from tidegate.bootstrap.wiring import Wiring
 from tidegate.domain.errors import InvalidInput, NotFound, TidegateError
@@ -28,6 +29,7 @@ from tidegate.monitoring.config import MonitorConfig
 from tidegate.ports.gates import Gate
 from tidegate.ports.ledger import Ledger
 from tidegate.registry.untold import UntoldNotes
+from tidegate.rollout.companions import Companion
 from tidegate.rollout.engine import Engine
 from tidegate.rollout.evaluation import ThreadedEvaluations
 from tidegate.rollout.orders import Orders
@@ -35,10 +37,10 @@ from tidegate.rollout.plan import Bake, Check, RolloutConfig
 from tidegate.rollout.state import Rollout, RolloutStore
 from tidegate.rollout.state_clock import state_clock
 from tidegate.rollout.state_folder import StateFolder, look_up, restore_desired
-from tidegate.rollout.supervisor import Controller
 
 GATES = "tidegate.bootstrap.gates:build_gates"  # (project, model name) -> gates by name
 FINISH = "tidegate.bootstrap.gates:finish_rollout"  # (project, rollout) -> None: the registry's aliases
+STUCK = 300.0  # seconds of one step after which a controller stops beating, and so is replaced
 INTERVAL = 0.1  # seconds between steps
 
 
@@ -133,20 +135,56 @@ def open_engine(project: Project, model: str, gates: str = GATES, finish: str = 
 def control(project: Project, model: str, id: str, gates: str = GATES, finish: str = FINISH) -> Rollout:
     """Drive rollout `id` until it needs nothing more."""
     engine = open_engine(project, model, gates, finish)
-    while (rollout := engine.step(model, id)).needs_controller:
-        time.sleep(INTERVAL)
+    engine.resume(model, id)
+    with Beating(StateFolder(project.state), controller_name(model, id)) as beating:
+        while (rollout := engine.step(model, id)).needs_controller:
+            beating.stepped()
+            time.sleep(INTERVAL)
     if rollout.status.terminal:
         with suppress(TidegateError):  # what cannot be looked at now is compared by 'tidegate registry reconcile'
             note_what_is_due(Wiring(project), model)
     return rollout
 
 
-def wanted_controllers(project: Project, gates: str, finish: str) -> Callable[[str], Controller | None]:
+class Beating:
+    """Beats for a controller from a thread, since one step may wait for a registry that is slow; a process that is stopped,
+    or a step that never ends, beats no more."""
+
+    def __init__(self, state: StateFolder, name: str) -> None:
+        self.beats, self.name = Heartbeats(state.beats), name
+        self._last = time.monotonic()
+        self._ended = threading.Event()
+
+    def stepped(self) -> None:
+        self._last = time.monotonic()
+
+    def _run(self) -> None:
+        while time.monotonic() - self._last < STUCK:
+            self.beats.beat(self.name)
+            if self._ended.wait(0.5):
+                return
+
+    def __enter__(self) -> Beating:
+        self._thread = threading.Thread(target=self._run, name="beats", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self.beats.forget(self.name)
+
+
+def controller_name(model: str, id: str) -> str:
+    return f"control-{model}-{id}"
+
+
+def wanted_controllers(project: Project, gates: str, finish: str) -> Callable[[str], Companion | None]:
     """What the supervisor asks each time: the controller of a model's rollout, if that needs one, or else who tells the
     registry what it was not told by a rollout that ended."""
     store, notes = open_store(project), UntoldNotes(project.rollouts_dir)
 
-    def wanted(model: str) -> Controller | None:
+    def wanted(model: str) -> Companion | None:
         rollout = store.unfinished(model)
         if rollout is not None:
             return _controller(project, rollout, gates, finish) if rollout.needs_controller else None
@@ -155,9 +193,9 @@ def wanted_controllers(project: Project, gates: str, finish: str) -> Callable[[s
     return wanted
 
 
-def _teller(project: Project, model: str) -> Controller:
+def _teller(project: Project, model: str) -> Companion:
     command = [sys.executable, "-m", "tidegate.bootstrap.telling", "--state", str(project.state)]
-    return Controller(f"tell-{model}", [*command, "--config", str(project.file), "--model", model])
+    return Companion(f"tell-{model}", [*command, "--config", str(project.file), "--model", model])
 
 
 def restore_wanted(project: Project) -> Callable[[str], None]:
@@ -175,10 +213,12 @@ def restore_wanted(project: Project) -> Callable[[str], None]:
     return restore
 
 
-def _controller(project: Project, rollout: Rollout, gates: str, finish: str) -> Controller:
+def _controller(project: Project, rollout: Rollout, gates: str, finish: str) -> Companion:
     command = [sys.executable, "-m", "tidegate.bootstrap.local", "control", "--state", str(project.state)]
     command += ["--config", str(project.file), "--model", rollout.model, "--rollout", rollout.id]
-    return Controller(f"control-{rollout.model}-{rollout.id}", [*command, "--gates", gates, "--finish", finish])
+    command += ["--gates", gates, "--finish", finish]
+    urgent = rollout.undo is not None or rollout.request is not None
+    return Companion(controller_name(rollout.model, rollout.id), command, urgent=urgent)
 
 
 def run_controller(project: Project, model: str, id: str, gates: str, finish: str) -> None:

@@ -72,7 +72,13 @@ class LocalTarget:
     """This machine: slots are processes, Envoy routes."""
 
     gateway_port: int = key("gatewayPort", "Envoy: what clients call.", default=8800, minimum=1, maximum=65535)
-    admin_port: int = key("adminPort", "Envoy's admin interface, loopback only.", default=8801, minimum=1, maximum=65535)
+    admin_port: int = key(
+        "adminPort",
+        "What may be read of the gateway, loopback only: GET /ready, /stats/prometheus.",
+        default=8801,
+        minimum=1,
+        maximum=65535,
+    )
     slot_ports: int = key("slotPorts", "The first of the ports that slots use.", default=8810, minimum=1, maximum=65435)
     replicas: int = key("replicas", "Processes of each slot.", default=2, minimum=1, maximum=16)
     online_store: str = key(

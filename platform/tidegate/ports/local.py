@@ -9,27 +9,39 @@ from typing import Any, Protocol
 
 from tidegate.domain.slots import Slot
 
+READY_PATH = "/readyz"
+
 
 @dataclass(frozen=True)
 class ProcessRecord:
-    """A detached process. `started` (seconds since the epoch) tells it from another that got the same pid later.
+    """A detached process. `ticks` (kernel clock ticks from boot `boot` to its start) tell it from another that got the same
+    pid later, whatever the wall clock does; records of old have only `started`, seconds since the epoch.
 
-    `labels` say what it is for: `kind` (`envoy`, `slot`, `control`) and, for slots, model, slot, replica, release, port.
+    `labels` say what it is for: `kind` (`envoy`, `slot`, `control`, `watcher`, or `stray`, one that nobody wants) and, for
+    slots, model, slot, replica, release, port.
     """
 
     name: str
     pid: int
     started: float
     labels: Mapping[str, Any] = field(default_factory=dict)
+    ticks: int | None = None
+    boot: str = ""
 
 
 class Processes(Protocol):
     def records(self) -> list[ProcessRecord]:
         """All that were started and not forgotten, dead ones included; survives a restart of the caller."""
 
-    def start(self, name: str, command: Sequence[str], labels: Mapping[str, Any], log: Path) -> ProcessRecord: ...
+    def start(
+        self, name: str, command: Sequence[str], labels: Mapping[str, Any], log: Path, folder: Path | None = None
+    ) -> ProcessRecord:
+        """Start `command` detached, in `folder`; raises Unavailable when it cannot be started."""
 
     def alive(self, record: ProcessRecord) -> bool: ...
+
+    def exit_code(self, record: ProcessRecord) -> int | None:
+        """How a process that is dead ended, negative for a signal; None when that is not known."""
 
     def terminate(self, record: ProcessRecord, force: bool = False) -> None:
         """SIGTERM, or with `force` SIGKILL of its whole process group; never a stranger that got the same pid."""
@@ -50,6 +62,10 @@ class ModelRoutes:
 
 
 class Router(Protocol):
+    @property
+    def home(self) -> Path:
+        """The folder that the proxy runs in."""
+
     def command(self) -> list[str]:
         """The proxy's command line, its configuration written; raises Unavailable when there is no proxy binary."""
 
@@ -73,7 +89,15 @@ class Router(Protocol):
 
 
 class Probe(Protocol):
-    def ready(self, name: str, port: int) -> bool:
-        """The latest known answer of `GET /readyz`; asks in the background and never blocks."""
+    """What parts answer at their ports; asks in the background and never blocks."""
+
+    def ready(self, name: str, port: int, path: str = READY_PATH, release: str | None = None) -> bool:
+        """The latest known answer. What says that it is another release than `release` is not ready."""
+
+    def silent_seconds(self, name: str) -> float:
+        """For how long it has not answered at all, several times in a row; 0 for one that does."""
+
+    def unready_seconds(self, name: str) -> float:
+        """How long ago it was ready last, if it was once and is not now; else 0."""
 
     def forget(self, name: str) -> None: ...

@@ -15,6 +15,7 @@ class SlotStatus:
     release: str | None  # digest the processes or pods really run
     wanted: int
     ready: int
+    problem: str = ""  # why the release that is wanted there cannot start; "" as long as it may
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from tidegate.rollout.evaluation import Evaluations
 from tidegate.rollout.plan import Bake, Check, Finishing, Retiring, Staging, Switching
 from tidegate.rollout.state import Rollout, RolloutStore, Status
 
+MAX_RESUMED = 10
 ReleaseSource = Callable[[str], tuple[ReleaseManifest, Path]]
 
 
@@ -54,6 +55,20 @@ class Engine:
                 return self._step(rollout)
             except TidegateError as error:
                 return self._troubled(self.store.load(model, id), str(error))
+
+    def resume(self, model: str, id: str) -> Rollout:
+        """To be called by whoever begins to drive a rollout: the time in which nobody did is not the release's.
+
+        The stage under way begins anew, a few times at most: its deadline must come although its drivers die.
+        """
+        with self.store.lock(model):
+            rollout = self.store.load(model, id)
+            watched = rollout.status in (Status.RUNNING, Status.FROZEN) and isinstance(rollout.current, Staging | Check | Bake)
+            if not watched or not rollout.stage_at or rollout.undo is not None or rollout.resumed >= MAX_RESUMED:
+                return rollout
+            now = self.clock()
+            ready = now if isinstance(rollout.current, Bake) else None
+            return self.store.save(replace(rollout, stage_at=now, stage_ready_at=ready, resumed=rollout.resumed + 1))
 
     def _step(self, rollout: Rollout) -> Rollout:
         if rollout.undo is not None:
@@ -93,6 +108,8 @@ class Engine:
             return rollout
         if self._ready(rollout, stage.slot):
             return self._advance(rollout, f"all replicas of {rollout.candidate_id} are ready in {stage.slot}")
+        if problem := self._problem(rollout):
+            return self._take_back(rollout, Status.FAILED, problem)
         if self._late(rollout, stage.deadline_seconds):
             status = self.target.slots(rollout.model)[stage.slot]
             seen = f"{status.ready} of {status.wanted} replicas were ready after {stage.deadline_seconds:g} s"
@@ -103,6 +120,8 @@ class Engine:
         if stage.gate in rollout.overrides:
             who = rollout.overrides[stage.gate]
             return self._advance(rollout, f"gate {stage.gate} is overridden by {who['actor']}: {who['reason']}")
+        if problem := self._problem(rollout):
+            return self._take_back(rollout, Status.FAILED, problem)
         if rollout.stage_ready_at is None and not self._prepare(rollout, stage):
             if self._late(rollout, stage.deadline_seconds):
                 return self._take_back(rollout, Status.ABORTED, f"gate {stage.gate}: mirroring was not confirmed in time")
@@ -172,6 +191,8 @@ class Engine:
         ]
 
     def _bake(self, rollout: Rollout, stage: Bake) -> Rollout:
+        if problem := self._problem(rollout):
+            return self._take_back(rollout, Status.ROLLED_BACK, problem)
         context = self._context(rollout, stage.deadline_seconds)
         for gate in stage.gates:
             result = self.evaluations.poll(gate, context, stage.interval_seconds)
@@ -337,6 +358,13 @@ class Engine:
     def _ready(self, rollout: Rollout, slot: Slot) -> bool:
         status = self.target.slots(rollout.model)[slot]
         return status.release == rollout.candidate and status.ready == status.wanted > 0
+
+    def _problem(self, rollout: Rollout) -> str:
+        """Why the candidate cannot run; "" when it may, or when nobody can tell just now."""
+        try:
+            return self.target.slots(rollout.model)[rollout.plan.slot].problem
+        except TidegateError:
+            return ""
 
     def _late(self, rollout: Rollout, seconds: float) -> bool:
         return self.clock() - rollout.stage_at >= seconds

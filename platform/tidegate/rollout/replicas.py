@@ -1,21 +1,27 @@
 """Replicas of the slots: start what is wanted, take from the route what is not, and stop it once it is idle.
 
-A replica is retired in order: out of the endpoints, no request in flight (bounded by `drain_seconds`), SIGTERM, and
-after `stop_seconds` SIGKILL. Nothing is retired from a slot that the proxy still routes to, unless the slot keeps
-replicas of the wanted release.
+A replica that dies is started again at once if it was ready before, and ever later if it never was; one that hangs is
+killed, and one that says it is not ready, while another of its slot is, is replaced. A replica is retired in order: out of
+the endpoints, no request in flight (bounded by `drain_seconds`), SIGTERM, and after `stop_seconds` SIGKILL. Nothing is
+retired from a slot that the proxy still routes to, unless the slot keeps replicas of the wanted release.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tidegate.domain.errors import Unavailable
 from tidegate.domain.local import LocalConfig
 from tidegate.domain.slots import Desired, Slot
 from tidegate.ports.local import Probe, Processes, ProcessRecord, Router
+from tidegate.rollout.backoff import Backoff
+from tidegate.rollout.failed_starts import FailedStarts
 
+HUNG = 8.0  # seconds without any answer after which a replica that answered is killed
+START = 90.0  # the same for one that has never answered
+UNREADY = 20.0  # seconds after which one that was ready and says it is not is replaced, if another of its slot is ready
 Clock = Callable[[], float]
 
 
@@ -33,6 +39,17 @@ class Replica:
     def name(self) -> str:
         return f"slot-{self.model}-{self.slot}-{self.number}-{self.release[:12]}"
 
+    @property
+    def labels(self) -> Mapping[str, object]:
+        return {
+            "kind": "slot",
+            "model": self.model,
+            "slot": str(self.slot),
+            "replica": self.number,
+            "release": self.release,
+            "port": self.port,
+        }
+
 
 SlotCommand = Callable[[Replica], Sequence[str]]
 
@@ -40,26 +57,6 @@ SlotCommand = Callable[[Replica], Sequence[str]]
 def replica_of(record: ProcessRecord) -> Replica:
     labels = record.labels
     return Replica(labels["model"], Slot(labels["slot"]), labels["replica"], labels["release"], labels["port"])
-
-
-@dataclass
-class Backoff:
-    """Waits longer after each start that did not last: 0.2 s doubling to 10 s; forgiven after 30 s of life."""
-
-    starts: dict[str, int] = field(default_factory=dict)
-    last: dict[str, float] = field(default_factory=dict)
-
-    def may_start(self, name: str, now: float) -> bool:
-        last = self.last.get(name)
-        if last is None or now - last > 30.0:
-            self.starts[name] = 0
-            return True
-        wait: float = min(10.0, 0.2 * 2 ** max(0, self.starts[name] - 2))
-        return now - last >= wait
-
-    def started(self, name: str, now: float) -> None:
-        self.starts[name] = self.starts.get(name, 0) + 1
-        self.last[name] = now
 
 
 class Replicas:
@@ -83,7 +80,12 @@ class Replicas:
         # after a restart nothing is probed yet, and what was routed to until now is what must go on being routed to
         routed = {port for routes in router.applied() for ports in routes.endpoints.values() for port in ports}
         self._was_ready = {record.name for record in processes.records() if record.labels.get("port") in routed}
-        self.problems: dict[str, str] = {}
+        self.failed = FailedStarts(logs)
+        self._refused: dict[str, str] = {}
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        return {**self._refused, **self.failed.problems}
 
     def of(self, model: str, slot: Slot) -> list[ProcessRecord]:
         return [
@@ -104,14 +106,44 @@ class Replicas:
             replica = replica_of(record)
             if wanted.get((replica.model, replica.slot, replica.number)) == replica.release:
                 self._retired.pop(record.name, None)
-                if record.name in self._asked or not self.processes.alive(record):
+                if record.name in self._asked:
                     self._clear(record)
+                elif not self.processes.alive(record):
+                    self._died(record, replica)
+                else:
+                    self._heal(record, replica)
             else:
                 self._retire(record, replica)
         names = {record.name for record in self.processes.records()}
-        for (model, slot, number), release in wanted.items():
-            if Replica(model, slot, number, release, 0).name not in names:
-                self._start(model, slot, number, release)
+        missing = [Replica(*place, release, 0) for place, release in wanted.items()]
+        self._forget_unwanted({replica.name for replica in missing})
+        for replica in missing:
+            if replica.name not in names:
+                self._start(replica)
+
+    def _forget_unwanted(self, wanted: Set[str]) -> None:
+        """What is not wanted any more is no problem."""
+        self.failed.keep_only(wanted)
+        self._refused = {name: why for name, why in self._refused.items() if name in wanted}
+
+    def _died(self, record: ProcessRecord, replica: Replica) -> None:
+        if record.name not in self._was_ready:
+            self.failed.ended(record.name, replica, self.processes.exit_code(record))
+        self._clear(record)
+
+    def _heal(self, record: ProcessRecord, replica: Replica) -> None:
+        """A process that answers nothing is killed. One that answers that it is not ready may lack what all of them share,
+        and then a restart would only make it worse."""
+        if self.ready(record):
+            return
+        silent = self.probe.silent_seconds(record.name)
+        if silent > (HUNG if record.name in self._was_ready else START):
+            self.processes.terminate(record, force=True)
+        elif self.probe.unready_seconds(record.name) > UNREADY and any(
+            self.ready(other) for other in self.of(replica.model, replica.slot) if other.labels["release"] == replica.release
+        ):
+            self.processes.terminate(record)
+            self._asked[record.name] = self.clock()
 
     def _clear(self, record: ProcessRecord) -> None:
         """Forget a process that is dead (with what is left of its group), so that another can take its place."""
@@ -167,25 +199,18 @@ class Replicas:
         except Unavailable:
             return 0
 
-    def _start(self, model: str, slot: Slot, number: int, release: str) -> None:
-        name = Replica(model, slot, number, release, 0).name
-        if not self.backoff.may_start(name, self.clock()):
+    def _start(self, wanted: Replica) -> None:
+        if not self.backoff.may_start(wanted.name, self.clock()):
             return
-        self.backoff.started(name, self.clock())
+        self.backoff.started(wanted.name, self.clock())
         try:
-            replica = Replica(model, slot, number, release, self._free_port())
-            labels = {
-                "kind": "slot",
-                "model": model,
-                "slot": str(slot),
-                "replica": number,
-                "release": release,
-                "port": replica.port,
-            }
-            self.processes.start(name, self.command(replica), labels, self.logs / f"{model}-{slot}-{number}.log")
-            self.problems.pop(name, None)
+            replica = replace(wanted, port=self._free_port())
+            log = self.logs / f"{replica.model}-{replica.slot}-{replica.number}.log"
+            self.failed.starting(replica.name, log)
+            self.processes.start(replica.name, self.command(replica), replica.labels, log)
+            self._refused.pop(replica.name, None)
         except Unavailable as error:
-            self.problems[name] = str(error)
+            self._refused[wanted.name] = str(error)
 
     def _free_port(self) -> int:
         first, count = self.config.slot_ports, self.config.slot_port_count
@@ -203,9 +228,11 @@ class Replicas:
         """Whether a replica answers `/readyz` now and may take traffic."""
         if record.name in self._retired or record.name in self._asked or not self.processes.alive(record):
             return False
-        ready = self.probe.ready(record.name, record.labels["port"])
+        ready = self.probe.ready(record.name, record.labels["port"], release=record.labels["release"])
         if ready:
             self._was_ready.add(record.name)
+            self.backoff.lasted(record.name)
+            self.failed.lasted(record.name)
         return ready
 
     def endpoints(self, model: str, slot: Slot, release: str | None) -> tuple[int, ...]:
@@ -239,5 +266,6 @@ class Replicas:
             "release": only,  # None while two releases run, one of them on its way out
             "wanted": self.config.replicas if wanted else 0,
             "ready": sum(1 for replica in replicas if replica["ready"] and replica["release"] == wanted),
+            "problem": self.failed.hopeless(desired.model, slot),
             "replicas": replicas,
         }

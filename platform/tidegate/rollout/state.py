@@ -67,6 +67,7 @@ class Rollout:
     stage: int = 0
     stage_at: float = 0.0
     stage_ready_at: float | None = None  # when a check's preconditions held: its gate looks at traffic after it
+    resumed: int = 0  # how often the stages' time began anew because nobody had driven the rollout
     ended_at: float | None = None
     undo: Json | None = None
     request: Json | None = None

@@ -41,6 +41,10 @@ class StateFolder:
         return self.target / "pids"
 
     @property
+    def beats(self) -> Path:
+        return self.target / "beats"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 

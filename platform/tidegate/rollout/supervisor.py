@@ -1,8 +1,11 @@
 """The local target's supervisor: compares what is wanted with what runs, a few times a second, and acts on the difference.
 
-All processes are detached and their records are on disk, so the supervisor may be killed at any moment: traffic goes on,
-and the next supervisor adopts what runs. It is the only writer of Envoy's routes. A slot gets live traffic only while it
-has ready replicas of the wanted release; until then the slot that was routed before keeps it.
+All processes are detached, and each says in its environment what it is, so the supervisor may be killed at any moment:
+traffic goes on, and the next supervisor adopts what runs. It is the only writer of Envoy's routes. A slot gets live traffic
+only while it has ready replicas of the wanted release; until then the slot that was routed before keeps it.
+
+It replaces what is dead and what hangs: replicas and gateway by their answers, controllers and its watcher by their beats.
+It beats itself, between any two parts of a look, and its watcher (or systemd) replaces it by that.
 
 A small file that is damaged and a disk that is full or read-only are problems it names, in `observed.json` or, where that
 cannot be written, in its log; they end neither the supervisor nor what runs, and one model's trouble is not another's.
@@ -18,34 +21,27 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from tidegate.domain.clocks import Reading
 from tidegate.domain.durable_files import remove, replace_durably
-from tidegate.domain.errors import TidegateError, Unavailable
+from tidegate.domain.errors import TidegateError
 from tidegate.domain.local import LocalConfig
 from tidegate.domain.slots import Desired, Slot
 from tidegate.ports.local import ModelRoutes, Probe, Processes, ProcessRecord, Router
-from tidegate.rollout.replicas import Backoff, Replicas, SlotCommand
+from tidegate.rollout.companions import Companion, Companions, Silence
+from tidegate.rollout.gateway import Gateway
+from tidegate.rollout.replicas import Replicas, SlotCommand
 from tidegate.rollout.state_folder import StateFolder, known_models, look_up
 
-ENVOY = "envoy"
 T = TypeVar("T")
 HEARTBEAT = 0.5  # seconds between observations that say the same
+WITHOUT_GATEWAY = 60.0  # seconds after which rollouts are driven although the gateway was never ready
 RESTORE_EVERY = 5.0  # seconds between attempts to write down again what is wanted
 logger = logging.getLogger("tidegate.supervisor")
 
 
-@dataclass(frozen=True)
-class Controller:
-    """A process that drives one rollout; `name` is unique to it."""
-
-    name: str
-    command: Sequence[str]
-
-
-Controllers = Callable[[str], "Controller | None"]  # of a model's rollout that needs one
+Controllers = Callable[[str], Companion | None]  # of a model's rollout that needs one
 Restore = Callable[[str], None]  # write down again what is wanted of a model, and record that
 
 
@@ -62,39 +58,41 @@ class Supervisor:
         slot_command: SlotCommand,
         controllers: Controllers = lambda model: None,
         restore: Restore = lambda model: None,
+        watchers: Sequence[Companion] = (),
+        silence: Silence = lambda _: None,
+        beat: Callable[[], object] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.state, self.config, self.processes, self.router = state, config, processes, router
-        self.controllers, self.restore, self.clock, self.sleep = controllers, restore, clock, sleep
+        self.controllers, self.restore, self.watchers, self.beat = controllers, restore, watchers, beat
+        self.clock, self.sleep = clock, sleep
         self.replicas = Replicas(processes, probe, router, config, slot_command, state.logs, clock)
-        self.backoff = Backoff()
+        self.gateway = Gateway(processes, router, probe, config, state.logs, clock)
+        self.companions = Companions(processes, silence, state.logs, clock)
         self.problems: dict[str, str] = {}
+        self._began = clock()
         self._written: tuple[str, float] = ("", -1e9)
         self._restoring: dict[str, float] = {}  # model -> when that was last tried
 
     def check_ports(self) -> None:
-        """Raise Unavailable naming the port, if one that Envoy needs is taken by someone else."""
-        if any(record.name == ENVOY and self.processes.alive(record) for record in self.processes.records()):
-            return
-        for port, key in ((self.config.gateway_port, "gatewayPort"), (self.config.admin_port, "adminPort")):
-            if not self.processes.port_free(port):
-                raise Unavailable(
-                    f"starting the gateway: port {port} is taken by another process; "
-                    f"stop that one or set targets.local.{key} in tidegate.yaml to a free port"
-                )
+        """Raise Unavailable naming the port, if one that the gateway needs is taken by someone else."""
+        self.gateway.check_ports()
 
     def step(self) -> None:
         models = self._attempt("state", lambda: known_models(self.state)) or []
         desired = [want for model in self._with_running(models) if (want := self._wanted(model)) is not None]
         self._attempt("replicas", lambda: self.replicas.reconcile(desired))
         self._attempt("routes", lambda: self.router.apply([self._routes(want) for want in desired]))
-        self._attempt("gateway", self._keep_gateway)
-        self._attempt("controllers", lambda: self._keep_controllers(models))
+        self._attempt("gateway", lambda: self.gateway.keep(self._without_replicas(desired)))
+        self._attempt("controllers", lambda: self.companions.keep("control", self._wanted_controllers(models)))
+        self._attempt("watcher", lambda: self.companions.keep("watcher", self.watchers))
+        self._attempt("strays", self._end_strays)
         self._attempt("observed", lambda: self._observe(desired))
 
     def _attempt(self, name: str, act: Callable[[], T]) -> T | None:
         """One part failing (a full disk, a damaged file, a defect of ours) must not keep the others from being looked after."""
+        self.beat()
         try:
             result = act()
         except (TidegateError, OSError) as error:
@@ -162,39 +160,42 @@ class Supervisor:
         mirror = want.mirror and active is want.active and active is not None and bool(endpoints[active.other])
         return ModelRoutes(want.model, active, mirror, endpoints)
 
-    def _keep_gateway(self) -> None:
-        record = next((r for r in self.processes.records() if r.name == ENVOY), None)
-        if record is not None and self.processes.alive(record):
-            return
-        if record is not None:
-            self.processes.forget(record)
-        if self.backoff.may_start(ENVOY, self.clock()):
-            self.backoff.started(ENVOY, self.clock())
-            self.check_ports()
-            self.processes.start(ENVOY, self.router.command(), {"kind": "envoy"}, self.state.logs / "envoy-output.log")
+    def _without_replicas(self, desired: Sequence[Desired]) -> list[str]:
+        """Models whose live release has no replica to send requests to, although one may come."""
+        routed = {routes.model: routes for routes in self.router.applied()}
+        return [
+            want.model
+            for want in desired
+            if want.active is not None
+            and not self.replicas.failed.hopeless(want.model, want.active)
+            and (routes := routed.get(want.model)) is not None
+            and routes.active is not None
+            and not routes.endpoints.get(routes.active)
+        ]
 
-    def _keep_controllers(self, models: Sequence[str]) -> None:
+    def _wanted_controllers(self, models: Sequence[str]) -> list[Companion]:
+        """A rollout that goes on after a restart is judged once clients can reach what it is about."""
         found = [self._attempt(f"rollout {model}", lambda model=model: self.controllers(model)) for model in models]  # type: ignore[misc]
-        wanted = {controller.name: controller for controller in found if controller is not None}
-        running = {}
-        for record in [r for r in self.processes.records() if r.labels.get("kind") == "control"]:
+        served = self.gateway.was_ready or self.clock() - self._began > WITHOUT_GATEWAY
+        return [controller for controller in found if controller is not None and (served or controller.urgent)]
+
+    def _end_strays(self) -> None:
+        """Processes of this state that nobody wants: a second one of the same name, left by a starter that was killed."""
+        for record in [r for r in self.processes.records() if r.labels.get("kind") == "stray"]:
             if self.processes.alive(record):
-                running[record.name] = record
+                self.processes.terminate(record, force=True)
             else:
                 self.processes.forget(record)
-        for name, controller in wanted.items():
-            if name not in running and self.backoff.may_start(name, self.clock()):
-                self.backoff.started(name, self.clock())
-                self.processes.start(name, controller.command, {"kind": "control"}, self.state.logs / f"{name}.log")
 
     def _observe(self, desired: Sequence[Desired]) -> None:
-        gateway = next((r for r in self.processes.records() if r.name == ENVOY and self.processes.alive(r)), None)
+        gateway = self.gateway.process
         content: Mapping[str, object] = {
             "supervisor": os.getpid(),
             "gateway": {
                 "pid": gateway.pid if gateway else None,
                 "port": self.config.gateway_port,
-                "ready": gateway is not None and self.router.ready(),
+                "ready": self.gateway.ready(),
+                "waits": self.gateway.waits,
             },
             "models": {want.model: self.replicas.observed(want) for want in desired},
             "problems": {**self.problems, **self.replicas.problems},
@@ -205,7 +206,10 @@ class Supervisor:
             self._written = (text, self.clock())
 
     def stop(self) -> None:
-        """Controllers, then the gateway's listener and its requests in flight, then slots, then the gateway."""
+        """Whoever would start things anew, then the gateway's listener and its requests in flight, then slots, then the rest.
+
+        Needs no room on the disk."""
+        self._end([r for r in self.processes.records() if r.labels.get("kind") == "watcher"])
         self._end([r for r in self.processes.records() if r.labels.get("kind") == "control"])
         self._attempt("drain", self._drain)
         self._end([r for r in self.processes.records() if r.labels.get("kind") == "slot"])
@@ -216,17 +220,21 @@ class Supervisor:
         self.router.drain()
         deadline = self.clock() + self.config.drain_seconds
         while self.router.downstream_active() and self.clock() < deadline:
-            self.sleep(0.05)
+            self._wait(0.05)
+
+    def _wait(self, seconds: float) -> None:
+        self.beat()
+        self.sleep(seconds)
 
     def _end(self, records: Sequence[ProcessRecord]) -> None:
         for record in records:
             self.processes.terminate(record)
         deadline = self.clock() + self.config.stop_seconds
         while any(self.processes.alive(record) for record in records) and self.clock() < deadline:
-            self.sleep(0.05)
+            self._wait(0.05)
         for record in records:
             self.processes.terminate(record, force=True)
             killed = self.clock() + 2.0
             while self.processes.alive(record) and self.clock() < killed:
-                self.sleep(0.02)
+                self._wait(0.02)
             self.processes.forget(record)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -66,12 +67,15 @@ class SupervisorLock:
         self._path, self._handle, self._note = path, handle, note
 
     @classmethod
-    def take(cls, path: Path, note: Runs) -> SupervisorLock | None:
-        """None when another holds it; raises Unavailable when the file cannot be opened."""
-        handle = _open(path)
-        if not _flock(handle):
-            handle.close()
-            return None
+    def take(cls, path: Path, note: Runs, patience: float = 0.0) -> SupervisorLock | None:
+        """None when another holds it for longer than `patience` seconds (whoever only looks does so for an instant); raises
+        Unavailable when the file cannot be opened."""
+        handle, deadline = _open(path), time.monotonic() + patience
+        while not _flock(handle):
+            if time.monotonic() >= deadline:
+                handle.close()
+                return None
+            time.sleep(0.02)
         lock = cls(path, handle, note)
         lock._write()
         return lock
@@ -116,7 +120,7 @@ def running(path: Path) -> Runs | None:
     except OSError as error:
         raise Unavailable(f"asking whether a supervisor runs: {path} cannot be opened ({error.strerror}); remove it") from error
     with handle:
-        if _flock(handle):
+        if _flock(handle, fcntl.LOCK_SH):  # several may look at a time, and none is taken for a supervisor
             return None
         holder = _holder(handle)
     try:
@@ -137,9 +141,9 @@ def _open(path: Path) -> IO[str]:
             raise Unavailable(f"locking {path}: {error.strerror or error}; make it a file that can be written") from error
 
 
-def _flock(handle: IO[str]) -> bool:
+def _flock(handle: IO[str], kind: int = fcntl.LOCK_EX) -> bool:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -12,7 +12,7 @@ import pytest
 
 from story import eventually, free_ports
 from tidegate.adapters.local_target import LocalTarget
-from tidegate.bootstrap import local
+from tidegate.bootstrap import local, supervision
 from tidegate.domain.local import LocalConfig
 from tidegate.domain.project import Project
 from tidegate.domain.slots import Desired, Slot
@@ -56,7 +56,7 @@ class Platform:
     eventually = staticmethod(eventually)
 
     def up(self) -> int:
-        return local.ensure_supervisor(self.project, COMMAND)
+        return supervision.ensure_supervisor(self.project, supervision.Parts(COMMAND))
 
     def want(self, **changes: object) -> Desired:
         desired = self.target.desired("demand")
@@ -106,6 +106,6 @@ def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Platfo
     try:
         yield running
     finally:
-        local.stop_supervisor(project)
+        supervision.stop_supervisor(project)
         for process in running.processes():
             process.kill()

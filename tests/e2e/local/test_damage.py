@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from e2e.local.test_supervisor import R1, R2, under_load
-from tidegate.bootstrap import local
+from tidegate.bootstrap import supervision
 from tidegate.domain.errors import Conflict
 from tidegate.domain.slots import Slot
 from tidegate.rollout.state_folder import read_observed
@@ -36,13 +36,13 @@ def test_files_that_vanish_or_are_damaged_cost_no_answer(platform) -> None:
         content = state.desired("demand").read_bytes()
         state.desired("demand").unlink()
         platform.eventually(lambda: str(state.desired("demand")) in problems(platform))
-        os.kill(local.supervisor_pid(state), signal.SIGKILL)
+        os.kill(supervision.supervisor_pid(state), signal.SIGKILL)
         platform.up()
         assert "goes on running" in problems(platform)
         state.desired("demand").write_bytes(content)
         (state.envoy / "routes.json").write_bytes(b"")
         platform.eventually(lambda: json.loads((state.envoy / "routes.json").read_bytes() or b"0"))
-        os.kill(local.supervisor_pid(state), signal.SIGKILL)
+        os.kill(supervision.supervisor_pid(state), signal.SIGKILL)
         (state.envoy / "routes.json").write_bytes(b"{")
         state.supervisor_lock.write_bytes(b"\xff")
         platform.up()
@@ -52,7 +52,7 @@ def test_files_that_vanish_or_are_damaged_cost_no_answer(platform) -> None:
     assert (load.lost, load.mixed({"blue": R1})) == ([], [])
     (state.envoy / "routes.json").write_bytes(b"[7]")
     state.supervisor_lock.write_bytes(b"")
-    assert local.stop_supervisor(platform.project)
+    assert supervision.stop_supervisor(platform.project)
     assert platform.processes() == []
 
 
@@ -80,10 +80,10 @@ def test_another_project_file_or_port_is_said_and_harms_nothing(platform, tmp_pa
         (replace(platform.project, file=copied), str(platform.project.file)),
     ):
         with pytest.raises(Conflict, match=says):
-            local.ensure_supervisor(project)
+            supervision.ensure_supervisor(project)
     with pytest.raises(Conflict, match=f"tidegate -C {platform.project.file} down"):
-        local.stop_supervisor(replace(platform.project, file=copied))
-    assert local.supervisor_pid(platform.target.state) == pid
+        supervision.stop_supervisor(replace(platform.project, file=copied))
+    assert supervision.supervisor_pid(platform.target.state) == pid
     platform.ready(Slot.BLUE, R2)
-    assert local.stop_supervisor(other_port), "an edited port keeps nobody from stopping"
+    assert supervision.stop_supervisor(other_port), "an edited port keeps nobody from stopping"
     assert platform.processes() == []

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from fakes.rollouts import manifest
-from tidegate.bootstrap import local, rollouts
+from tidegate.bootstrap import rollouts, supervision
 from tidegate.domain.release import ReleaseManifest
 from tidegate.domain.slots import Slot
 from tidegate.rollout.plan import Bake, Check, RolloutConfig
@@ -36,7 +36,8 @@ def release(platform, version: str) -> ReleaseManifest:
 
 
 def up(platform) -> int:
-    return local.ensure_supervisor(platform.project, "slot_server:command", "fixed_gates:build_gates", "fixed_gates:finish")
+    parts = supervision.Parts("slot_server:command", "fixed_gates:build_gates", "fixed_gates:finish")
+    return supervision.ensure_supervisor(platform.project, parts)
 
 
 async def load(url: str, seen: list[tuple[int, str]], ended: asyncio.Event) -> None:
@@ -89,7 +90,7 @@ def test_rollouts_of_a_good_and_a_bad_release(platform) -> None:
         kill_next.stage = stage
         with suppress(StopIteration, ProcessLookupError):
             if victim == "supervisor":
-                os.kill(local.supervisor_pid(platform.target.state), signal.SIGKILL)
+                os.kill(supervision.supervisor_pid(platform.target.state), signal.SIGKILL)
                 up(platform)
             else:
                 os.kill(platform.pid_of(victim), signal.SIGKILL)

@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tidegate.bootstrap import local
+from tidegate.bootstrap import local, supervision
 from tidegate.domain.errors import Conflict, Unavailable
 from tidegate.domain.slots import Slot
 
@@ -92,7 +92,7 @@ def test_twenty_switches_and_kills_lose_and_mix_nothing(platform) -> None:
     def kill_replica_and_supervisor() -> None:
         os.kill(platform.pid_of("slot"), signal.SIGKILL)
         platform.ready(Slot.BLUE, R1)
-        os.kill(local.supervisor_pid(platform.target.state), signal.SIGKILL)
+        os.kill(supervision.supervisor_pid(platform.target.state), signal.SIGKILL)
         platform.up()
         platform.ready(Slot.BLUE, R1)
 
@@ -105,8 +105,8 @@ def test_twenty_switches_and_kills_lose_and_mix_nothing(platform) -> None:
     load_after = under_load(platform.url, lambda: platform.up() and platform.ready(Slot.BLUE, R1))
     assert load_after.answers[-1][:3] == (200, "blue", R1), "the gateway comes back with the routes it had"
 
-    assert local.stop_supervisor(platform.project)
-    assert platform.processes() == []
+    assert supervision.stop_supervisor(platform.project)
+    assert [p.cmdline() for p in platform.processes()] == []
 
 
 def test_mirrored_requests_reach_the_other_slot_and_are_counted_apart(platform) -> None:
@@ -164,8 +164,8 @@ def test_one_supervisor_a_state_folder(platform) -> None:
 def test_a_supervisor_killed_between_start_and_record_leaves_no_orphan(platform, tmp_path: Path) -> None:
     platform.up()
     platform.stage(Slot.BLUE, R1)
-    os.kill(local.supervisor_pid(platform.target.state), signal.SIGKILL)
+    os.kill(supervision.supervisor_pid(platform.target.state), signal.SIGKILL)
     for record in platform.target.state.pids.glob("slot-*.json"):
         record.unlink()
-    assert local.stop_supervisor(platform.project)
-    assert platform.processes() == []
+    assert supervision.stop_supervisor(platform.project)
+    assert [p.cmdline() for p in platform.processes()] == []
