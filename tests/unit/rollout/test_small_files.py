@@ -153,11 +153,11 @@ def test_the_supervisor_keeps_serving_and_stops_whatever_small_file_is_damaged(w
     DAMAGES[damage](world.path(name))
     world.steps()
     assert world.serving() == SERVING
-    assert not world.processes.ended, "what runs goes on running"
+    assert not world.processes.dead, "what runs goes on running"
     world.supervisor = world.start()  # killed, and started anew beside the damaged file
     world.steps()
     assert world.serving() == SERVING
-    assert not world.processes.ended
+    assert not world.processes.dead
     world.supervisor.stop()
     assert not world.processes.known, "down ends everything"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes.local import FakeProbe, FakeProcesses, FakeRouter
+from fakes.local_parts import FakeProbe, FakeProcesses, FakeRouter
 from fakes.rollouts import Clock
 from tidegate.domain.errors import Unavailable
 from tidegate.domain.local import LocalConfig
@@ -39,7 +39,7 @@ class World:
             self.router,
             self.probe,
             lambda replica: ["serve", replica.name],
-            controllers=lambda: self.controllers,
+            controllers=lambda model: next(iter(self.controllers), None) if model == "demand" else None,
             watchers=[Companion("watcher", ["watch"], kind="watcher")],
             silence=lambda record: self.silences.get(record.name),
             beat=self._beat,
