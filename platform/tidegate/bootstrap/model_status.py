@@ -95,6 +95,7 @@ def model_status(platform: Platform, model: str, with_drift: bool) -> ModelStatu
     hold = part(lambda: platform.rollouts.hold(model))
     origin = origin_of(live, history) if live else Origin()
     slots = part(lambda: _slots(platform, model)) if running else None
+    problems += [problem for problem in platform.target.problems() if problem not in problems]
     if not running:
         problems.append("nothing runs; start it with 'tidegate up'")
     drift, drift_note = part(lambda: _drift(platform, model, with_drift, live)) or (None, "it could not be looked at")

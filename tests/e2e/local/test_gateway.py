@@ -77,7 +77,7 @@ class Gateway:
         self.endpoints = {slot: tuple(e.server_port for e in echoes) for slot, echoes in self.by_slot().items()}
         self.router = EnvoyRouter(folder, folder / "logs", config)
         self.router.apply([ModelRoutes("demand", Slot.BLUE, False, self.endpoints)])
-        self.process = subprocess.Popen(self.router.command())
+        self.process = subprocess.Popen(self.router.command(), cwd=self.router.home)
         eventually(self.router.ready)
 
     def by_slot(self) -> dict[Slot, list[Echo]]:
