@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from fakes.local_parts import FakeProbe, FakeProcesses, FakeRouter
 from fakes.rollouts import Clock
 from tidegate.domain.errors import Unavailable
 from tidegate.domain.local import LocalConfig
-from tidegate.domain.slots import Desired, Slot
+from tidegate.domain.slots import Slot
 from tidegate.ports.local import ProcessRecord
 from tidegate.rollout.backoff import Backoff
 from tidegate.rollout.companions import Companion
@@ -55,7 +56,7 @@ class World:
 
     def want(self, **changes: object) -> None:
         old = read_desired(self.state, "demand")
-        write_desired(self.state, Desired(**{**old.to_json(), **changes}), old.generation)  # type: ignore[arg-type]
+        write_desired(self.state, replace(old, **changes), old.generation)  # type: ignore[arg-type]
 
     def look(self, times: int = 1, seconds: float = 0.1) -> None:
         for _ in range(times):
