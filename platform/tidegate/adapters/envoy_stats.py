@@ -1,8 +1,10 @@
-"""Counters of a slot as Envoy saw them, from its Prometheus page.
+"""Counters of a slot's predictions as Envoy saw them, from its Prometheus page.
 
-Live requests are counted by cluster `<model>-<slot>`, mirrored ones by `<model>-<slot>-shadow`. Counters start at zero
-when Envoy is restarted: a reader of differences takes a counter that fell for a restart. Latency buckets are merged at
-each flush (four times a second), so they may lag behind `completed` by that much.
+Live predictions are counted by the routes `<model>/<slot>/predict` and `<model>/<slot>/infer` (on a cluster without the slot):
+probes, documents and what the gateway refused by itself have routes of their own or none. Mirrored requests are counted by the
+cluster `<model>-<slot>-shadow`. A counter that is absent is zero. Counters start at zero when Envoy is restarted: a reader of
+differences takes a counter that fell for a restart. Latency buckets are merged at each flush (four times a second), so they may
+lag behind `completed` by that much.
 """
 
 from __future__ import annotations
@@ -11,15 +13,18 @@ import json
 import math
 import re
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from tidegate.adapters.envoy_config import cluster_name
 from tidegate.domain.slots import Slot
 from tidegate.ports.traffic import SlotTraffic
 
-SAMPLE = re.compile(r"^envoy_cluster_([a-z0-9_]+)\{(.*)\} (\S+)$")
+SAMPLE = re.compile(r"^envoy_(?:cluster|vhost_route)_([a-z0-9_]+)\{(.*)\} (\S+)$")
 LABEL = re.compile(r'([a-z_]+)="([^"]*)"')
+PREDICTING = ("predict", "infer")  # kinds of the routes that predict
+UNAVAILABLE = ("503", "504")
+COUNTERS = "upstream_rq_(completed|active|4xx|5xx|503|504|time)"
 
 
 class Admin(Protocol):
@@ -28,35 +33,38 @@ class Admin(Protocol):
 
 def slot_traffic(admin: Admin, model: str, shadow: bool = False) -> Mapping[Slot, SlotTraffic]:
     """Traffic of both slots of `model`, mirrored requests with `shadow`; raises Unavailable when Envoy does not answer."""
-    pattern = (
-        rf"^cluster\.{re.escape(model)}-(blue|green){'-shadow' if shadow else ''}\.(upstream_rq_(completed|active|5xx|time)$)"
-    )
+    known = re.escape(model)
+    routes = rf"vhost\.[^.]+\.route\.{known}/(blue|green)/({'|'.join(PREDICTING)})\.{COUNTERS}"
+    pattern = rf"^cluster\.{known}-(blue|green)-shadow\.{COUNTERS}$" if shadow else f"^{routes}$"
     page = admin.get("/stats/prometheus?filter=" + urllib.parse.quote(pattern))
-    return {slot: parse_traffic(page, cluster_name(model, slot, shadow)) for slot in Slot}
+    if shadow:
+        return {slot: parse_traffic(page, {cluster_name(model, slot, shadow)}) for slot in Slot}
+    return {slot: parse_traffic(page, {f"{model}/{slot}/{kind}" for kind in PREDICTING}) for slot in Slot}
 
 
-def parse_traffic(page: str, cluster: str) -> SlotTraffic:
-    """One cluster's counters on a Prometheus page; a cluster without requests has zeros."""
-    completed = errors = active = 0
+def parse_traffic(page: str, subjects: Collection[str]) -> SlotTraffic:
+    """Counters of routes or clusters on a Prometheus page, added up; without requests they are zeros."""
+    counts = dict.fromkeys(("completed", "active", "4xx", "5xx", "unavailable"), 0)
     buckets: dict[float, int] = {}
     for line in page.splitlines():
         match = SAMPLE.match(line)
         if match is None:
             continue
-        name, value = match[1], match[3]
         labels = dict(LABEL.findall(match[2]))
-        if labels.get("envoy_cluster_name") != cluster:
+        if labels.get("envoy_route", labels.get("envoy_cluster_name")) not in subjects:
             continue
-        if name == "upstream_rq_completed":
-            completed = int(float(value))
-        elif name == "upstream_rq_xx" and labels.get("envoy_response_code_class") == "5":
-            errors = int(float(value))
-        elif name == "upstream_rq_active":
-            active = int(float(value))
+        name, value = match[1], int(float(match[3]))
+        if name in ("upstream_rq_completed", "upstream_rq_active"):
+            counts[name.rpartition("_")[2]] += value
+        elif name == "upstream_rq_xx":
+            kind = labels.get("envoy_response_code_class", "") + "xx"
+            counts[kind] = counts.get(kind, 0) + value
+        elif name == "upstream_rq" and labels.get("envoy_response_code") in UNAVAILABLE:
+            counts["unavailable"] += value
         elif name == "upstream_rq_time_bucket":
             bound = math.inf if labels["le"] == "+Inf" else float(labels["le"])
-            buckets[bound] = int(float(value))
-    return SlotTraffic(completed=completed, errors_5xx=errors, active=active, latency_buckets_ms=buckets)
+            buckets[bound] = buckets.get(bound, 0) + value
+    return SlotTraffic(counts["completed"], counts["5xx"], counts["active"], buckets, counts["4xx"], counts["unavailable"])
 
 
 def in_flight(admin: Admin, clusters: Sequence[str]) -> int:

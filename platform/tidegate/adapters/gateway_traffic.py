@@ -1,13 +1,12 @@
 """Live traffic on a cluster as its gateway saw it: counters of all its pods together, since the first look at each.
 
-The gateway has one Envoy cluster for whatever is live, so both slots have the same counters: a reader that adds up what grew
+The gateway has the same routes for whatever is live, so both slots have the same counters: a reader that adds up what grew
 since a switch sees the release that was switched to, and the last answers of the one before it. A gateway pod that is new, or
 was restarted, counts from zero; one that went away keeps what it had counted.
 """
 
 from __future__ import annotations
 
-import math
 import re
 import socket
 import urllib.error
@@ -15,7 +14,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 
-from tidegate.adapters.envoy_stats import parse_traffic
+from tidegate.adapters.envoy_stats import COUNTERS, PREDICTING, parse_traffic
 from tidegate.domain.errors import Unavailable
 from tidegate.domain.slots import Slot
 from tidegate.ports.cluster_rollouts import ClusterRollouts
@@ -40,13 +39,13 @@ class GatewayTraffic:
 
     def traffic(self, model: str) -> Mapping[Slot, SlotTraffic]:
         """Raises Unavailable when a pod of the gateway does not answer: its part of the traffic would not be judged."""
-        cluster = f"{self._release}-{model}-active"
-        statistics = rf"^cluster\.{cluster}\.upstream_rq_(completed|active|5xx|time)$"
-        now = {pod: parse_traffic(self._page(pod, statistics), cluster) for pod in self._addresses()}
+        statistics = rf"^vhost\.[^.]+\.route\.{re.escape(model)}/({'|'.join(PREDICTING)})\.{COUNTERS}$"
+        routes = {f"{model}/{kind}" for kind in PREDICTING}
+        now = {pod: parse_traffic(self._page(pod, statistics), routes) for pod in self._addresses()}
         before, first = self._pods.get(model, {}), model not in self._pods
         total = self._sums.get(model, NOTHING)
         for pod, counts in now.items():
-            total = _add(total, counts, counts if first else before.get(pod, NOTHING))
+            total = total.plus(counts.since(counts if first else before.get(pod, NOTHING)))
         self._pods[model], self._sums[model] = now, total
         return dict.fromkeys(Slot, total)
 
@@ -73,16 +72,3 @@ class GatewayTraffic:
                 return str(answer.read().decode())
         except (urllib.error.URLError, OSError, ValueError) as error:
             raise Unavailable(f"gateway: pod {pod} does not tell its counters ({error})") from error
-
-
-def _add(total: SlotTraffic, now: SlotTraffic, before: SlotTraffic) -> SlotTraffic:
-    base = NOTHING if now.completed < before.completed or now.errors_5xx < before.errors_5xx else before
-    buckets = dict(total.latency_buckets_ms)
-    for bound, count in now.latency_buckets_ms.items():
-        buckets[bound] = buckets.get(bound, 0) + count - base.latency_buckets_ms.get(bound, 0)
-    return SlotTraffic(
-        total.completed + now.completed - base.completed,
-        total.errors_5xx + now.errors_5xx - base.errors_5xx,
-        now.active,
-        dict(sorted(buckets.items(), key=lambda pair: (math.isinf(pair[0]), pair[0]))),
-    )

@@ -53,7 +53,7 @@ def gates_over(
         ParityGate(records, features),
         ShadowGate(records, OnnxScorer()),
         DriftGate(records, EvidentlyDriftMeter()),
-        BakeGate(live, clock),
+        BakeGate(live, records, clock),
     ]
     return {gate.name: gate for gate in gates}
 

@@ -20,12 +20,45 @@ class SlotStatus:
 
 @dataclass(frozen=True)
 class SlotTraffic:
-    """Cumulative counters of one slot as the proxy saw them (mirrored requests apart from live ones)."""
+    """Cumulative counters of one slot's predictions as the proxy saw them: requests that ask for a prediction, live ones apart
+    from mirrored ones, without probes, documents and what the gateway itself refused.
+
+    Counters start at zero with the proxy, so one that fell tells of a restart.
+    """
 
     completed: int
     errors_5xx: int
     active: int  # in flight now
     latency_buckets_ms: Mapping[float, int]  # cumulative count by upper bound
+    refused_4xx: int = 0
+    unavailable: int = 0  # of errors_5xx, those with 503 or 504: nobody could be reached, or not in time
+
+    def since(self, before: SlotTraffic) -> SlotTraffic:
+        """What happened after `before`, or all of it where the counters were restarted."""
+        if self.completed < before.completed or self.errors_5xx < before.errors_5xx or self.refused_4xx < before.refused_4xx:
+            return self
+        buckets = {bound: n - before.latency_buckets_ms.get(bound, 0) for bound, n in self.latency_buckets_ms.items()}
+        return SlotTraffic(
+            self.completed - before.completed,
+            self.errors_5xx - before.errors_5xx,
+            self.active,
+            buckets,
+            self.refused_4xx - before.refused_4xx,
+            self.unavailable - before.unavailable,
+        )
+
+    def plus(self, more: SlotTraffic) -> SlotTraffic:
+        """Both together; `active` is the later one's."""
+        bounds = sorted({*self.latency_buckets_ms, *more.latency_buckets_ms})
+        buckets = {b: self.latency_buckets_ms.get(b, 0) + more.latency_buckets_ms.get(b, 0) for b in bounds}
+        return SlotTraffic(
+            self.completed + more.completed,
+            self.errors_5xx + more.errors_5xx,
+            more.active,
+            buckets,
+            self.refused_4xx + more.refused_4xx,
+            self.unavailable + more.unavailable,
+        )
 
 
 class LiveTraffic(Protocol):

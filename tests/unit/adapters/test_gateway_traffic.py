@@ -27,15 +27,15 @@ class Gateway(GatewayTraffic):
         if "membership" in statistics:
             return f'envoy_cluster_membership_total{{envoy_cluster_name="tidegate-demand-shadow"}} {self.members[pod]}\n'
         completed, errors, quick = self.pods[pod]
-        cluster = "tidegate-demand-active"
-        label = f'envoy_cluster_name="{cluster}"'
+        label = 'envoy_virtual_host="gateway",envoy_route="demand/predict"'
+        others = [label.replace("predict", "other"), label.replace("demand", "returns"), 'envoy_cluster_name="demand"']
         return "\n".join(
             [
-                f"envoy_cluster_upstream_rq_completed{{{label}}} {completed}",
-                f'envoy_cluster_upstream_rq_xx{{envoy_response_code_class="5",{label}}} {errors}',
-                f'envoy_cluster_upstream_rq_time_bucket{{{label},le="250"}} {quick}',
-                f'envoy_cluster_upstream_rq_time_bucket{{{label},le="+Inf"}} {completed}',
-                'envoy_cluster_upstream_rq_completed{envoy_cluster_name="another"} 999',
+                f"envoy_vhost_route_upstream_rq_completed{{{label}}} {completed}",
+                f'envoy_vhost_route_upstream_rq_xx{{envoy_response_code_class="5",{label}}} {errors}',
+                f'envoy_vhost_route_upstream_rq_time_bucket{{{label},le="250"}} {quick}',
+                f'envoy_vhost_route_upstream_rq_time_bucket{{{label},le="+Inf"}} {completed}',
+                *(f"envoy_vhost_route_upstream_rq_completed{{{other}}} 999" for other in others),
             ]
         )
 
