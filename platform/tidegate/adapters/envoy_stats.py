@@ -16,13 +16,12 @@ import urllib.parse
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from tidegate.adapters.envoy_config import cluster_name
+from tidegate.adapters.envoy_table import PREDICTING, cluster_name
 from tidegate.domain.slots import Slot
 from tidegate.ports.traffic import SlotTraffic
 
 SAMPLE = re.compile(r"^envoy_(?:cluster|vhost_route)_([a-z0-9_]+)\{(.*)\} (\S+)$")
 LABEL = re.compile(r'([a-z_]+)="([^"]*)"')
-PREDICTING = ("predict", "infer")  # kinds of the routes that predict
 UNAVAILABLE = ("503", "504")
 COUNTERS = "upstream_rq_(completed|active|4xx|5xx|503|504|time)"
 
@@ -35,11 +34,14 @@ def slot_traffic(admin: Admin, model: str, shadow: bool = False) -> Mapping[Slot
     """Traffic of both slots of `model`, mirrored requests with `shadow`; raises Unavailable when Envoy does not answer."""
     known = re.escape(model)
     routes = rf"vhost\.[^.]+\.route\.{known}/(blue|green)/({'|'.join(PREDICTING)})\.{COUNTERS}"
-    pattern = rf"^cluster\.{known}-(blue|green)-shadow\.{COUNTERS}$" if shadow else f"^{routes}$"
+    clusters = rf"cluster\.{known}-(blue|green)"
+    pattern = rf"^{clusters}-shadow\.{COUNTERS}$" if shadow else rf"^({routes}|{clusters}\.upstream_rq_active)$"
     page = admin.get("/stats/prometheus?filter=" + urllib.parse.quote(pattern))
-    if shadow:
-        return {slot: parse_traffic(page, {cluster_name(model, slot, shadow)}) for slot in Slot}
-    return {slot: parse_traffic(page, {f"{model}/{slot}/{kind}" for kind in PREDICTING}) for slot in Slot}
+    kinds = () if shadow else PREDICTING
+    return {
+        slot: parse_traffic(page, {cluster_name(model, slot, shadow), *(f"{model}/{slot}/{kind}" for kind in kinds)})
+        for slot in Slot
+    }
 
 
 def parse_traffic(page: str, subjects: Collection[str]) -> SlotTraffic:

@@ -116,6 +116,8 @@ def _shaped(ours: np.ndarray, theirs: np.ndarray, rows: int) -> bool:
 
 
 def _chosen(rows: int) -> np.ndarray:
+    if rows <= ROWS_A_REQUEST:
+        return np.arange(rows)
     return np.unique(np.linspace(0, rows - 1, min(rows, ROWS_A_REQUEST)).astype(np.intp))
 
 

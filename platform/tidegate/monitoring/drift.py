@@ -9,7 +9,8 @@ from __future__ import annotations
 from tidegate.domain.release_folder import read_contract
 from tidegate.domain.verdict import Evidence, GateResult, Verdict, evaluate_closed
 from tidegate.monitoring.config import monitor_of
-from tidegate.monitoring.drift_check import check_drift, latest_vectors, read_profile
+from tidegate.monitoring.drift_check import check_drift, read_profile
+from tidegate.monitoring.pairing import Outcome, outcome
 from tidegate.ports.drift import DriftMeter
 from tidegate.ports.gates import GateContext
 from tidegate.ports.inference_records import InferenceRecords
@@ -30,6 +31,6 @@ class DriftGate:
         rules = monitor_of(folder, candidate).gates.drift
         contract = read_contract(folder, candidate)
         profile = read_profile(folder, candidate)
-        seen = [r for r in self._records.records(candidate.digest, since=context.since) if r.status == 200]
-        vectors = latest_vectors(seen, profile.thresholds.window)
-        return check_drift(profile, vectors, contract.vector, self._meter, rules)
+        seen = self._records.records(candidate.digest, since=context.since)
+        answered = [record for record in seen if outcome(record.status) is Outcome.ANSWERED]
+        return check_drift(candidate, profile, answered, contract, self._meter, rules)

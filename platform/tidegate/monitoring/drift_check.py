@@ -9,24 +9,34 @@ from __future__ import annotations
 import io
 import math
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from tidegate.domain.errors import InvalidInput
-from tidegate.domain.release import ReleaseManifest
+from tidegate.domain.release import FeatureContract, ReleaseManifest
 from tidegate.domain.release_folder import REFERENCE, THRESHOLDS, verified_bytes
-from tidegate.domain.verdict import Evidence, Finding, Verdict
-from tidegate.monitoring.calibration import FeatureThreshold, Thresholds
+from tidegate.domain.verdict import Evidence, Finding, Number, Verdict
+from tidegate.monitoring.calibration import DISTANCE_CEILING, MISSING_CEILING, FeatureThreshold, Thresholds, calibrate
 from tidegate.monitoring.config import DriftRules
-from tidegate.monitoring.distances import comparable, finite, overlap, scale_factor
+from tidegate.monitoring.distances import WASSERSTEIN, comparable, finite, overlap, scale_factor
+from tidegate.monitoring.matching import Matched, ReferenceKeys, matched
+from tidegate.monitoring.window import Window, keyed_window, sent_window
 from tidegate.ports.drift import DriftCheck, DriftMeter, DriftScore
 from tidegate.ports.inference_records import InferenceRecord
 
 NAMED = 3  # features named in the summary
+SMALLEST = 30  # vectors that are judged at all, where the reference has so many keys
+ALL_KEYS = 0.9  # of the reference's: a window that has them has seen the world
+PATIENCE = 4  # windows' worth of rows that are waited for more keys
+SIZES = (30, 50, 75, 100, 150, 200, 300, 400, 600, 800, 1200, 1600)  # of windows that are judged before they are full
+TYPED_SHARE = 100  # times as many rows of tensors as of looked-up vectors: a release that gets nothing else
+FEWER_DRAWS = 200
+REMEMBERED = 32
+_calibrated: dict[tuple[str, int], Thresholds] = {}
 
 
 @dataclass(frozen=True)
@@ -75,59 +85,117 @@ def watched(vector: Sequence[str], rules: DriftRules) -> list[str]:
     return [name for name in vector if name not in rules.excluded]
 
 
-def latest_vectors(records: Sequence[InferenceRecord], window: int) -> np.ndarray:
-    """float32 [at most `window`, F]: the latest vectors of `records` (oldest first); [0, 0] when there are none.
-
-    One vector an entity of a request: its others differ in the request's inputs alone (each horizon of a forecast, say), and
-    a window that counted them all would be a smaller sample than it claims to be.
-    """
-    parts: list[np.ndarray] = []
-    count = 0
-    for record in reversed(records):
-        if count >= window:
-            break
-        if record.features.ndim == 2 and len(record.features):
-            parts.append(_one_an_entity(record))
-            count += len(parts[-1])
-    return np.concatenate(parts[::-1])[-window:] if parts else np.empty((0, 0), dtype=np.float32)
-
-
-def _one_an_entity(record: InferenceRecord) -> np.ndarray:
-    """One row of each entity, chosen by the request's id, so that no horizon is preferred; all rows where none is named."""
-    if len(record.entities) != len(record.features):
-        return record.features
-    order = np.random.default_rng(zlib.crc32(record.id.encode())).permutation(len(record.entities))
-    chosen = {record.entities[row]: row for row in order}
-    return record.features[sorted(chosen.values())]
-
-
 def check_drift(
-    profile: Profile, vectors: np.ndarray, vector: Sequence[str], meter: DriftMeter, rules: DriftRules
+    manifest: ReleaseManifest,
+    profile: Profile,
+    records: Sequence[InferenceRecord],
+    contract: FeatureContract,
+    meter: DriftMeter,
+    rules: DriftRules,
 ) -> tuple[Verdict, Evidence]:
-    """Verdict on float32 [n, F] `vectors` whose columns are `vector`. Fewer than the calibrated window are INCONCLUSIVE."""
-    window = profile.thresholds.window
-    limits = {"window": window, "false_alarm_budget": profile.thresholds.budget}
-    if len(vectors) < window:
-        summary = f"{len(vectors)} vectors so far, thresholds are calibrated for {window}"
-        return Verdict.INCONCLUSIVE, Evidence(summary, len(vectors), thresholds=limits)
-    if vectors.shape[1] != len(vector):
-        raise InvalidInput(f"drift: vectors have {vectors.shape[1]} features, the contract has {len(vector)}")
-    results = measure(profile, vectors[-window:], vector, meter, rules)
+    """Verdict on what `records` (answered, oldest first) say of the world. Fewer vectors than can be judged are INCONCLUSIVE.
+
+    Vectors that clients sent as tensors are their own choice: they are measured and said, and decide only for a release that
+    gets (almost) nothing else.
+    """
+    width, size = len(contract.vector), profile.thresholds.window
+    known = reference_keys(profile.reference, contract.entity)
+    keyed = keyed_window(records, size, width)
+    sent = sent_window(records, size, width, rules.min_tensor_requests)
+    tensors = sent if len(sent.vectors) >= size and sent.requests >= rules.min_tensor_requests else None
+    limits = {"window": size, "false_alarm_budget": profile.thresholds.budget}
+    judged = judged_size(keyed, size, len(known) if known else None)
+    if judged is None and not (tensors and keyed.rows * TYPED_SHARE < sent.rows):
+        summary = f"{len(keyed.vectors)} distinct vectors in {keyed.rows} rows so far, thresholds are calibrated for {size}"
+        if sent.rows:
+            summary += f"; {len(sent.vectors)} of tensors that clients sent, in {sent.requests} requests"
+        return Verdict.INCONCLUSIVE, Evidence(summary, len(keyed.vectors), thresholds=limits)
+    if judged is None and tensors:
+        results = measure(profile, profile.thresholds, Matched(tensors, None), contract.vector, meter, rules)
+        return _verdict(results, tensors, limits)
+    thresholds = profile.thresholds if judged == size else calibrated(manifest, profile, judged or size, rules)
+    found = matched(known, keyed.latest(judged or size), zlib.crc32(manifest.digest.encode()))
+    if not len(found.window.vectors):
+        raise InvalidInput("drift: no vector of the window is left to compare")
+    verdict, evidence = _verdict(
+        measure(profile, thresholds, found, contract.vector, meter, rules), found.window, limits, found.unknown
+    )
+    return verdict, _with_tensors(evidence, profile, tensors, contract, meter, rules)
+
+
+def judged_size(window: Window, size: int, keys: int | None) -> int | None:
+    """How many of the window's vectors are judged; None while more are to be waited for. `keys` is how many the reference has.
+
+    Traffic that asks for few keys again and again never fills a window: it is judged by what it has, on thresholds for so many.
+    """
+    found = len(window.vectors)
+    if found >= size:
+        return size
+    smallest = SMALLEST if keys is None else min(SMALLEST, keys)
+    patience = 1 if keys is not None and found >= ALL_KEYS * keys else PATIENCE
+    if found < max(1, smallest) or window.rows < patience * size:
+        return None
+    return max(step for step in (1, *SIZES, smallest) if step <= found)
+
+
+def reference_keys(reference: pl.DataFrame, entity: str) -> ReferenceKeys | None:
+    """The keys of the reference's rows; None for one that keeps none."""
+    if entity not in reference.columns:
+        return None
+    return ReferenceKeys(reference[entity].cast(pl.String).to_numpy())
+
+
+def calibrated(manifest: ReleaseManifest, profile: Profile, size: int, rules: DriftRules) -> Thresholds:
+    """Thresholds for a window of `size`, from the release's own reference; remembered, because they take seconds."""
+    key = (manifest.digest, size)
+    if key not in _calibrated:
+        while len(_calibrated) >= REMEMBERED:
+            _calibrated.pop(next(iter(_calibrated)))
+        had = profile.thresholds
+        _calibrated[key] = calibrate(
+            profile.reference, list(had.features), size, had.block_days, had.budget, had.seed, min(rules.draws, FEWER_DRAWS)
+        )
+    return _calibrated[key]
+
+
+def _verdict(
+    results: Sequence[FeatureDrift], window: Window, limits: Mapping[str, Number], unknown: int = 0
+) -> tuple[Verdict, Evidence]:
     drifted = [result for result in results if result.drifted]
     kind = "fault" if any(result.fault for result in drifted) else "drift" if drifted else "none"
-    numbers: dict[str, float | int | str | None] = {"kind": kind, "drifted": len(drifted), "features": len(results)}
-    if results:
-        numbers |= {"worst_feature": results[0].feature, "worst_ratio": results[0].ratio}
+    n = len(window.vectors)
+    numbers: dict[str, Number | str | None] = {"kind": kind, "drifted": len(drifted), "features": len(results)}
+    numbers |= {"worst_feature": results[0].feature, "worst_ratio": results[0].ratio}
+    numbers |= {"vectors": n, "rows": window.rows, "requests": window.requests, "unknown_keys": unknown}
+    what = f"{n} vectors" if window.keys else f"{n} vectors that clients sent"
+    summary = _summary(results, drifted, kind, what)
+    if unknown:
+        summary += f"; {unknown} more have keys that the reference does not know"
     findings = tuple(result.finding() for result in results)
-    evidence = Evidence(_summary(results, drifted, kind, window), window, numbers, limits, findings)
-    return (Verdict.FAIL if drifted else Verdict.PASS), evidence
+    return (Verdict.FAIL if drifted else Verdict.PASS), Evidence(summary, n, numbers, limits, findings)
+
+
+def _with_tensors(
+    evidence: Evidence,
+    profile: Profile,
+    tensors: Window | None,
+    contract: FeatureContract,
+    meter: DriftMeter,
+    rules: DriftRules,
+) -> Evidence:
+    if tensors is None:
+        return evidence
+    found = Matched(tensors, None)
+    _, beside = _verdict(measure(profile, profile.thresholds, found, contract.vector, meter, rules), tensors, {})
+    numbers = {**evidence.numbers, "tensors_drifted": beside.numbers["drifted"], "tensors_kind": beside.numbers["kind"]}
+    return replace(evidence, summary=f"{evidence.summary}; not judged: {beside.summary}", numbers=numbers)
 
 
 def measure(
-    profile: Profile, vectors: np.ndarray, vector: Sequence[str], meter: DriftMeter, rules: DriftRules
+    profile: Profile, thresholds: Thresholds, found: Matched, vector: Sequence[str], meter: DriftMeter, rules: DriftRules
 ) -> list[FeatureDrift]:
     """Every watched feature, the most drifted first. Raises InvalidInput for a feature that one side lacks."""
-    limits = profile.thresholds.features
+    limits = thresholds.features
     if not limits:
         raise InvalidInput("drift: the release's thresholds name no feature; build the release again")
     for name in limits:
@@ -135,30 +203,59 @@ def measure(
             raise InvalidInput(
                 f"drift: feature '{name}' has a threshold but is missing in the vectors or the reference profile"
             )
-    current = {name: finite(vectors[:, list(vector).index(name)]) for name in limits}
-    reference = {name: finite(profile.reference[name].cast(pl.Float64).to_numpy()) for name in limits}
-    checks = [
-        DriftCheck(name, limit.method, limit.threshold)
-        for name, limit in limits.items()
-        if np.isfinite(current[name]).any() and np.isfinite(reference[name]).any()
-    ]
-    scores = meter.measure(
-        {c.feature: comparable(reference[c.feature], reference[c.feature], c.method) for c in checks},
-        {c.feature: comparable(reference[c.feature], current[c.feature], c.method) for c in checks},
-        checks,
-    )
+    columns = [_column(name, limit, profile, found, vector) for name, limit in limits.items()]
+    usable = [column for column in columns if np.isfinite(column.current).any() and np.isfinite(column.reference).any()]
+    checks = [DriftCheck(column.name, column.limit.method, column.limit.threshold / column.unit) for column in usable]
+    scores = meter.measure({c.name: c.positions for c in usable}, {c.name: c.current_positions for c in usable}, checks)
     for check in checks:
         if not math.isfinite(scores[check.feature].distance):
             raise InvalidInput(f"drift: the distance of feature '{check.feature}' is not a number")
-    results = [_result(name, limits[name], scores.get(name), reference[name], current[name], rules) for name in limits]
+    results = [_result(column, scores.get(column.name), rules) for column in columns]
     return sorted(results, key=lambda result: (-result.ratio, result.feature))
 
 
-def _result(
-    name: str, limit: FeatureThreshold, score: DriftScore | None, reference: np.ndarray, current: np.ndarray, rules: DriftRules
-) -> FeatureDrift:
+@dataclass(frozen=True)
+class _Column:
+    """A feature of the matched reference and of the window, as they are and as they are compared. A distance as measured is
+    in spreads of the matched reference; times `unit` it is in spreads of the whole one, as thresholds are."""
+
+    name: str
+    limit: FeatureThreshold
+    reference: np.ndarray
+    current: np.ndarray
+    positions: np.ndarray
+    current_positions: np.ndarray
+    unit: float
+
+
+def _column(name: str, limit: FeatureThreshold, profile: Profile, found: Matched, vector: Sequence[str]) -> _Column:
+    whole = finite(profile.reference[name].cast(pl.Float64).to_numpy())
+    current = finite(found.window.vectors[:, list(vector).index(name)])
+    positions = comparable(whole, whole, limit.method)
+    unit = 1.0
+    reference = whole
+    if found.rows is not None:
+        spread = _spread(positions)
+        reference, positions = whole[found.rows], positions[found.rows]
+        unit = _spread(positions) / spread if limit.method == WASSERSTEIN else 1.0
+    wide = FeatureThreshold(
+        limit.method,
+        min(limit.threshold * found.widening, max(limit.threshold, DISTANCE_CEILING[limit.method])),
+        min(limit.missing * found.widening, max(limit.missing, MISSING_CEILING)),
+    )
+    return _Column(name, wide, reference, current, positions, comparable(whole, current, limit.method), unit)
+
+
+def _spread(positions: np.ndarray) -> float:
+    """The standard deviation by which Evidently divides a Wasserstein distance."""
+    known = positions[np.isfinite(positions)]
+    return max(float(known.std()), 0.001) if len(known) else 0.001
+
+
+def _result(column: _Column, score: DriftScore | None, rules: DriftRules) -> FeatureDrift:
+    name, limit, reference, current = column.name, column.limit, column.reference, column.current
     missing = float(np.isnan(current).mean() - np.isnan(reference).mean())
-    distance = score.distance if score else None
+    distance = score.distance * column.unit if score else None
     ratio = max(abs(missing) / limit.missing, distance / limit.threshold if distance is not None else 0.0)
     drifted = abs(missing) >= limit.missing or (score is not None and score.drifted)
     if not drifted:
@@ -185,13 +282,13 @@ def _explanation(missing: float, reference: np.ndarray, current: np.ndarray, rul
     return False, typical
 
 
-def _summary(results: Sequence[FeatureDrift], drifted: Sequence[FeatureDrift], kind: str, window: int) -> str:
+def _summary(results: Sequence[FeatureDrift], drifted: Sequence[FeatureDrift], kind: str, what: str) -> str:
     if not drifted:
-        return f"none of {len(results)} features drifted over {window} vectors, nearest is {results[0].feature} at " + (
+        return f"none of {len(results)} features drifted over {what}, nearest is {results[0].feature} at " + (
             f"{results[0].ratio:.0%} of its threshold"
         )
     first = sorted(drifted, key=lambda result: (not result.fault, -result.ratio))[:NAMED]
     named = "; ".join(f"{r.feature} at {r.ratio:.1f}x its threshold ({r.note})" for r in first)
     more = f"; and {len(drifted) - len(first)} more" if len(drifted) > len(first) else ""
     word = "incompatible with its reference" if kind == "fault" else "drifted"
-    return f"{len(drifted)} of {len(results)} features {word} over {window} vectors: {named}{more}"
+    return f"{len(drifted)} of {len(results)} features {word} over {what}: {named}{more}"

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 from tidegate.ports.inference_records import InferenceRecord
 
@@ -40,7 +41,7 @@ class Pair:
     candidate: InferenceRecord
     live: InferenceRecord
 
-    @property
+    @cached_property
     def outcomes(self) -> tuple[Outcome, Outcome]:
         """Of the candidate and of the live release."""
         return outcome(self.candidate.status), outcome(self.live.status)

@@ -41,7 +41,7 @@ class _Reference:
     ours: Mapping[str, np.ndarray]
     theirs: Mapping[str, np.ndarray]
     times: np.ndarray
-    keys: np.ndarray | None
+    keys: Sequence[str] | None
 
 
 class ShadowGate:
@@ -106,12 +106,15 @@ class ShadowGate:
 
     def _limit(self, context: GateContext, name: str, rows: OutputRows, rules: ShadowRules) -> tuple[float, str]:
         assert context.active is not None  # noqa: S101 (checked by the caller, for the type checker)
+        if rows.disagreement <= rules.disagreement_floor:
+            return rules.disagreement_floor, "less than this never fails"
         if context.active.feature_schema != context.candidate.feature_schema:
             return rules.disagreement_cap, "the releases read other features, so the configured cap holds"
         scored = self._reference(context)
         if name not in scored.ours or name not in scored.theirs or scored.ours[name].shape != scored.theirs[name].shape:
             return rules.disagreement_cap, "the reference says nothing about this output, so the configured cap holds"
-        asked = None if scored.keys is None else np.isin(scored.keys, sorted(set(rows.keys)))
+        keys = set(rows.keys)
+        asked = None if scored.keys is None else np.array([key in keys for key in scored.keys], dtype=bool)
         expected = disagreement_limit(
             scored.ours[name],
             scored.theirs[name],
@@ -137,7 +140,7 @@ class ShadowGate:
                 self._scorer.score(context.candidate_folder, context.candidate, vectors),
                 self._scorer.score(context.active_folder, context.active, vectors),
                 frame["event_timestamp"].to_physical().to_numpy(),
-                frame[contract.entity].cast(pl.String).to_numpy() if contract.entity in frame.columns else None,
+                frame[contract.entity].cast(pl.String).to_list() if contract.entity in frame.columns else None,
             )
             self._scored = {known: scored}  # one rollout at a time: older ones are forgotten
         return self._scored[known]

@@ -16,7 +16,8 @@ from tidegate.domain.release import ReleaseManifest
 from tidegate.domain.release_folder import read_contract
 from tidegate.domain.verdict import Evidence, GateResult, Verdict, evaluate_closed
 from tidegate.monitoring.config import monitor_of
-from tidegate.monitoring.drift_check import check_drift, latest_vectors, read_profile
+from tidegate.monitoring.drift_check import check_drift, read_profile
+from tidegate.monitoring.pairing import Outcome, outcome
 from tidegate.ports.drift import DriftMeter
 from tidegate.ports.inference_records import InferenceRecord, InferenceRecords
 
@@ -43,13 +44,17 @@ def watch(
 ) -> list[WatchResult]:
     """The latest window of live vectors of `release` in each week of their event times, oldest week first.
 
-    A week with fewer vectors than the calibrated window is INCONCLUSIVE; without any traffic the answer is one INCONCLUSIVE.
+    Tensors that clients sent have no event times: they are looked at with the latest week. A week with fewer vectors than can
+    be judged is INCONCLUSIVE; without any traffic the answer is one INCONCLUSIVE.
     """
-    live = [r for r in records.records(release.digest, shadow=False, since=since) if r.status == 200]
+    live = [r for r in records.records(release.digest, shadow=False, since=since) if outcome(r.status) is Outcome.ANSWERED]
     weeks: dict[str, list[InferenceRecord]] = {}
     for record in live:
         if len(record.event_times):
             weeks.setdefault(week_of(record.event_times), []).append(record)
+    sent = [record for record in live if not len(record.event_times) and len(record.features)]
+    if sent:
+        weeks.setdefault(max(weeks, default=""), []).extend(sent)
     return [_watched(release, folder, week, weeks[week], meter) for week in sorted(weeks)] or [
         _watched(release, folder, "", [], meter)
     ]
@@ -66,9 +71,8 @@ def _watched(
 ) -> WatchResult:
     def evaluate() -> tuple[Verdict, Evidence]:
         profile = read_profile(folder, release)
-        vectors = latest_vectors(records, profile.thresholds.window)
         rules = monitor_of(folder, release).gates.drift
-        return check_drift(profile, vectors, read_contract(folder, release).vector, meter, rules)
+        return check_drift(release, profile, records, read_contract(folder, release), meter, rules)
 
     result = evaluate_closed("drift", release.id, evaluate)
     kind = str(result.evidence.numbers.get("kind", "none"))

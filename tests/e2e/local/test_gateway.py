@@ -18,6 +18,7 @@ import pytest
 
 from story import eventually, free_ports
 from tidegate.adapters.envoy_routes import EnvoyRouter
+from tidegate.adapters.envoy_stats import slot_traffic
 from tidegate.domain.local import LocalConfig
 from tidegate.domain.slots import Slot
 from tidegate.ports.local import ModelRoutes
@@ -185,6 +186,10 @@ def test_predictions_are_counted_by_slot_and_kind_apart_from_all_else_and_over_s
     shadow = re.search(rf"^{name} (\d+)$", page, re.MULTILINE)
     assert shadow is not None
     assert shadow[1] == "5"  # predictions alone are mirrored
+    seen, mirrored = slot_traffic(gateway.router.admin, "demand"), slot_traffic(gateway.router.admin, "demand", shadow=True)
+    assert (seen[Slot.BLUE].completed, seen[Slot.BLUE].refused_4xx, seen[Slot.BLUE].errors_5xx) == (6, 1, 0)
+    assert (seen[Slot.GREEN].completed, mirrored[Slot.GREEN].completed, mirrored[Slot.BLUE].completed) == (1, 5, 0)
+    assert max(seen[Slot.BLUE].latency_buckets_ms.values()) == 6
 
 
 def test_what_computes_too_long_is_asked_of_one_replica_and_what_lost_its_replica_of_two(gateway: Gateway) -> None:

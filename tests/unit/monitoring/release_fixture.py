@@ -96,9 +96,14 @@ def stage(root: Path) -> Stage:
 
 def with_changed_file(stage_: Stage, name: str, content: bytes) -> GateContext:
     """The stage with one file of the candidate replaced, and a manifest that names it."""
-    files = {**stage_.candidate.files, name: hashlib.sha256(content).hexdigest()}
-    manifest = replace(stage_.candidate, files=files)
-    (stage_.folder / name).write_bytes(content)
+    return with_changed_files(stage_, {name: content})
+
+
+def with_changed_files(stage_: Stage, contents: Mapping[str, bytes]) -> GateContext:
+    changed = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    manifest = replace(stage_.candidate, files={**stage_.candidate.files, **changed})
+    for name, content in contents.items():
+        (stage_.folder / name).write_bytes(content)
     return replace(stage_.context, candidate=manifest)
 
 

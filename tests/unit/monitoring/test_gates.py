@@ -25,10 +25,10 @@ from tidegate.domain.release import FeatureContract
 from tidegate.domain.release_folder import THRESHOLDS
 from tidegate.domain.verdict import Verdict
 from tidegate.monitoring.drift import DriftGate
-from tidegate.monitoring.drift_check import latest_vectors
 from tidegate.monitoring.parity import ParityGate
 from tidegate.monitoring.shadow import ShadowGate
 from tidegate.monitoring.watch import watch
+from tidegate.monitoring.window import keyed_window
 
 
 @pytest.fixture
@@ -159,16 +159,19 @@ def test_the_watch_asks_to_freeze_and_retrain_in_the_week_that_drifts(here: Stag
     assert [w.result.verdict for w in empty] == [Verdict.INCONCLUSIVE]
 
 
-def test_a_window_counts_each_entity_of_a_request_once(here: Stage) -> None:
+def test_a_window_counts_each_key_once_and_prefers_no_horizon(here: Stage) -> None:
     seen = vectors(12, 5)
     one = replace(records(here.candidate, seen, shadow=True, a_request=12)[0], entities=("a",) * 7 + ("b",) * 5)
     for id in ("first", "second"):
-        chosen = latest_vectors([replace(one, id=id)], 100)
-        assert len(chosen) == 2
+        window = keyed_window([replace(one, id=id)], 100, 3)
+        assert sorted(window.keys) == ["a", "b"]
+        chosen = window.vectors[np.argsort(window.keys)]
         assert sum((chosen[0] == row).all() for row in seen[:7]) == sum((chosen[1] == row).all() for row in seen[7:]) == 1
-    assert len({latest_vectors([replace(one, id=str(n))], 100).tobytes() for n in range(40)}) > 10, "no horizon is preferred"
-    assert len(latest_vectors([replace(one, entities=())], 100)) == 12
-    assert len(latest_vectors([one] * 9, 5)) == 5
+    drawn = {keyed_window([replace(one, id=str(n))], 100, 3).vectors.tobytes() for n in range(40)}
+    assert len(drawn) > 10
+    assert len(keyed_window([one] * 9, 100, 3).vectors) == 2
+    later = replace(one, event_times=one.event_times + 86_400_000_000)
+    assert len(keyed_window([one, later], 100, 3).vectors) == 4
 
 
 def shadow(here: Stage, ours: list, theirs: list, factor: float = 1.05):
