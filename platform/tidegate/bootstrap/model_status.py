@@ -87,6 +87,7 @@ def model_status(platform: Platform, model: str, with_drift: bool) -> ModelStatu
             return None
 
     desired = part(lambda: platform.target.desired(model)) or Desired(model)
+    problems += part(lambda: _damage(platform, model)) or ()
     live = desired.active_release
     manifest = part(lambda: platform.release(live) if live else None)
     running = platform.is_up()
@@ -177,6 +178,14 @@ def rollout_view(rollout: Rollout) -> dict[str, Any]:
         "gates": dict(rollout.gates),
         "overrides": dict(rollout.overrides),
     }
+
+
+def _damage(platform: Platform, model: str) -> list[str]:
+    """Sentences about files of the model that are damaged or gone, and that something else stands in for."""
+    from tidegate.rollout.state_folder import StateFolder, look_up
+
+    wanted = look_up(StateFolder(platform.project.state), model).problem
+    return [*([wanted] if wanted else []), *platform.rollouts.damaged(model)]
 
 
 def _frozen(hold: Mapping[str, Any] | None, rollout: Rollout | None) -> Mapping[str, Any] | None:

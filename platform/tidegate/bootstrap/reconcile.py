@@ -42,6 +42,20 @@ def live_version(platform: Wiring, model: str) -> ReleaseManifest | None:
     return platform.releases.open(digest)[0] if digest else None
 
 
+def lacking(model: str, version: str, live: str | None) -> Conflict:
+    return Conflict(
+        f"champion of {model}: version {version} is {f'live as {live}' if live else 'what the ledger names'}, but the registry "
+        "has no such version; it is another one or was emptied, restore it from a backup"
+    )
+
+
+def settle(platform: Wiring, model: str) -> None:
+    """Have the aliases follow what is live before something is compared with them, unless a rollout is undecided."""
+    under_way = platform.rollouts.unfinished(model)
+    if under_way is None or not under_way.switched:
+        reconcile(platform, model)
+
+
 def tell_what_is_due(platform: Wiring, model: str) -> None:
     """Tell the registry if a note says that it has to be told; raises Unavailable when it cannot be, and the note says why."""
     due = platform.untold.due(model)
@@ -85,10 +99,7 @@ def reconcile(platform: Wiring, model: str, dry_run: bool = False, actor: str = 
             platform.untold.told(model)
             return found
         if found.version not in {each.version for each in platform.registry.versions(model)}:
-            raise Conflict(
-                f"reconciling {model}: version {found.version} is live or recorded as champion, but the registry has no such "
-                "version; it is another one or was emptied, restore it from a backup"
-            )
+            raise lacking(model, found.version, found.live)
         if found.differences:
             platform.ledger.append(RECONCILED, f"{model}/{found.version}", {"differences": list(found.differences)}, actor)
         try:

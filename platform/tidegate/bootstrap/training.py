@@ -35,6 +35,7 @@ ENDPOINT = "TIDEGATE_KFP_ENDPOINT"  # the address of a Kubeflow Pipelines API; w
 
 def train(platform: Platform, model: str, until: datetime | None = None, data: Path | None = None) -> ModelVersion:
     """Run the pipeline of `model` on the ingestion in `data` (or the project's) before `until` (or all whole days)."""
+    from tidegate.bootstrap.reconcile import settle
     from tidegate.features.tables import day_after_last, read_lines
     from tidegate.pipelines.run import TrainingRequest
     from tidegate.pipelines.run import train as run_training
@@ -45,6 +46,7 @@ def train(platform: Platform, model: str, until: datetime | None = None, data: P
     moment = until or day_after_last(read_lines(folder)[0])
     pipeline = project.model(model).pipeline
     request = TrainingRequest(model, project.file, project.state, pipeline, folder, moment)
+    settle(platform, model)
     version = run_training(request, pipeline_runner(project), platform.registry, platform.progress).version
     record_registration(platform.ledger, version)
     return version

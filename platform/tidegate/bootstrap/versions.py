@@ -103,7 +103,7 @@ def champion(platform: Platform, model: str) -> ModelVersion | None:
 
     An alias that somebody moved or deleted does not change who the champion is. Raises Conflict when the registry lacks it.
     """
-    from tidegate.bootstrap.reconcile import live_version
+    from tidegate.bootstrap.reconcile import lacking, live_version
     from tidegate.registry.promotion import CHAMPION, aliased, recorded_champion
 
     recorded = recorded_champion(platform.ledger, model)
@@ -114,14 +114,11 @@ def champion(platform: Platform, model: str) -> ModelVersion | None:
     try:
         return platform.registry.get(model, version)
     except NotFound as error:
-        raise Conflict(
-            f"champion of {model}: version {version} is {f'live as {live.id}' if live else 'what the ledger names'}, but the "
-            f"registry has no such version; it is another one or was emptied, restore it from a backup ({error})"
-        ) from error
+        raise lacking(model, version, live.id if live else None) from error
 
 
 def promote(platform: Platform, model: str, version: str, approved: Approval | None, dry_run: bool) -> Promotion:
-    from tidegate.bootstrap.reconcile import tell_what_is_due
+    from tidegate.bootstrap.reconcile import settle
     from tidegate.domain.errors import GateClosed
     from tidegate.domain.project import Approval as Rule
     from tidegate.registry.evidence import check_bound
@@ -130,7 +127,7 @@ def promote(platform: Platform, model: str, version: str, approved: Approval | N
 
     found = find_version(platform, model, version)
     if not dry_run:
-        tell_what_is_due(platform, model)
+        settle(platform, model)
     leading = champion(platform, model)
     output = training_output(platform, model, found.version)
     digest = check_bound(output, found, platform.ledger, record=not dry_run)

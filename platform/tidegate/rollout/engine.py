@@ -221,7 +221,9 @@ class Engine:
             if not self._late(rollout, stage.deadline_seconds):
                 raise
             # the release is live and sound: a registry that is away must not take it back
-            return self._advance(rollout, f"{rollout.candidate_id} is live, but the registry was not told: {error}")
+            return self._advance(
+                rollout, f"{rollout.candidate_id} is live, but the registry was not told, and will be: {error}"
+            )
         return self._advance(rollout, f"{rollout.candidate_id} is recorded as live")
 
     def _retire(self, rollout: Rollout, stage: Retiring) -> Rollout:

@@ -44,6 +44,7 @@ def roll_back(world) -> None:
 def looked_at(world, with_drift: bool = True) -> ModelStatus:
     by_digest = {release.digest: release for release in world.releases}
     platform = SimpleNamespace(
+        project=SimpleNamespace(state=world.store.folder / "state"),
         target=world.target,
         rollouts=world.store,
         untold=UntoldNotes(world.store.folder),
@@ -142,6 +143,11 @@ def test_a_part_that_cannot_be_read_is_a_problem_and_hides_nothing_else(world, m
     status = looked_at(world)
     assert (status.live, status.problem) == (world.releases[0].id, "the record is damaged")
     assert "none on record" in shown(status)
+
+
+def test_a_damaged_record_is_named(world) -> None:
+    (world.store.folder / "demand" / f"{world.id}.json").write_bytes(b"{")
+    assert f"{world.id}.json" in looked_at(world).problem
 
 
 def test_a_release_nobody_rolled_out_has_no_origin() -> None:

@@ -149,6 +149,16 @@ def test_a_deleted_alias_does_not_open_the_gate(world: World, known_by: str) -> 
     assert "the champion is version 1" in result.evidence.summary
 
 
+def test_a_promotion_sets_a_deleted_alias_again_and_says_so(world: World) -> None:
+    with_champion(world)
+    world.registry.delete_alias("demand", CHAMPION)
+    promote(world, world.trained())
+    assert aliased(world.registry, "demand", CHAMPION).version == "1"
+    assert world.actions("registry.reconciled")[0].body["differences"] == [
+        "champion is version 1, the registry names no version"
+    ]
+
+
 def test_a_champion_that_the_registry_lacks_closes_the_gate(world: World) -> None:
     with_champion(world)
     world.registry = registry_world.MemoryRegistry()  # another one, or one that was emptied
