@@ -16,7 +16,7 @@ from typing import Any
 from tidegate.domain.durable_files import locked
 from tidegate.domain.errors import Unavailable
 
-WAIT_S = 5.0
+WAIT_S = 4.0
 _TIMEOUT = "PRAGMA busy_timeout ="
 
 

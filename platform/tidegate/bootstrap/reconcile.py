@@ -73,6 +73,8 @@ def note_what_is_due(platform: Wiring, model: str) -> None:
     """Leave a note when another version is live than the ledger names: a rollout went back after it had been recorded."""
     from tidegate.registry.promotion import recorded_champion
 
+    if platform.untold.due(model) is not None:
+        return  # and its note says why
     live, recorded = live_version(platform, model), recorded_champion(platform.ledger, model)
     if live is not None and recorded is not None and recorded.version != live.version:
         platform.untold.note(model, live.id, live.version, f"version {recorded.version} was recorded, and is not live any more")
