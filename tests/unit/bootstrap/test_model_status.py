@@ -22,6 +22,9 @@ rollout_world = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(rollout_world)
 
 
+PROBLEMS: list[str] = []  # what the supervisor names
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> rollout_world.World:
     made = rollout_world.World(tmp_path)
@@ -45,7 +48,9 @@ def looked_at(world, with_drift: bool = True) -> ModelStatus:
     by_digest = {release.digest: release for release in world.releases}
     platform = SimpleNamespace(
         project=SimpleNamespace(state=world.store.folder / "state"),
-        target=world.target,
+        target=SimpleNamespace(
+            desired=world.target.desired, slots=world.target.slots, traffic=world.target.traffic, problems=lambda: PROBLEMS
+        ),
         rollouts=world.store,
         untold=UntoldNotes(world.store.folder),
         release=by_digest.__getitem__,
