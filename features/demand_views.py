@@ -1,9 +1,9 @@
 """Feast's definitions of daily demand: the SKU, its two stored views, the calendar made on demand, and the service of the
 model.
 
-The tables behind the views are made by demand_tables.py and lie in the state folder (TIDEGATE_STATE, else build/state
-beside this repository). The service's order is the order of the model's input. Stored features that only the calendar reads
-(a mean for each weekday) are sources of the on-demand view and no part of the service.
+The tables behind the views are made by demand_tables.py and lie in the model's feature folder (TIDEGATE_FEATURES, else the one
+of the model `demand` in build/state beside this repository). The service's order is the order of the model's input. Stored
+features that only the calendar reads (a mean for each weekday) are sources of the on-demand view and no part of the service.
 """
 
 import os
@@ -16,7 +16,7 @@ from feast import Entity, FeatureService, FeatureView, Field, FileSource, Reques
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float64, Int64, UnixTimestamp
 
-STATE = Path(os.environ.get("TIDEGATE_STATE") or Path(__file__).resolve().parent.parent / "build" / "state").resolve()
+FOLDER = Path(os.environ.get("TIDEGATE_FEATURES") or Path(__file__).resolve().parent.parent / "build/state/features/demand")
 # Rows are daily, so the latest one is never older; a longer look-back makes the offline join sort more rows (28 days: 3 x).
 FRESH = timedelta(days=7)
 
@@ -26,7 +26,7 @@ sku = Entity(name="sku", join_keys=["sku"], value_type=ValueType.STRING, descrip
 def stored_view(name: str, description: str, features: list[str]) -> FeatureView:
     source = FileSource(
         name=f"{name}_table",
-        path=str(STATE / "features" / "tables" / f"{name}.parquet"),
+        path=str(FOLDER / "tables" / f"{name}.parquet"),
         timestamp_field="event_timestamp",
     )
     schema = [Field(name=feature, dtype=Float64) for feature in features]

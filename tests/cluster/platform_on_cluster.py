@@ -187,8 +187,9 @@ import sys
 from datetime import datetime
 from pathlib import Path
 from tidegate.adapters.feast_features import FeastFeatureStore
+from tidegate.domain.feature_folder import feature_folder
 repo, state, online, until = sys.argv[1:]
-store = FeastFeatureStore(Path(repo), Path(state), online)
+store = FeastFeatureStore(Path(repo), feature_folder(Path(state), "demand"), online)
 store.apply()
 print(store.materialize(datetime.fromisoformat(until)))
 """

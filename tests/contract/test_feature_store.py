@@ -21,9 +21,10 @@ from tidegate.adapters.feast_features import FeastFeatureStore
 from tidegate.adapters.packed_online import open_online_reader
 from tidegate.adapters.packed_rows import ViewRows, open_backend
 from tidegate.domain.errors import IntegrityError, InvalidInput, NotFound, Unavailable
+from tidegate.domain.feature_folder import FeatureFolder, feature_folder
 from tidegate.domain.release import FeatureContract
 from tidegate.domain.source_code import Sources
-from tidegate.features.tables import build_tables, tables_folder
+from tidegate.features.tables import build_tables
 from tidegate.serving.runtime.vectors import assemble, load_on_demand
 
 REPO = Path(__file__).parents[2] / "features"
@@ -33,9 +34,9 @@ SKUS = [f"1000{i}" for i in range(6)]
 
 
 @pytest.fixture(scope="module")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A state folder with feature tables of a small shop."""
-    folder = tmp_path_factory.mktemp("state")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> FeatureFolder:
+    """The feature folder of a small shop's model, with tables."""
+    state = tmp_path_factory.mktemp("state")
     generator = np.random.default_rng(3)
     n = 3000
     sales = pl.DataFrame(
@@ -48,17 +49,18 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "country": generator.choice(["United Kingdom", "France"], n),
         }
     )
-    (folder / "data").mkdir()
-    sales.write_parquet(folder / "data" / "sales.parquet")
-    sales.sample(100, seed=1).write_parquet(folder / "data" / "returns.parquet")
-    build_tables(REPO / "demand_tables.py", folder / "data", tables_folder(folder), UNTIL)
+    (state / "data").mkdir()
+    sales.write_parquet(state / "data" / "sales.parquet")
+    sales.sample(100, seed=1).write_parquet(state / "data" / "returns.parquet")
+    folder = feature_folder(state, "demand")
+    build_tables(REPO / "demand_tables.py", state / "data", folder.tables, UNTIL)
     return folder
 
 
 @pytest.fixture(params=["sqlite", "redis"])
-def store(request: pytest.FixtureRequest, state: Path) -> FeastFeatureStore:
+def store(request: pytest.FixtureRequest, folder: FeatureFolder) -> FeastFeatureStore:
     online = "sqlite" if request.param == "sqlite" else request.getfixturevalue("redis_url")
-    made = FeastFeatureStore(REPO, state, online)
+    made = FeastFeatureStore(REPO, folder, online)
     made.apply()
     return made
 
@@ -109,9 +111,7 @@ def test_served_vectors_equal_historical_ones_to_the_bit(
         same = (served == offline) | (np.isnan(served) & np.isnan(offline))
         assert same.all(), [name for i, name in enumerate(contract.vector) if not same[:, i].all()]
         # and both are what the tables hold
-        table = pl.read_parquet(tables_folder(store._state) / "demand_history.parquet").filter(
-            pl.col("event_timestamp") == UNTIL
-        )
+        table = pl.read_parquet(store._folder.tables / "demand_history.parquet").filter(pl.col("event_timestamp") == UNTIL)
         column = contract.vector.index("demand_history__units_mean_28")
         assert served[::14, column].tolist() == table.sort("sku")["units_mean_28"].cast(pl.Float32).to_list()
         reader.close()
@@ -141,7 +141,7 @@ def test_no_entity_row_is_lost_and_the_order_stays(store: FeastFeatureStore) -> 
     assert known == [True, False, False, True, True, False, True]
     assert answer.row(0)[4:] == answer.row(3)[4:]
     assert answer["horizon_days"].to_list() == [3, 1, 2, 3, 9, 1, 1]
-    table = pl.read_parquet(tables_folder(store._state) / "demand_history.parquet")
+    table = pl.read_parquet(store._folder.tables / "demand_history.parquet")
     exact = table.filter(pl.col("sku") == "10002", pl.col("event_timestamp") == late)["units_mean_7"]
     assert answer["demand_history__units_mean_7"][6] == pytest.approx(exact[0], rel=1e-6)
 
@@ -191,7 +191,7 @@ def view(names: tuple[str, ...], *values: float) -> ViewRows:
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
 def test_a_changed_schema_never_gives_wrong_numbers(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    url = str(tmp_path / "online.db") if kind == "sqlite" else request.getfixturevalue("redis_url")
+    url = str(tmp_path / "online.db") if kind == "sqlite" else f"{request.getfixturevalue('redis_url')}#small"
     backend = open_backend(url, writable=True)
     backend.write({"v": view(("x", "y"), 1.0, 2.0)}, replace=True)
     reader = open_online_reader(url, small("y"))
@@ -209,8 +209,9 @@ def test_a_changed_schema_never_gives_wrong_numbers(kind: str, tmp_path: Path, r
 def test_a_row_of_another_schema_is_named(tmp_path: Path) -> None:
     path = tmp_path / "online.db"
     open_backend(str(path), writable=True).write({"v": view(("x", "y"), 1.0, 2.0)}, replace=True)
+    path.with_name("online.db.watermark").unlink()  # which would refuse a file that was changed, whatever the change
     with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE rows SET data = ?", (view(("y", "x"), 1.0, 2.0).packed()["a"],))
+        connection.execute("UPDATE rows SET data = ?", (view(("y", "x"), 1.0, 2.0).packed("v")["a"],))
     with pytest.raises(IntegrityError, match="row of 'a' in view 'v' has schema"):
         open_online_reader(str(path), small("y")).read(["a"])
     with sqlite3.connect(path) as connection:
@@ -224,15 +225,15 @@ def test_a_store_that_cannot_be_reached_is_unavailable(tmp_path: Path) -> None:
     foreign.write_bytes(b"not a database, but long enough to be looked at as one" * 100)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        urls = [str(tmp_path / "absent.db"), str(foreign), f"redis://user:secret@127.0.0.1:{closed.getsockname()[1]}/0"]
+        urls = [str(tmp_path / "absent.db"), str(foreign), f"redis://user:secret@127.0.0.1:{closed.getsockname()[1]}/0#small"]
         for url in urls:
             with pytest.raises(Unavailable) as caught:
                 open_online_reader(url, small("y")).ping()
             assert "secret" not in str(caught.value)
 
 
-def test_what_is_not_there_yet_is_named(tmp_path: Path, state: Path) -> None:
-    fresh = FeastFeatureStore(REPO, tmp_path)
+def test_what_is_not_there_yet_is_named(tmp_path: Path, folder: FeatureFolder) -> None:
+    fresh = FeastFeatureStore(REPO, feature_folder(tmp_path, "demand"))
     with pytest.raises(NotFound, match="tidegate features apply"):
         fresh.contract("demand")
     fresh.apply()
@@ -244,10 +245,10 @@ def test_what_is_not_there_yet_is_named(tmp_path: Path, state: Path) -> None:
     with pytest.raises(InvalidInput, match="lack horizon"):
         fresh.historical(contract, entity_rows(("10000", UNTIL, 1)).drop("horizon"))
     with pytest.raises(InvalidInput, match=r"no feature_store\.yaml"):
-        FeastFeatureStore(tmp_path / "nowhere", tmp_path).apply()
-    assert os.environ.get("TIDEGATE_STATE") != str(tmp_path)
+        FeastFeatureStore(tmp_path / "nowhere", feature_folder(tmp_path, "demand")).apply()
+    assert "TIDEGATE_FEATURES" not in os.environ
     # another state folder in the same process reads its own tables
-    other = FeastFeatureStore(REPO, state)
+    other = FeastFeatureStore(REPO, folder)
     other.apply()
     assert other.historical(contract, entity_rows(("10000", UNTIL, 1)))["demand_history__units_mean_28"][0] > 0
 

@@ -51,11 +51,11 @@ def test_the_views_name_the_tables_features() -> None:
 
 def test_feasts_own_command_applies_and_reads_the_repository(tmp_path: Path) -> None:
     shutil.copytree(REPO, tmp_path / "features", ignore=shutil.ignore_patterns("data", "__pycache__"))
-    tables = tmp_path / "build" / "state" / "features" / "tables"
+    tables = tmp_path / "build/state/features/demand/tables"
     tables.mkdir(parents=True)
     for name, table in load_build(REPO / "demand_tables.py")(lines(), lines(), START + timedelta(days=29)).items():
         table.write_parquet(tables / f"{name}.parquet")
-    environment = {k: v for k, v in os.environ.items() if k != "TIDEGATE_STATE"}
+    environment = {k: v for k, v in os.environ.items() if k != "TIDEGATE_FEATURES"}
     environment["PYTHONPATH"] = str(PLATFORM)
     script = "import sys\nfrom datetime import datetime\nfrom feast.cli.cli import cli\n" + (
         "try:\n    cli(['apply'])\nexcept SystemExit as done:\n    assert not done.code, done.code\n" + READ

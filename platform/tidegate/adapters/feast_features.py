@@ -1,8 +1,11 @@
 """The feature store on Feast: definitions from a Feast repository, DuckDB offline, packed rows online.
 
-`bootstrap` builds it as `FeastFeatureStore(repo=project / "features", state=state_dir, online=target.online_store)`;
-`online` is `sqlite` or a redis URL, and a slot reads what this writes by
+`bootstrap` builds it as `FeastFeatureStore(repo, feature_folder(state, model), target.online_store)`: everything but the
+definitions is the model's own. The last argument is `sqlite` or a redis URL, and a slot reads what this writes by
 `packed_online.open_online_reader(store.online_url, contract)`.
+
+Definitions are loaded with TIDEGATE_FEATURES, the model's feature folder, and TIDEGATE_STATE, the state folder, in the
+environment. A path below either, in the registry, is kept relative to the feature folder, so that a state can be moved.
 
 No pickle is loaded. Feast keeps the function of an on-demand view in its registry as a pickle (dill) and loads it whenever
 it reads the view. So `apply` writes two registries: `registry.db`, complete, for Feast's own tools, and
@@ -21,36 +24,40 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from tidegate.adapters.packed_online import SQLITE, online_url
-from tidegate.adapters.packed_rows import ViewRows
-from tidegate.adapters.vendor_imports import import_feast_unchecked
+from tidegate.adapters.feast_registry import above, below, place_files, read_registry, table_of
+from tidegate.adapters.packed_rows import ViewRows, open_backend, verify
+from tidegate.domain.digests import files_digest
+from tidegate.domain.durable_files import locked
 from tidegate.domain.errors import InvalidInput, NotFound, Unavailable
+from tidegate.domain.feature_folder import SQLITE, FeatureFolder
 from tidegate.domain.release import FeatureContract
 from tidegate.domain.source_code import Sources
+from tidegate.ports.features import Watermark
 from tidegate.serving.runtime.vectors import assemble, load_on_demand, stored_names
 
 TIME = "event_timestamp"
 ON_DEMAND_TAG = "on_demand"
 TIME_TYPE = pl.Datetime("us", "UTC")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 
 
 class FeastFeatureStore:
     """A `FeatureStore` (tidegate.ports.features)."""
 
-    def __init__(self, repo: Path, state: Path, online: str = SQLITE) -> None:
+    def __init__(self, repo: Path, folder: FeatureFolder, online: str = SQLITE) -> None:
         self._repo = repo.resolve()
-        self._state = state.resolve()
-        self._folder = self._state / "features"
-        self.online_url = online_url(self._state, online)
+        self._folder = folder
+        self.online_url = folder.online_address(online)
         self._store: Any = None
+        self._here: tempfile.TemporaryDirectory[str] | None = None  # as long as the store
         self._registry: Any = None
 
     def apply(self) -> tuple[str, ...]:
@@ -59,26 +66,42 @@ class FeastFeatureStore:
 
         from tidegate.adapters.feast_repository import loaded_objects
 
-        self._folder.mkdir(parents=True, exist_ok=True)
-        # A fresh registry: nothing is compared with an earlier one, so nothing of it is unpickled.
-        folder = Path(tempfile.mkdtemp(prefix=".registry-", dir=self._folder))
+        root = self._folder.root
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            # A fresh registry: nothing is compared with an earlier one, so nothing of it is unpickled.
+            folder = Path(tempfile.mkdtemp(prefix=".registry-", dir=root))
+        except OSError as error:
+            raise Unavailable(f"features apply: cannot write {root} ({error}); check the disk") from error
         try:
             config = self._config(folder / "registry.db")
-            with _quiet(), loaded_objects(self._repo, {"TIDEGATE_STATE": str(self._state)}) as objects:
+            known = {"TIDEGATE_STATE": str(self._folder.state), "TIDEGATE_FEATURES": str(root)}
+            with _quiet(), loaded_objects(self._repo, known) as objects:
+                self._place_tables(objects)
                 FeatureStore(config=config).apply([Project(name=config.project), *objects])
-            complete = _read_registry(folder / "registry.db")
-            stored = _read_registry(folder / "registry.db")
+            complete = read_registry(folder / "registry.db")
+            place_files(complete, below(root))
+            (folder / "registry.db").write_bytes(complete.SerializeToString())
+            stored = read_registry(folder / "registry.db")
             del stored.on_demand_feature_views[:]
             del stored.feature_services[:]  # some name on-demand views
             (folder / "registry_stored.db").write_bytes(stored.SerializeToString())
-            for name in ("registry_stored.db", "registry.db"):
-                os.replace(folder / name, self._folder / name)
+            for path in (self._folder.registry_stored, self._folder.registry):
+                os.replace(folder / path.name, path)
         except OSError as error:
-            raise Unavailable(f"features apply: cannot write {self._folder} ({error}); check the disk") from error
+            raise Unavailable(f"features apply: cannot write {root} ({error}); check the disk") from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         self._registry, self._store = complete, None
         return tuple(sorted(service.spec.name for service in complete.feature_services))
+
+    def _place_tables(self, objects: list[Any]) -> None:
+        from feast import FileSource
+
+        sources = [s for each in objects for s in (each, getattr(each, "batch_source", None)) if isinstance(s, FileSource)]
+        for source in {id(source): source for source in sources}.values():
+            options = source.file_options
+            options.uri = table_of(options.uri, self._repo, self._folder.state, self._folder.root)
 
     def contract(self, service: str) -> FeatureContract:
         """What the feature service reads; raises NotFound, InvalidInput."""
@@ -137,22 +160,43 @@ class FeastFeatureStore:
         return entity_rows.hstack(columns)
 
     def materialize(self, until: datetime) -> int:
-        """All views in one transaction; the same `until` again changes nothing. Raises InvalidInput without earlier rows."""
+        """All views in one transaction; the same `until` again changes no row. Raises InvalidInput without earlier rows.
+
+        One at a time: of two, what the later one was asked for is what there is in the end.
+        """
         store = self._feast()
         end = until.replace(tzinfo=UTC) if until.tzinfo is None else until.astimezone(UTC)
         provider = store._get_provider()
-        views: dict[str, ViewRows] = {}
-        for view in store.list_feature_views():
-            if view.online:
-                views[view.name] = self._latest(provider, store.config, view, end)
-        entities = {entity for rows in views.values() for entity in rows.entities}
-        if not entities:
-            raise InvalidInput(f"features materialize: no feature row at or before {end:%Y-%m-%d %H:%M}; choose a later moment")
-        provider.online_store.replace_views(store.config, views)
+        with locked(self._folder.root / ".materialize.lock"):
+            views = {v.name: self._latest(provider, store.config, v, end) for v in store.list_feature_views() if v.online}
+            entities = {entity for rows in views.values() for entity in rows.entities}
+            if not entities:
+                raise InvalidInput(
+                    f"features materialize: no feature row at or before {end:%Y-%m-%d %H:%M}; choose a later moment"
+                )
+            provider.online_store.replace_views(store.config, views)
         return len(entities)
 
+    def verify_online(self, contract: FeatureContract) -> Watermark | None:
+        """Read and verify every row of the contract's views; raises IntegrityError, Unavailable. Returns the watermark."""
+        backend = open_backend(self.online_url)
+        try:
+            verify(backend, contract.stored)
+            return backend.stored().watermark
+        finally:
+            backend.close()
+
+    def outdated(self, watermark: Watermark) -> list[str]:
+        """Views whose online rows were taken from another table than the one that is there now."""
+        changed = []
+        for view in self._feast().list_feature_views():
+            mark = watermark.views.get(view.name)
+            if mark is not None and mark.table and mark.table != self._table_digest(view):
+                changed.append(view.name)
+        return changed
+
     def _latest(self, provider: Any, config: Any, view: Any, end: datetime) -> ViewRows:
-        self._check_table(view)
+        table = self._table_digest(view)
         key = view.entity_columns[0].name
         names = tuple(field.name for field in view.features)
         with _quiet():
@@ -162,7 +206,7 @@ class FeastFeatureStore:
             rows = _frame(job.to_arrow()).sort(key)
         values = rows.select(names).cast(pl.Float64).fill_null(np.nan).to_numpy()
         times = rows[view.batch_source.timestamp_field].cast(TIME_TYPE).to_physical().to_numpy()
-        return ViewRows(names, rows[key].to_list(), times, values)
+        return ViewRows(names, rows[key].to_list(), times, values, (end - EPOCH) // MICROSECOND, table)
 
     def _stored_at(self, contract: FeatureContract, keys: pl.DataFrame) -> pl.DataFrame:
         """Stored features, `view__feature`, of each distinct entity and time in `keys`, by Feast's point-in-time join."""
@@ -188,17 +232,25 @@ class FeastFeatureStore:
         if rows.is_empty():
             raise InvalidInput(f"features of '{contract.service}': there are no entity rows")
 
-    def _check_table(self, view: Any) -> None:
-        path = view.batch_source.path
-        if not Path(path).is_file():
-            raise NotFound(f"feature view '{view.name}': its table {path} does not exist; run 'tidegate features build' first")
+    def _check_table(self, view: Any) -> Path | None:
+        """The file of the view's table; None when it is elsewhere."""
+        if "://" in view.batch_source.path:
+            return None
+        table = Path(view.batch_source.path)
+        if not table.is_file():
+            raise NotFound(f"feature view '{view.name}': its table {table} does not exist; run 'tidegate features build' first")
+        return table
+
+    def _table_digest(self, view: Any) -> str:
+        table = self._check_table(view)
+        return files_digest([table]) if table else ""
 
     def _applied(self) -> Any:
         if self._registry is None:
-            path = self._folder / "registry.db"
+            path = self._folder.registry
             if not path.is_file():
-                raise NotFound(f"no features are registered in {self._folder}; run 'tidegate features apply' first")
-            self._registry = _read_registry(path)
+                raise NotFound(f"no features are registered in {self._folder.root}; run 'tidegate features apply' first")
+            self._registry = read_registry(path)
         return self._registry
 
     def _feast(self) -> Any:
@@ -206,7 +258,13 @@ class FeastFeatureStore:
             from feast import FeatureStore
 
             self._applied()
-            self._store = FeatureStore(config=self._config(self._folder / "registry_stored.db"))
+            registry = read_registry(self._folder.registry_stored)
+            place_files(registry, above(self._folder.root))
+            # Feast resolves paths against the working directory, and reads a registry from a file again and again.
+            self._here = tempfile.TemporaryDirectory(prefix="tidegate-registry-")
+            path = Path(self._here.name) / "registry.db"
+            path.write_bytes(registry.SerializeToString())
+            self._store = FeatureStore(config=self._config(path))
         return self._store
 
     def _config(self, registry: Path) -> Any:
@@ -221,19 +279,6 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def _read_registry(path: Path) -> Any:
-    import_feast_unchecked()
-    from feast.protos.feast.core.Registry_pb2 import Registry
-    from google.protobuf.message import DecodeError
-
-    registry = Registry()
-    try:
-        registry.ParseFromString(path.read_bytes())
-    except DecodeError as error:
-        raise InvalidInput(f"feature registry {path} is damaged; run 'tidegate features apply' again") from error
-    return registry
 
 
 def _frame(table: Any) -> pl.DataFrame:

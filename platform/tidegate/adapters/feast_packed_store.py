@@ -2,7 +2,7 @@
 
     online_store:
       type: tidegate.adapters.feast_packed_store.PackedOnlineStore
-      url: ../build/state/features/online.db   # relative to the repo; or redis://HOST:PORT/DATABASE
+      url: ../build/state/features/demand/online.db   # relative to the repo; or redis://HOST:PORT/DATABASE#MODEL
 
 Feast's own commands write and read it batch by batch; `replace_views` writes several views in one transaction, which is
 what `FeastFeatureStore.materialize` does. The serving process reads the same rows without Feast (packed_online.py). Limits:
@@ -26,6 +26,7 @@ from feast.repo_config import FeastConfigBaseModel, RepoConfig
 
 from tidegate.adapters.packed_rows import PackedBackend, ViewRows, open_backend, unpack
 from tidegate.domain.errors import IntegrityError, InvalidInput
+from tidegate.domain.feature_folder import for_model
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -34,7 +35,8 @@ VALUE_FIELDS = {"Float64": "double_val", "Float32": "float_val", "Int64": "int64
 
 
 class PackedOnlineStoreConfig(FeastConfigBaseModel):
-    """`url` is a path of a SQLite file, taken relative to the repo, or a redis URL."""
+    """`url` is a path of a SQLite file, taken relative to the repo, or a redis URL with the model as its fragment (by default
+    the Feast project, which is right where it is of one model)."""
 
     type: Literal["tidegate.adapters.feast_packed_store.PackedOnlineStore"] = (
         "tidegate.adapters.feast_packed_store.PackedOnlineStore"
@@ -83,11 +85,11 @@ class PackedOnlineStore(OnlineStore):
         requested_features: list[str] | None = None,
     ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
         backend = self._backend(config)
-        names = backend.views().get(table.name, ())
+        names = backend.stored().views.get(table.name, ())
         kinds = {field.name: VALUE_FIELDS.get(str(field.dtype), "double_val") for field in table.features}
         wanted = requested_features or list(kinds)
         entities = [_entity(key) for key in entity_keys]
-        rows = backend.read([table.name], entities)
+        _, rows = backend.read([table.name], entities)
         answer: list[tuple[datetime | None, dict[str, Value] | None]] = []
         for entity in entities:
             data = rows.get((table.name, entity))
@@ -125,6 +127,7 @@ class PackedOnlineStore(OnlineStore):
         url = config.online_store.url
         if "://" not in url:
             url = str(Path(config.repo_path or ".") / url)
+        url = for_model(url, config.project)
         if url not in self._backends:
             self._backends[url] = open_backend(url, writable=True)
         return self._backends[url]

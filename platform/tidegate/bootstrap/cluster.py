@@ -230,12 +230,11 @@ class ClusterTarget:
 
     def _push(self, manifest: ReleaseManifest, say: Say) -> None:
         from tidegate.adapters.mlflow_artifacts import MlflowArtifacts
-        from tidegate.features.tables import tables_folder
 
         store = MlflowArtifacts(self._settings.store)
         say(f"storing {manifest.id} and the feature tables in {self._settings.store}")
         store.push_release(self._platform.releases.folder(manifest.digest))
-        store.push_tables(manifest.model, tables_folder(self._platform.project.state))
+        store.push_tables(manifest.model, self._platform.feature_folder(manifest.model).tables)
 
     def _objects(self, manifest: ReleaseManifest, config: RolloutConfig, image: str, slot: Slot) -> list[dict[str, Any]]:
         """The gates are those of the release's plan, whatever the values file says."""

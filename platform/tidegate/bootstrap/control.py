@@ -90,11 +90,11 @@ class Platform(Wiring):
 
     def build_features(self, model: str, until: datetime | None = None) -> TablesReport:
         """Feature tables of data before `until`, computed by `<service>_tables.py` of the feature repository."""
-        from tidegate.features.tables import build_tables, tables_folder
+        from tidegate.features.tables import build_tables
 
         features = self.project.model(model).features
         definition = features.repo / f"{features.service}_tables.py"
-        return build_tables(definition, self.project.data_dir(model), tables_folder(self.project.state), until, self.progress)
+        return build_tables(definition, self.project.data_dir(model), self.feature_folder(model).tables, until, self.progress)
 
     def materialize(self, model: str, until: datetime | None = None) -> int:
         """Bring the online store to `until` (default: the newest rows); returns the number of entities."""
@@ -341,10 +341,8 @@ class Platform(Wiring):
 
     def serving_arguments(self, release: str, port: int, slot: str) -> list[str]:
         """The command line that serves one release by itself."""
-        from tidegate.domain.local import LocalConfig
-
         manifest, folder = self.releases.open(release)
-        online = LocalConfig.of(self.project).online(self.project.state)
+        online = self.feature_folder(manifest.model).online_address(self.project.local.online_store)
         arguments = [sys.executable, "-m", "tidegate.bootstrap.serving", "--release-folder", str(folder)]
         arguments += ["--model", manifest.model, "--slot", slot, "--replica", "0", "--port", str(port)]
         return [*arguments, "--online", online, "--log-dir", str(self.project.logs_dir)]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidegate.domain.errors import TidegateError
+from tidegate.domain.feature_folder import FeatureFolder, feature_folder
 from tidegate.domain.project import Project
 from tidegate.domain.release import FeatureContract, ReleaseManifest
 from tidegate.domain.release_folder import read_manifest
@@ -118,10 +119,11 @@ def cluster_gates(
     from tidegate.adapters.redis_records import RedisRecords
     from tidegate.bootstrap.gates import gates_over
 
-    features = FeastFeatureStore(project.model(model).features.repo, project.state)
+    folder = feature_folder(project.state, model)
+    features = FeastFeatureStore(project.model(model).features.repo, folder)
     return gates_over(
         RedisRecords(settings.records, model),
-        FetchedFeatures(features, store, project.state, model),
+        FetchedFeatures(features, store, folder),
         GatewayTraffic(settings.gateway, settings.release, rollouts),
     )
 
@@ -132,16 +134,13 @@ class FetchedFeatures:
 
     features: FeastFeatureStore
     store: MlflowArtifacts
-    state: Path
-    model: str
+    folder: FeatureFolder
     _have: str = ""
 
     def historical(self, contract: FeatureContract, entity_rows: pl.DataFrame) -> pl.DataFrame:
-        from tidegate.features.tables import tables_folder
-
-        current = self.store.current_tables(self.model)
+        current = self.store.current_tables(self.folder.model)
         if current != self._have:
-            self.store.fetch_tables(current, tables_folder(self.state))
+            self.store.fetch_tables(current, self.folder.tables)
             self.features.apply()
             self._have = current
         return self.features.historical(contract, entity_rows)

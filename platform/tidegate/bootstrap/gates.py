@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 def build_gates(project: Project, model: str) -> dict[str, Gate]:
     """Gates by name, of the local target."""
-    from tidegate.adapters.feast_features import FeastFeatureStore
     from tidegate.adapters.local_target import LocalTarget
+    from tidegate.bootstrap.features import feature_store
     from tidegate.domain.local import LocalConfig
     from tidegate.rollout.state_clock import state_clock
     from tidegate.rollout.state_folder import StateFolder
@@ -32,7 +32,7 @@ def build_gates(project: Project, model: str) -> dict[str, Gate]:
 
     return gates_over(
         InferenceLogFiles(project.logs_dir, model),
-        FeastFeatureStore(project.model(model).features.repo, project.state, project.local.online_store),
+        feature_store(project, model),
         LocalTarget(project.state, LocalConfig.of(project)),
         state_clock(StateFolder(project.state)),
     )

@@ -83,10 +83,10 @@ def _verdicts(ledger: Ledger) -> Iterator[tuple[float, Mapping[str, Any]]]:
 def known_entities(platform: Platform, model: str, moment: datetime) -> list[str]:
     import polars as pl
 
-    from tidegate.features.tables import ENTITY, TIME, tables_folder
+    from tidegate.features.tables import ENTITY, TIME
 
     contract = platform.contract(model)
-    folder = tables_folder(platform.project.state)
+    folder = platform.feature_folder(model).tables
     known: set[str] | None = None
     for view in contract.stored:
         table = pl.scan_parquet(folder / f"{view}.parquet").filter(pl.col(TIME) <= moment)
@@ -128,7 +128,7 @@ def _check_features(platform: Platform, model: str, entities: int) -> tuple[Verd
     from tidegate.serving.runtime.vectors import assemble, load_on_demand
 
     store, contract = platform.feature_store(model), platform.contract(model)
-    table = pl.scan_parquet(platform.project.features_dir / "tables" / f"{next(iter(contract.stored))}.parquet")
+    table = pl.scan_parquet(platform.feature_folder(model).tables / f"{next(iter(contract.stored))}.parquet")
     names = table.select(pl.col(contract.entity).unique().sort()).collect()[contract.entity].to_list()
     chosen = names[:: max(1, len(names) // entities)][:entities]
     reader = open_online_reader(store.online_url, contract)

@@ -19,11 +19,11 @@ from types import FrameType
 
 from tidegate.adapters.heartbeats import Heartbeats
 from tidegate.adapters.process_identity import start_ticks
+from tidegate.bootstrap.features import open_features
 from tidegate.bootstrap.rollouts import FINISH, GATES, restore_wanted, run_controller, wanted_controllers
 from tidegate.bootstrap.supervision import PARTS, SLOT_COMMAND, SUPERVISOR, Parts, open_supervisor, supervisor_lock
 from tidegate.bootstrap.systemd import is_watching, notify
 from tidegate.domain.errors import TidegateError
-from tidegate.domain.local import LocalConfig
 from tidegate.domain.private_folder import keep_private
 from tidegate.domain.project import Project
 from tidegate.ports.local import ProcessRecord
@@ -47,10 +47,11 @@ def open_project(config: Path, state: Path | None) -> Project:
 def serving_command(project: Project, replica: Replica) -> list[str]:
     """What serves a release; every answer must carry `x-tidegate-release`, and SIGTERM must drain."""
     state = StateFolder(project.state)
+    online = open_features(project, replica.model).online_address(project.local.online_store)
     return [
         *[sys.executable, "-m", "tidegate.bootstrap.serving", "--release-folder", str(state.release(replica.release))],
         *["--model", replica.model, "--slot", str(replica.slot), "--replica", str(replica.number)],
-        *["--port", str(replica.port), "--online", LocalConfig.of(project).online(project.state), "--log-dir", str(state.logs)],
+        *["--port", str(replica.port), "--online", online, "--log-dir", str(state.logs)],
     ]
 
 

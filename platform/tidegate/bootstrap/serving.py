@@ -1,7 +1,7 @@
 """A slot's process: one release, one port.
 
     python -m tidegate.bootstrap.serving --release-folder DIR --model NAME --slot blue --replica 0 --port 8810 \\
-        --online build/state/features/online.db --log-dir build/state/logs
+        --online build/state/features/demand/online.db --log-dir build/state/logs
 
 It answers once the release is loaded and verified. SIGTERM stops it without losing a request: exit code 0. Errors are one
 line on standard error with the exit code of their kind (`tidegate.domain.errors`): 6 for a damaged release, 7 for a port
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from tidegate.adapters.bento_hosting import configure_bentoml, generic_service, service_asgi, service_parts
 from tidegate.adapters.onnx_session import open_onnx
 from tidegate.domain.errors import InvalidInput, TidegateError
+from tidegate.domain.feature_folder import for_model
 from tidegate.domain.release import FeatureContract
 from tidegate.serving.runtime.dataplane import Predictor
 from tidegate.serving.runtime.endpoint import Endpoint
@@ -90,7 +91,7 @@ def assemble(
     open_reader: OpenReader | None = None,
 ) -> SlotApp:
     """The application of a release over its online store, with BentoML's application `fallback` behind it."""
-    predictor = Predictor(release, (open_reader or _open_online)(settings.online, release.contract))
+    predictor = Predictor(release, (open_reader or _open_online)(for_model(settings.online, settings.model), release.contract))
     endpoint.bind(predictor)
     manifest = release.manifest
     identity = Identity(manifest.model, manifest.digest, settings.slot, settings.replica)

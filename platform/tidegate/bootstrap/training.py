@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from tidegate.domain.digests import digest_of, files_digest
 from tidegate.domain.errors import InvalidInput
+from tidegate.domain.feature_folder import feature_folder
 from tidegate.domain.project import Project
 from tidegate.domain.release import Lineage
 from tidegate.pipelines.messages import say, told
@@ -68,14 +69,15 @@ def extract_step(project: str, state: str, model: str, data: str, until: str, pa
 
 def _extract(project: Project, model: str, data: Path, until: datetime, parameters: TrainingParameters, out: Path) -> int:
     from tidegate.adapters.feast_features import FeastFeatureStore
-    from tidegate.features.tables import build_tables, tables_folder
+    from tidegate.features.tables import build_tables
     from tidegate.pipelines.steps import extract
 
     features = project.model(model).features
     with _scratch() as own:
-        # A state folder of its own: the project's tables, registry and online store are not touched.
-        build_tables(_tables_definition(project, model), data, tables_folder(own), until, say)
-        store = FeastFeatureStore(features.repo, own)
+        # A state folder of its own: the model's tables, registry and online store are not touched.
+        folder = feature_folder(own, model)
+        build_tables(_tables_definition(project, model), data, folder.tables, until, say)
+        store = FeastFeatureStore(features.repo, folder)
         store.apply()
         count = extract(store, features.service, features.repo, data, until, parameters, out)
     say(f"extracted {count:,} rows with point-in-time features of data before {until:%Y-%m-%d}")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidegate.adapters.vendor_imports import TELEMETRY_OFF
+from tidegate.domain.feature_folder import FeatureFolder
 from tidegate.domain.private_folder import keep_private
 from tidegate.domain.project import Project
 
@@ -83,10 +84,14 @@ class Wiring:
         return RolloutStore(self.project.rollouts_dir)
 
     def feature_store(self, model: str) -> FeastFeatureStore:
-        from tidegate.adapters.feast_features import FeastFeatureStore
+        from tidegate.bootstrap.features import feature_store
 
-        repo = self.project.model(model).features.repo
-        return FeastFeatureStore(repo, self.project.state, self.project.local.online_store)
+        return feature_store(self.project, model)
+
+    def feature_folder(self, model: str) -> FeatureFolder:
+        from tidegate.bootstrap.features import open_features
+
+        return open_features(self.project, model)
 
     def records(self, model: str) -> InferenceLogFiles:
         from tidegate.serving.inference_records import InferenceLogFiles

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from tidegate.cli.session import Session, command, dry_run_option, examples, model_argument, moment
+from tidegate.domain.feature_folder import feature_folder
 
 
 @click.command(
@@ -82,7 +83,7 @@ def build(session: Session, model: str | None, until: str | None, dry_run: bool)
     """Compute the feature tables of MODEL from its ingested data."""
     name, time = session.model(model), moment(until)
     if dry_run:
-        plan = {"model": name, "until": _iso(time), "target": str(session.project.features_dir / "tables")}
+        plan = {"model": name, "until": _iso(time), "target": str(feature_folder(session.project.state, name).tables)}
         session.emit(plan, f"would compute the feature tables before {_iso(time) or 'the last whole day'} in {plan['target']}")
         return
     report = session.platform.build_features(name, time)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from tidegate.domain.project import Project
 
@@ -44,7 +43,3 @@ class LocalConfig:
             online_store=local.online_store,
             default_model=next(iter(project.models), None),
         )
-
-    def online(self, state: Path) -> str:
-        """Where serving processes find the online store: the SQLite file in the state folder, or a URL as given."""
-        return str(state / "features" / "online.db") if self.online_store == "sqlite" else self.online_store

@@ -140,10 +140,6 @@ class Project:
         return self.state / "data" / model
 
     @property
-    def features_dir(self) -> Path:
-        return self.state / "features"
-
-    @property
     def mlflow_dir(self) -> Path:
         return self.state / "mlflow"
 

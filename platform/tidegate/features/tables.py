@@ -1,10 +1,10 @@
 """Feature tables: what a definition's `build(sales, returns, until)` makes of ingested data, checked and written as Parquet.
 
-The tables lie in one folder, `state/features/tables/<view>.parquet`, which is replaced as a whole: a reader never meets the
-tables of two builds. Checked is what the feature store relies on: one row for each SKU and timestamp, timestamps in UTC and
-none after `until`, features of type Float64 without infinities, and no table without rows.
+The tables of a model lie in one folder, `state/features/<model>/tables/<view>.parquet`, which is replaced as a whole: a reader
+never meets the tables of two builds, or of two models. Checked is what the feature store relies on: one row for each SKU and
+timestamp, timestamps in UTC and none after `until`, features of type Float64 without infinities, and no table without rows.
 
-Commands call `build_tables(repo / "demand_tables.py", state / "data" / model, tables_folder(state))`.
+Commands call `build_tables(repo / "demand_tables.py", state / "data" / model, feature_folder(state, model).tables)`.
 """
 
 from __future__ import annotations
@@ -36,11 +36,6 @@ class TablesReport:
     entities: int
     rows: Mapping[str, int]
     features: Mapping[str, tuple[str, ...]]
-
-
-def tables_folder(state: Path) -> Path:
-    """Where the feature tables of a state folder lie; the Feast definitions name the same place."""
-    return state / "features" / "tables"
 
 
 def load_build(path: Path) -> Build:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
@@ -29,13 +29,46 @@ class OnlineRows:
     found: np.ndarray
 
 
+@dataclass(frozen=True)
+class ViewMark:
+    """What was written of a view, when it was last written: everything known at `until` (microseconds since the epoch).
+
+    `written_at` is a wall clock's, for people; `digest` is of all rows, empty when rows were added one by one; `table` is the
+    digest of the feature table that they were taken from, empty when that is not known.
+    """
+
+    until: int
+    written_at: float
+    rows: int
+    digest: str = ""
+    table: str = ""
+
+
+@dataclass(frozen=True)
+class Watermark:
+    """How far an online store was brought. `sequence` grows by one with each write; `id` is a digest of the rest."""
+
+    sequence: int
+    id: str
+    views: Mapping[str, ViewMark]
+    format: int = 1
+
+
 class OnlineFeatureReader(Protocol):
-    """Reads stored features in one round trip; light enough for a serving process."""
+    """Reads stored features in one round trip; light enough for a serving process, safe to use from several threads.
+
+    A store that does not answer is given up within half a second. `read` and `ping` raise Unavailable when the store cannot be
+    reached or lacks a view of the contract, and IntegrityError when it holds something else than was written: a damaged row, or
+    older rows than it must have. Neither is ever answered with stale features.
+    """
 
     def read(self, entities: Sequence[str]) -> OnlineRows: ...
 
     def ping(self) -> None:
-        """Raise Unavailable when the store cannot be reached or lacks a view of the contract."""
+        """Look at the store anew, and read and verify a row of each view."""
+
+    def watermark(self) -> Watermark | None:
+        """The contract's views as of the last look, without looking; None before it and for a store without one."""
 
     def close(self) -> None: ...
 

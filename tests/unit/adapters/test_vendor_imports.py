@@ -65,11 +65,12 @@ APPLY = """
 import sys
 from pathlib import Path
 from tidegate.adapters.feast_features import FeastFeatureStore
+from tidegate.domain.feature_folder import feature_folder
 from tidegate.domain.errors import InvalidInput
 
 repo, state = map(Path, sys.argv[1:])
 try:
-    FeastFeatureStore(repo, state).apply()
+    FeastFeatureStore(repo, feature_folder(state, "demand")).apply()
 except InvalidInput as error:
     print(error)
 """
