@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from release_signing import TRUSTED
+
 SETTINGS = ("TIDEGATE_", "MLFLOW_", "FEAST_", "BENTOML_", "KFP_")
 KEPT = "TIDEGATE_CACHE"  # says where the programs and images of a test cluster lie, and nothing of what is tested
 for name in [name for name in os.environ if name.startswith(SETTINGS) and name != KEPT]:
@@ -19,6 +21,7 @@ os.environ.update(
     MLFLOW_DISABLE_TELEMETRY="true",
     NO_COLOR="1",
     MPLBACKEND="Agg",
+    TIDEGATE_TRUSTED_KEYS=TRUSTED,  # releases that tests build are signed by it
 )
 
 

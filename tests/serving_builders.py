@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from release_signing import sign_release
 from tidegate.domain.digests import canonical_json, folder_files
 from tidegate.domain.errors import Unavailable
 from tidegate.domain.release import FeatureContract, Lineage, ReleaseManifest
@@ -84,6 +85,7 @@ def build_release(
     (staging / "manifest.json").write_bytes(manifest.to_bytes())
     folder = releases / manifest.digest
     staging.rename(folder)
+    sign_release(folder)
     assert json.loads((folder / "manifest.json").read_text())["model"] == model
     return folder
 

@@ -20,6 +20,7 @@ from infra.one_node.images import NONROOT, Image
 from infra.one_node.kept import STORAGE, locked, made_once
 from infra.one_node.layout import cache_folder
 
+from tidegate.adapters.release_keys import keys_beside, require_signed
 from tidegate.domain.release_folder import verify_release
 
 COMPRESSED = ("--compression-format", "zstd", "--compression-level", "1")  # as small as by gzip, in half the time
@@ -61,7 +62,9 @@ def serving(say: Say, given: str | None = None) -> Image:
 
 
 def release(folder: Path, say: Say, given: str | None = None) -> Image:
-    """What pods of a model run: one release, at /release/<digest>. Its arguments are the chart's. Raises IntegrityError."""
+    """What pods of a model run: one release, at /release/<digest>. Its arguments are the chart's. Raises IntegrityError for
+    one that is damaged, or that no key of its state folder or of TIDEGATE_TRUSTED_KEYS signed."""
+    require_signed(folder, keys_beside(folder))
     verify_release(folder)
     folders = {"/opt/tidegate": layers.package(say), f"/release/{folder.name}": folder}
     entrypoint = [PYTHON, "-m", "tidegate.bootstrap.serving"]
@@ -71,6 +74,7 @@ def release(folder: Path, say: Say, given: str | None = None) -> Image:
 def triton(folder: Path, say: Say, given: str | None = None) -> Image:
     """What pods of engine triton run: one release as a model repository at /release/models. `given` is an image of Triton with
     ONNX Runtime's backend for GPUs; ours is for CPUs. A model for one does not load on the other."""
+    require_signed(folder, keys_beside(folder))
     upon = given or build(Recipe("tritonserver", base(say), {"/opt/tritonserver": layers.triton(say)}, environment=TRITON), say)
     models = layers.model_repository(folder, say, "gpu" if given else "cpu")
     return build(Recipe(f"triton-{folder.name[:12]}", upon, {"/release/models": models}), say)

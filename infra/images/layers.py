@@ -30,6 +30,7 @@ UNWANTED = (
 )
 SERVING = (
     "bentoml",
+    "cryptography",
     "httptools",
     "msgspec",
     "numpy",

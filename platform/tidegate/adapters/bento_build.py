@@ -2,7 +2,8 @@
 
 The Bento's service is the release's service behind the same light application as in a slot, so `bentoml serve`, a container
 of it and a slot's process answer alike. It is told at run time where things are: TIDEGATE_ONLINE (path or URL of the online
-store), TIDEGATE_LOG_DIR, and optionally TIDEGATE_SLOT and TIDEGATE_REPLICA. The build runs BentoML in a process of its own,
+store), TIDEGATE_LOG_DIR, TIDEGATE_TRUSTED_KEYS (one of which signed the release), and optionally TIDEGATE_SLOT and
+TIDEGATE_REPLICA. The build runs BentoML in a process of its own,
 because BentoML reads where its store lies once.
 """
 
@@ -13,10 +14,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import tidegate
+from tidegate.adapters.release_keys import TRUSTED_KEYS, keys_beside, require_signed
 from tidegate.domain.errors import InvalidInput
 from tidegate.domain.release import SHORT
 from tidegate.domain.release_folder import SERVING, verified_bytes, verify_release
@@ -33,7 +36,7 @@ BENTOFILE = f"{SERVING}/bentofile.yaml"
 PLAIN_BENTOFILE = """service: "bento_entry:service"
 include: ["bento_entry.py", "release/**", "tidegate/**"]
 python:
-  packages: [bentoml, msgspec, numpy, onnxruntime, prometheus-client, pydantic, redis, uvicorn, uvloop]
+  packages: [bentoml, cryptography, msgspec, numpy, onnxruntime, prometheus-client, pydantic, redis, uvicorn, uvloop]
   lock_packages: false
 """
 BUILD_SECONDS = 300
@@ -50,9 +53,11 @@ class BuiltBento:
 def build_bento(release_folder: Path, home: Path) -> BuiltBento:
     """Build the Bento of a release into the BentoML home `home`; building it again returns the one that is there.
 
-    Raises IntegrityError for a damaged release and InvalidInput with BentoML's reason when the build fails.
+    Raises IntegrityError for a release that is damaged or not signed, InvalidInput with BentoML's reason when the build fails.
     """
     release_folder = release_folder.resolve()
+    trusted = keys_beside(release_folder)
+    require_signed(release_folder, trusted)
     manifest = verify_release(release_folder)
     version = manifest.digest[:SHORT]
     built = BuiltBento(f"{manifest.model}:{version}", home / "bentos" / manifest.model / version)
@@ -68,15 +73,16 @@ def build_bento(release_folder: Path, home: Path) -> BuiltBento:
         shutil.copytree(release_folder, context / "release" / release_folder.name)
         package = Path(tidegate.__file__).parent
         shutil.copytree(package, context / "tidegate", ignore=shutil.ignore_patterns("__pycache__"))
-        _run_bentoml(context, home.resolve(), manifest.id, manifest.model, version)
+        environment = {"BENTOML_HOME": str(home.resolve()), TRUSTED_KEYS: " ".join(map(str, trusted))}
+        _run_bentoml(context, environment, manifest.id, manifest.model, version)
     if not (built.folder / "bento.yaml").is_file():
         raise InvalidInput(f"release {manifest.id}: BentoML built no Bento at {built.folder}; its store has another layout")
     return built
 
 
-def _run_bentoml(context: Path, home: Path, release: str, name: str, version: str) -> None:
+def _run_bentoml(context: Path, given: Mapping[str, str], release: str, name: str, version: str) -> None:
     command = [sys.executable, "-m", "bentoml", "build", "--name", name, "--version", version, str(context)]
-    environment = {**os.environ, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "true", "PATH": _path_with_uv(release)}
+    environment = {**os.environ, **given, "BENTOML_DO_NOT_TRACK": "true", "PATH": _path_with_uv(release)}
     done = subprocess.run(command, env=environment, cwd=context, capture_output=True, text=True, timeout=BUILD_SECONDS)
     if done.returncode != 0:
         lines = (done.stderr or done.stdout).strip().splitlines()

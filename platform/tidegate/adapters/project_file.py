@@ -7,7 +7,8 @@ names file, line and key, what was observed and what is allowed. Unknown and dup
 referenced file that is not there.
 
 Environment: TIDEGATE_STATE overrides `stateDir` (relative to the current folder); TIDEGATE_GATEWAY_PORT, TIDEGATE_ADMIN_PORT,
-TIDEGATE_SLOT_PORTS and TIDEGATE_REPLICAS override their keys of the local target.
+TIDEGATE_SLOT_PORTS and TIDEGATE_REPLICAS override their keys of the local target, TIDEGATE_LEDGER_CHECKPOINT overrides
+`ledger.checkpoint`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import yaml
 
 from tidegate.domain.errors import InvalidInput, NotFound
-from tidegate.domain.project import NAME_PATTERN, LocalTarget, Project, did_you_mean
+from tidegate.domain.project import NAME_PATTERN, LedgerConfig, LocalTarget, Project, did_you_mean
 
 FILE_NAME = "tidegate.yaml"
 ENVIRONMENT = {
@@ -62,6 +63,8 @@ def load_project(path: Path | None = None, *, check_files: bool = True, environ:
     if state := environ.get("TIDEGATE_STATE"):
         project = replace(project, state=Path(state).expanduser().resolve())
     project = replace(project, targets=replace(project.targets, local=_from_environment(project.local, environ)))
+    if checkpoint := environ.get("TIDEGATE_LEDGER_CHECKPOINT"):
+        project = replace(project, ledger=LedgerConfig(checkpoint))
     _check_ports(project)
     return project
 
@@ -161,7 +164,7 @@ class _Reader:
         if is_dataclass(hint) and isinstance(hint, type):
             return self._dataclass(hint, node, where, {})
         if get_origin(hint) is tuple:
-            return self._sequence(meta, node, where)
+            return self._sequence(meta, node, where) if get_args(hint)[0] is Path else self._texts(meta, node, where)
         if get_origin(hint) is not None and not isinstance(hint, UnionType):
             return self._named(get_args(hint)[1], node, where)
         if not isinstance(node, yaml.ScalarNode):
@@ -204,6 +207,12 @@ class _Reader:
             else:
                 self._problem(item, f"{where}[{i}] is {_shown(item)}; allowed: {_allowed(Path, meta)}")
         return tuple(path for path in paths if path)
+
+    def _texts(self, meta: Field[Any], node: yaml.Node, where: str) -> tuple[str, ...]:
+        if not isinstance(node, yaml.SequenceNode):
+            self._problem(node, f"{where} is {_shown(node)}; allowed: a list")
+            return ()
+        return tuple(self._value(str, meta, item, f"{where}[{i}]") for i, item in enumerate(node.value))
 
     def _named(self, cls: type, node: yaml.Node, where: str) -> dict[str, Any]:
         values = {}
@@ -272,6 +281,8 @@ def _schema_of_field(hint: Any, meta: Field[Any]) -> dict[str, Any]:
         schema["default"] = meta.default if isinstance(meta.default, int) else str(meta.default)
     if is_dataclass(hint) and isinstance(hint, type):
         return {**_schema_of(hint), **schema}
+    if get_origin(hint) is tuple and get_args(hint)[0] is str:
+        return {"type": "array", "items": {"type": "string", "pattern": limits["pattern"]}, **schema}
     if get_origin(hint) is tuple:
         return {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}, **schema}
     if get_origin(hint) is not None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.adapters.onnx_session import open_onnx
+from tidegate.adapters.release_keys import environment_keys, require_signed
 from tidegate.bootstrap.serving import OpenReader, SlotSettings, assemble, release_service
 from tidegate.domain.errors import InvalidInput
 from tidegate.serving.runtime.endpoint import Endpoint
@@ -21,6 +22,7 @@ from tidegate.serving.runtime.release_loader import LoadedRelease, load_release
 
 def bento_service(release_folder: Path, open_reader: OpenReader | None = None) -> Any:
     """The BentoML service of the release in `release_folder`, ready for `bentoml build` and `bentoml serve`."""
+    require_signed(release_folder, environment_keys())
     release = load_release(release_folder, open_onnx)
     service, endpoint = release_service(release)
     service.add_asgi_middleware(_Front, release=release, endpoint=endpoint, open_reader=open_reader)

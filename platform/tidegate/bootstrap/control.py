@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 from tidegate.bootstrap import versions
 from tidegate.bootstrap.versions import LATEST, Promotion
 from tidegate.bootstrap.wiring import Progress, Wiring
-from tidegate.domain.errors import InvalidInput, NotFound, Unavailable
+from tidegate.domain.errors import IntegrityError, InvalidInput, NotFound, Unavailable
 from tidegate.domain.project import did_you_mean
 from tidegate.domain.release import FeatureContract, ReleaseManifest
+from tidegate.domain.release_signature import SIGNED
 from tidegate.domain.verdict import GateResult
 
 if TYPE_CHECKING:
@@ -162,6 +163,8 @@ class Platform(Wiring):
 
         Does not raise for a gate that did not pass: see `Promotion.opens`.
         """
+        if not dry_run:
+            self.before_a_step_forward(model)
         return versions.promote(self, model, version, approved, dry_run)
 
     def reconcile(self, model: str, dry_run: bool = False, actor: str = "tidegate") -> Reconciliation:
@@ -176,7 +179,39 @@ class Platform(Wiring):
 
         `serving` is another serving folder than the project's. Raises Conflict for a version that was not promoted.
         """
-        return versions.build_release(self, model, version, serving)
+        self.before_a_step_forward(model)
+        manifest = versions.build_release(self, model, version, serving)
+        self.admit(manifest)  # signed, because the ledger names it now
+        return manifest
+
+    def admit(self, manifest: ReleaseManifest) -> Path:
+        """The folder of a release that may be served. Raises IntegrityError for one that no trusted key signed and the ledger
+        does not name."""
+        from tidegate.bootstrap.trust import admit
+
+        folder = self.releases.folder(manifest.digest)
+        admit(self.project, self.ledger, folder)
+        return folder
+
+    def sign_release(self, reference: str, reason: str, actor: str) -> ReleaseManifest:
+        """Sign a release on a person's word, and record it. Raises IntegrityError where its files are not the manifest's."""
+        from tidegate.registry.releases import refuse_pickles
+
+        manifest = self.releases.verify(reference)
+        refuse_pickles(self.releases.folder(manifest.digest))
+        self.before_a_step_forward(manifest.model)
+        body = {"digest": manifest.digest, "version": manifest.version, "reason": reason}
+        self.ledger.append(SIGNED, manifest.id, body, actor)
+        self.admit(manifest)
+        return manifest
+
+    def before_a_step_forward(self, model: str) -> None:
+        """Record what waits for the ledger. Raises IntegrityError while it does not verify, Unavailable while it is full."""
+        verification = self.ledger.verify()
+        if not verification.ok:
+            raise IntegrityError(f"ledger: {verification.problem}; nothing is promoted or rolled out until it is restored")
+        with self.rollouts.lock(self.project.model(model).name):
+            self.orders().recorder.catch_up(model)
 
     def release(self, reference: str) -> ReleaseManifest:
         return self.releases.open(reference)[0]
@@ -207,7 +242,9 @@ class Platform(Wiring):
         Starts the supervisor, whose controller drives the rollout, whoever follows it.
         """
         manifest, config = self.to_roll_out(model, release)
+        self.before_a_step_forward(model)
         self.releases.verify(manifest.digest)
+        self.admit(manifest)
         self.up()
         return self.orders(actor).start(manifest, config, overrides)
 
@@ -341,11 +378,13 @@ class Platform(Wiring):
 
     def serving_arguments(self, release: str, port: int, slot: str) -> list[str]:
         """The command line that serves one release by itself."""
+        from tidegate.bootstrap.trust import trusted_arguments
+
         manifest, folder = self.releases.open(release)
         online = self.feature_folder(manifest.model).online_address(self.project.local.online_store)
         arguments = [sys.executable, "-m", "tidegate.bootstrap.serving", "--release-folder", str(folder)]
         arguments += ["--model", manifest.model, "--slot", slot, "--replica", "0", "--port", str(port)]
-        return [*arguments, "--online", online, "--log-dir", str(self.project.logs_dir)]
+        return [*arguments, "--online", online, "--log-dir", str(self.project.logs_dir), *trusted_arguments(self.project)]
 
     def serve(self, arguments: Sequence[str]) -> None:
         """Become the serving process; does not return."""

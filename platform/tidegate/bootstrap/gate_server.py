@@ -23,6 +23,7 @@ from tidegate.domain.release import FeatureContract, ReleaseManifest
 from tidegate.domain.release_folder import read_manifest
 from tidegate.ports.cluster_rollouts import ClusterRollouts
 from tidegate.ports.gates import Gate
+from tidegate.ports.ledger import Ledger
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("tidegate.gates")
 STALE_SECONDS = 15.0
-QUEUE = ""  # its problems are kept beside those of models
+QUEUE, LEDGER = "", "the ledger"  # their problems are kept beside those of models
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def serve_gates(project: Project, settings: GateServerSettings) -> None:
     from tidegate.adapters.argo_rollouts import ArgoRollouts
     from tidegate.adapters.kubernetes_api import KubernetesApi
     from tidegate.adapters.redis_retraining import RedisRetraining
-    from tidegate.bootstrap.rollouts import open_ledger
+    from tidegate.bootstrap.trust import open_ledger
     from tidegate.rollout.retraining import Retrainings
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
@@ -81,7 +82,8 @@ def build_app(project: Project, settings: GateServerSettings, rollouts: ClusterR
     from tidegate.adapters.gate_http import gate_app
     from tidegate.adapters.gateway_traffic import GatewayTraffic
     from tidegate.adapters.mlflow_artifacts import MlflowArtifacts
-    from tidegate.bootstrap.rollouts import LazyGates, open_ledger, rollout_config
+    from tidegate.bootstrap.rollouts import LazyGates, rollout_config
+    from tidegate.bootstrap.trust import open_ledger
     from tidegate.monitoring.config import monitor_of
     from tidegate.rollout.evaluation import ThreadedEvaluations
     from tidegate.rollout.gate_service import GateService
@@ -146,6 +148,15 @@ class FetchedFeatures:
         return self.features.historical(contract, entity_rows)
 
 
+def damage_of(ledger: Ledger) -> str:
+    """Why the service is not ready on account of its ledger; empty where it is."""
+    try:
+        damage = ledger.verify().problem
+    except TidegateError as error:
+        damage = str(error)
+    return f"the ledger does not verify: {damage}" if damage else ""
+
+
 @dataclass
 class Watching:
     """A thread that looks at the rollouts of all models of the project, and at the queue of retraining, again and again."""
@@ -167,15 +178,18 @@ class Watching:
     def problem(self) -> str:
         """Why the service cannot answer; empty when it looked at the cluster lately, or the cluster has none of its models."""
         late = [m for m in self.project.models if time.monotonic() - self._looked.get(m, -STALE_SECONDS) >= STALE_SECONDS]
-        return "; ".join(self._problems.get(model, f"model {model} was not looked at yet") for model in late)
+        said = [self._problems.get(model, f"model {model} was not looked at yet") for model in late]
+        return "; ".join(filter(None, [self._problems.get(LEDGER), *said]))
 
     def _run(self) -> None:
-        from tidegate.bootstrap.rollouts import open_ledger
+        from tidegate.bootstrap.trust import open_ledger
         from tidegate.domain.errors import NotFound
         from tidegate.rollout.cluster_watch import ClusterWatch
 
-        watch = ClusterWatch(self.rollouts, open_ledger(self.project), self.project.state / "cluster")
+        ledger = open_ledger(self.project)
+        watch = ClusterWatch(self.rollouts, ledger, self.project.state / "cluster")
         while not self._stop.wait(self.every_seconds):
+            self._say(LEDGER, damage_of(ledger))
             for model in self.project.models:
                 try:
                     watch.look(model)

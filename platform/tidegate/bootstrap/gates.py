@@ -63,7 +63,7 @@ def finish_rollout(project: Project, rollout: Rollout) -> None:
 
     A note that it is due is written before and removed after, so that whatever comes between is told later.
     """
-    from tidegate.adapters.ledger_file import FileLedger
+    from tidegate.bootstrap.trust import open_ledger
     from tidegate.bootstrap.wiring import open_registry
     from tidegate.domain.release_folder import read_manifest
     from tidegate.registry.promotion import activate
@@ -72,9 +72,8 @@ def finish_rollout(project: Project, rollout: Rollout) -> None:
     manifest = read_manifest(project.releases_dir / rollout.candidate)
     notes = UntoldNotes(project.rollouts_dir)
     notes.note(manifest.model, manifest.id, manifest.version, notes.reason(manifest.model))
-    ledger = FileLedger(project.ledger_dir, project.state / "keys")
     try:
-        activate(open_registry(project), ledger, manifest.model, manifest.version)
+        activate(open_registry(project), open_ledger(project), manifest.model, manifest.version)
     except TidegateError as error:
         notes.note(manifest.model, manifest.id, manifest.version, str(error))
         raise

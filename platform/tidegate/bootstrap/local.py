@@ -23,6 +23,7 @@ from tidegate.bootstrap.features import open_features
 from tidegate.bootstrap.rollouts import FINISH, GATES, restore_wanted, run_controller, wanted_controllers
 from tidegate.bootstrap.supervision import PARTS, SLOT_COMMAND, SUPERVISOR, Parts, open_supervisor, supervisor_lock
 from tidegate.bootstrap.systemd import is_watching, notify
+from tidegate.bootstrap.trust import adopt_releases, trusted_arguments
 from tidegate.domain.errors import TidegateError
 from tidegate.domain.private_folder import keep_private
 from tidegate.domain.project import Project
@@ -51,6 +52,7 @@ def serving_command(project: Project, replica: Replica) -> list[str]:
     return [
         *[sys.executable, "-m", "tidegate.bootstrap.serving", "--release-folder", str(state.release(replica.release))],
         *["--model", replica.model, "--slot", str(replica.slot), "--replica", str(replica.number)],
+        *trusted_arguments(project),
         *["--port", str(replica.port), "--online", online, "--log-dir", str(state.logs)],
     ]
 
@@ -82,6 +84,7 @@ def supervise(project: Project, parts: Parts = PARTS, watcher: int | None = None
             beat=beats.beat,
         )
         supervisor.check_ports()
+        adopt_releases(project)
         notify("READY=1")
         while not stopping:
             if not lock.keep():

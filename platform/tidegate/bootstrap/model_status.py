@@ -43,7 +43,8 @@ class ModelStatus:
 
     `evidence` are the verdicts and overrides of the rollout that let the live release through its gates. `drift` is the latest
     verdict on live traffic, and `drift_note` why there is none. `frozen` says by whom and why, None when it is not.
-    `registry` is what the registry has not been told, None when nothing is due.
+    `registry` is what the registry has not been told, None when nothing is due. `ledger` is what people should know of it:
+    damage, a checkpoint that is away, entries that wait to be recorded.
     """
 
     model: str
@@ -63,6 +64,7 @@ class ModelStatus:
     origin_note: str = ""
     drift_note: str = ""
     registry: Mapping[str, Any] | None = None
+    ledger: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ def model_status(platform: Platform, model: str, with_drift: bool) -> ModelStatu
         origin_note=origin.note,
         drift_note=drift_note,
         registry=None if due is None else {"release": due.release, "version": due.version, "at": due.at, "reason": due.reason},
+        ledger=tuple(platform.ledger_remarks(model)),
     )
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from tidegate.adapters.heartbeats import Heartbeats
 from tidegate.bootstrap.reconcile import note_what_is_due
+from tidegate.bootstrap.trust import open_ledger
 from tidegate.bootstrap.wiring import Wiring
 from tidegate.domain.errors import InvalidInput, NotFound, TidegateError
 from tidegate.domain.local import LocalConfig
@@ -27,7 +28,6 @@ from tidegate.domain.release import SHORT, ReleaseManifest
 from tidegate.domain.release_folder import read_manifest
 from tidegate.monitoring.config import MonitorConfig
 from tidegate.ports.gates import Gate
-from tidegate.ports.ledger import Ledger
 from tidegate.registry.untold import UntoldNotes
 from tidegate.rollout.companions import Companion
 from tidegate.rollout.engine import Engine
@@ -62,12 +62,6 @@ def rollout_config(monitor: MonitorConfig, keep_previous_seconds: float = 0.0) -
     )
     bake = Bake(("bake",), gates.bake.min_seconds, gates.bake.timeout_seconds)
     return RolloutConfig(checks, bake, keep_previous_seconds=keep_previous_seconds)
-
-
-def open_ledger(project: Project) -> Ledger:
-    from tidegate.adapters.ledger_file import FileLedger
-
-    return FileLedger(project.ledger_dir, project.state / "keys")
 
 
 def open_store(project: Project) -> RolloutStore:
@@ -137,7 +131,10 @@ def control(project: Project, model: str, id: str, gates: str = GATES, finish: s
     engine = open_engine(project, model, gates, finish)
     engine.resume(model, id)
     with Beating(StateFolder(project.state), controller_name(model, id)) as beating:
-        while (rollout := engine.step(model, id)).needs_controller:
+        while True:
+            rollout, settled = engine.step(model, id), engine.settled(model, id)
+            if settled and not rollout.needs_controller:
+                break
             beating.stepped()
             time.sleep(INTERVAL)
     if rollout.status.terminal:

@@ -4,8 +4,9 @@
         --online build/state/features/demand/online.db --log-dir build/state/logs
 
 It answers once the release is loaded and verified. SIGTERM stops it without losing a request: exit code 0. Errors are one
-line on standard error with the exit code of their kind (`tidegate.domain.errors`): 6 for a damaged release, 7 for a port
-that is taken or an online store that cannot be opened. It outlives the process that started it.
+line on standard error with the exit code of their kind (`tidegate.domain.errors`): 6 for a release that is damaged or that no
+key of --trusted-key or TIDEGATE_TRUSTED_KEYS signed, 7 for a port that is taken or an online store that cannot be opened. It
+outlives the process that started it.
 
 `serving/middleware.py` of the release, when it defines `wrap(app)`, is given the whole ASGI application and returns the
 one to serve: for authentication of one's own, or to inject faults in a rehearsal.
@@ -18,12 +19,13 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tidegate.adapters.bento_hosting import configure_bentoml, generic_service, service_asgi, service_parts
 from tidegate.adapters.onnx_session import open_onnx
+from tidegate.adapters.release_keys import TRUSTED_KEYS, parse_keys, require_signed
 from tidegate.domain.errors import InvalidInput, TidegateError
 from tidegate.domain.feature_folder import for_model
 from tidegate.domain.release import FeatureContract
@@ -47,7 +49,7 @@ logger = logging.getLogger("tidegate.serving")
 @dataclass(frozen=True)
 class SlotSettings:
     """The process's arguments. `online` is a path or a URL, `records` a URL or empty for files in `log_dir`, `sample_rate` the
-    share of requests that are logged."""
+    share of requests that are logged. `trusted_keys` are public keys, one of which has to have signed the release."""
 
     release_folder: Path
     model: str
@@ -61,6 +63,7 @@ class SlotSettings:
     body_limit: int = BODY_LIMIT
     sample_rate: float = 1.0
     drain_seconds: float = 1.0
+    trusted_keys: tuple[str, ...] = field(default_factory=lambda: tuple(os.environ.get(TRUSTED_KEYS, "").split()))
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ class SlotApp:
 def build(settings: SlotSettings, open_reader: OpenReader | None = None) -> SlotApp:
     """Load and verify the release and put its application together; starts nothing."""
     configure_bentoml(settings.log_dir / ".bentoml")
-    release = load_release(settings.release_folder, open_onnx)
+    require_signed(settings.release_folder, parse_keys(settings.trusted_keys))
+    release = load_release(settings.release_folder, open_onnx)  # whose manifest has the digest that was signed
     if release.manifest.model != settings.model:
         raise InvalidInput(f"release {release.id} is of model '{release.manifest.model}', required '{settings.model}'")
     service, endpoint = release_service(release)
@@ -187,7 +191,16 @@ def _parse(argv: Sequence[str] | None) -> SlotSettings:
     parser.add_argument("--body-limit", type=int, default=BODY_LIMIT, help="largest request body in bytes")
     parser.add_argument("--sample-rate", type=float, default=1.0, help="share of requests in the inference log, 0 to 1")
     parser.add_argument("--drain-seconds", type=float, default=1.0, help="how long kept-alive clients may take to leave")
-    return SlotSettings(**vars(parser.parse_args(argv)))
+    parser.add_argument(
+        "--trusted-key",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help=f"public key of releases' signatures, beside {TRUSTED_KEYS}",
+    )
+    given = vars(parser.parse_args(argv))
+    keys = (*given.pop("trusted_key"), *os.environ.get(TRUSTED_KEYS, "").split())
+    return SlotSettings(**given, trusted_keys=keys)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from tidegate.domain.errors import Conflict, NotFound
 from tidegate.domain.release import ReleaseManifest
+from tidegate.domain.release_signature import BUILT
 from tidegate.domain.verdict import GateResult
 from tidegate.ports.registry import ModelVersion, check_digests
 
@@ -171,5 +172,5 @@ def build_release(platform: Platform, model: str, version: str | None, serving: 
     folder = serving or platform.project.model(model).serving
     manifest = platform.releases.build(output, found, folder, config.to_json(), thresholds.to_json())
     body = {"digest": manifest.digest, "version": manifest.version, "evidence": digest}
-    platform.ledger.append("release", manifest.id, body)
+    platform.ledger.append(BUILT, manifest.id, body)
     return manifest

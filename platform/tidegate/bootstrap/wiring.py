@@ -42,9 +42,15 @@ class Wiring:
 
     @cached_property
     def ledger(self) -> FileLedger:
-        from tidegate.adapters.ledger_file import FileLedger
+        from tidegate.bootstrap.trust import open_ledger
 
-        return FileLedger(self.project.ledger_dir, self.project.state / "keys")
+        return open_ledger(self.project)
+
+    def ledger_remarks(self, model: str) -> list[str]:
+        """What people should know of the ledger, and of what of the model waits for it."""
+        from tidegate.bootstrap.trust import ledger_remarks
+
+        return ledger_remarks(self.project, [model])
 
     @cached_property
     def registry(self) -> ModelRegistry:
@@ -116,10 +122,12 @@ def open_registry(project: Project) -> ModelRegistry:
 
 
 class VendorsLog(logging.FileHandler):
-    """What a full or read-only disk does not take is not worth ending a command for."""
+    """Made with its folder when something is logged: looking makes nothing. What a full or read-only disk does not take is not
+    worth ending a command for."""
 
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(OSError):
+            Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
             super().emit(record)
 
 
@@ -130,11 +138,7 @@ def quiet_vendors(logs: Path) -> None:
     root = logging.getLogger()
     if root.handlers:
         return  # whoever runs us has set logging up
-    try:
-        logs.mkdir(parents=True, exist_ok=True)
-        handler: logging.Handler = VendorsLog(logs / "tidegate.log", encoding="utf-8", delay=True)
-    except OSError:
-        handler = logging.NullHandler()
+    handler = VendorsLog(logs / "tidegate.log", encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root.addHandler(handler)
     root.setLevel(logging.WARNING)

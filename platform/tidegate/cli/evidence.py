@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tidegate.cli.session import Session, clock_time, command, dry_run_option, examples, model_argument
 from tidegate.domain.errors import GateClosed, IntegrityError, NotFound
 from tidegate.domain.verdict import GateResult, to_json
+from tidegate.ports.ledger import Entry, Line, Verification
+
+if TYPE_CHECKING:
+    from tidegate.adapters.ledger_file import FileLedger
 
 COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "ERROR": "magenta"}
 
@@ -193,29 +198,66 @@ def ledger() -> None:
 @click.option("--subject", help="Only subjects that contain this: a model, a release, a rollout.")
 @command()
 def list_entries(session: Session, last: int, action: str | None, subject: str | None) -> None:
-    """The latest entries."""
-    entries = [
-        entry
-        for entry in session.platform.ledger.entries()
-        if (action is None or entry.action.startswith(action)) and (subject is None or subject in entry.subject)
-    ][-last:]
-    lines = []
-    for e in entries:
-        body = json.dumps(e.body, ensure_ascii=False)
-        lines.append(f"{e.sequence:>5}  {clock_time(e.at)}  {e.action:<22} {e.subject}  by {e.actor}  {_cut(body, 110)}")
-    session.emit(entries, "\n".join(lines) or "no entries")
+    """The latest entries; what does not verify is marked, whatever the filter. Exit code 6 when the ledger does not verify."""
+    ledger = _begun(session)
+    lines = [line for line in ledger.lines() if line.problem or _asked_for(line.entry, action, subject)][-last:]
+    values = [{"line": line.number, "problem": line.problem, **(asdict(line.entry) if line.entry else {})} for line in lines]
+    session.emit(values, "\n".join(map(_line_text, lines)) or "no entries")
+    _require_sound(ledger.verify())
 
 
 @ledger.command(epilog=examples("tidegate ledger verify", "tidegate ledger verify --json"))
 @command()
 def verify(session: Session) -> None:
-    """Check the chain of hashes and the signed head: finds an edited, deleted, reordered or truncated entry."""
-    verification = session.platform.ledger.verify()
-    session.emit(
-        verification, f"{verification.entries} entries, head {verification.head[:12]}: verified" if verification.ok else ""
-    )
+    """Check the chain of hashes and the signed head: finds an edited, deleted, reordered or truncated entry.
+
+    A ledger that does not know this state folder's rollouts is not theirs. With `ledger.checkpoint` in the project file, it is
+    compared with what was noted elsewhere: that alone finds one that was written anew, or put back from an older copy.
+    """
+    from tidegate.bootstrap.trust import waiting_remarks
+
+    verification = _begun(session).verify()
+    waiting = waiting_remarks(session.project, list(session.project.models))
+    lines = [f"{verification.entries} entries, head {verification.head[:12]}: verified"]
+    lines += [verification.checkpoint or "only in itself: no `ledger.checkpoint` is set to compare it with", *waiting]
+    session.emit({**asdict(verification), "waiting": waiting}, "\n".join(lines) if verification.ok else "")
+    _require_sound(verification)
+
+
+def _begun(session: Session) -> FileLedger:
+    """The ledger of the project; raises NotFound where there is none, and nothing that should be in one."""
+    ledger = session.platform.ledger
+    if not ledger.begun and ledger.verify().ok:
+        what = "no ledger in it yet; the first promotion begins one" if session.project.state.is_dir() else "no such folder"
+        raise NotFound(f"ledger of {session.project.state}: {what}")
+    return ledger
+
+
+def _require_sound(verification: Verification) -> None:
     if not verification.ok:
         raise IntegrityError(f"ledger: {verification.problem}")
+
+
+def _asked_for(entry: Entry | None, action: str | None, subject: str | None) -> bool:
+    if entry is None:
+        return False
+    return (action is None or entry.action.startswith(action)) and (subject is None or subject in entry.subject)
+
+
+def _when(entry: Entry) -> str:
+    try:
+        return clock_time(entry.at)
+    except (ValueError, OverflowError, OSError):  # of a line that does not verify
+        return f"{entry.at!r:.23}"
+
+
+def _line_text(line: Line) -> str:
+    mark = click.style(f"\n       DOES NOT VERIFY: {line.problem}", fg="red", bold=True) if line.problem else ""
+    e = line.entry
+    if e is None:
+        return f"{line.number:>5}  (no entry){mark}"
+    body = json.dumps(e.body, ensure_ascii=False)
+    return f"{e.sequence:>5}  {_when(e)}  {e.action:<22} {e.subject}  by {e.actor}  {_cut(body, 110)}{mark}"
 
 
 def _cut(text: str, width: int) -> str:

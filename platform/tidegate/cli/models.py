@@ -270,15 +270,33 @@ def show_release(session: Session, release_id: str) -> None:
 @click.argument("release_id")
 @command()
 def verify(session: Session, release_id: str) -> None:
-    """Check the digest of every file of a release."""
+    """Check the digest of every file of a release, and that it may be served: signed by a key that this project trusts.
+
+    A release that the ledger names and that has no signature yet, from before there were signatures, is signed.
+    """
     from tidegate.domain.release_folder import ignored_files
 
     releases = session.platform.releases
     manifest = releases.verify(release_id)
-    beside = ignored_files(releases.folder(manifest.digest), manifest)
-    lines = [f"{manifest.id}: {len(manifest.files)} files verified"]
+    beside = ignored_files(session.platform.admit(manifest), manifest)
+    lines = [f"{manifest.id}: {len(manifest.files)} files verified, signed by a trusted key"]
     lines += [f"  {name} is not of the release; nothing uses it, it can be removed" for name in beside]
     session.emit({"id": manifest.id, "files": len(manifest.files), "verified": True, "ignored": beside}, "\n".join(lines))
+
+
+@release.command(epilog=examples("tidegate release sign demand@3f2c91a07b5d --reason 'rehearsal of a fault, built by hand'"))
+@click.argument("release_id")
+@click.option("--reason", required=True, help="Why it may be served, for the ledger.")
+@actor_option
+@dry_run_option
+@command()
+def sign(session: Session, release_id: str, reason: str, actor: str | None, dry_run: bool) -> None:
+    """Vouch for a release that was not built here, put together by hand or brought from elsewhere, so that it may be served."""
+    manifest = session.platform.releases.verify(release_id)
+    if not dry_run:
+        session.platform.sign_release(manifest.digest, reason, person(actor))
+    text = f"{'would sign' if dry_run else 'signed and recorded:'} {manifest.id}"
+    session.emit({"id": manifest.id, "signed": not dry_run, "reason": reason}, text)
 
 
 @release.command(
@@ -295,6 +313,6 @@ def export_triton(session: Session, release_id: str, folder: Path, device: Liter
     """Write a release into FOLDER as a model repository that a Triton server loads."""
     from tidegate.bootstrap.triton import export
 
-    manifest, at = session.platform.releases.open(release_id)
-    written = export(at, folder, device)
+    manifest = session.platform.release(release_id)
+    written = export(session.platform.admit(manifest), folder, device)
     session.emit({"id": manifest.id, "folder": str(written)}, f"{manifest.id}: {written}")

@@ -17,12 +17,17 @@ from tidegate.cli.session import Session, command, dry_run_option, examples
 @dry_run_option
 @command()
 def serve(session: Session, release_id: str, port: int, slot: str, dry_run: bool) -> None:
-    """Serve one release in the foreground, without gateway and gates, until interrupted. RELEASE_ID may be shortened."""
-    arguments = session.platform.serving_arguments(release_id, port, slot)
+    """Serve one release in the foreground, without gateway and gates, until interrupted. RELEASE_ID may be shortened.
+
+    A release that was not built here is refused; 'tidegate release sign' signs one that you vouch for.
+    """
+    platform = session.platform
     if dry_run:
+        arguments = platform.serving_arguments(release_id, port, slot)
         session.emit({"command": arguments}, " ".join(arguments))
         return
-    session.platform.serve(arguments)
+    platform.admit(platform.release(release_id))
+    platform.serve(platform.serving_arguments(release_id, port, slot))
 
 
 @click.command(epilog=examples("tidegate up", "tidegate up --json"))

@@ -38,6 +38,8 @@ def status_table(status: ModelStatus, now: float | None = None) -> Panel:
     table.add_row("frozen", _frozen(status.frozen, now))
     if status.registry is not None:
         table.add_row("registry", Text(untold_text(status.model, status.registry), style="bold yellow"))
+    for remark in status.ledger:
+        table.add_row("ledger" if remark is status.ledger[0] else "", Text(remark, style="bold red"))
     if status.problem:
         table.add_row("note", Text(status.problem, style="yellow"))
     return Panel(table, title=f"[bold]{status.model}[/bold]", title_align="left", expand=True)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+DIGEST = re.compile(r"[0-9a-f]{64}")
 IGNORED_NAMES = frozenset({"__pycache__", ".DS_Store"})
 
 
@@ -22,6 +24,10 @@ def canonical_json(value: Any) -> bytes:
 def digest_of(value: Any) -> str:
     """SHA-256 (64 hex digits) of the canonical JSON of `value`."""
     return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def is_digest(text: str) -> bool:
+    return bool(DIGEST.fullmatch(text))
 
 
 def file_digest(path: Path) -> str:

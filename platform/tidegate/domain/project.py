@@ -18,6 +18,7 @@ from tidegate.domain.errors import NotFound
 
 API_VERSION = "tidegate/v1"
 NAMESPACE = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+VERIFIER_KEY = r"^[^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44}$"
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,39}$"
 
 
@@ -106,6 +107,18 @@ class KubernetesTarget:
 
 
 @dataclass(frozen=True)
+class LedgerConfig:
+    """How the ledger is watched."""
+
+    checkpoint: str = key(
+        "checkpoint",
+        "A file on another disk or share, or a URL that answers GET and takes PUT, for the ledger's signed checkpoints; "
+        "TIDEGATE_LEDGER_CHECKPOINT overrides it.",
+        default="",
+    )
+
+
+@dataclass(frozen=True)
 class Targets:
     """Where the project runs."""
 
@@ -124,6 +137,13 @@ class Project:
     state: Path = key("stateDir", "Where everything generated lies; TIDEGATE_STATE overrides it.", default=Path("build/state"))
     models: Mapping[str, ModelConfig] = key("models", "The project's models, by name.")
     targets: Targets = key("targets", "Where the project runs.", default=Targets())
+    ledger: LedgerConfig = key("ledger", "How the ledger is watched.", default=LedgerConfig())
+    trusted_keys: tuple[str, ...] = key(
+        "trustedKeys",
+        "Public keys, one line each, whose signatures on releases count beside those of this state folder's own key.",
+        default=(),
+        pattern=VERIFIER_KEY,
+    )
 
     def model(self, name: str) -> ModelConfig:
         """Raises NotFound, with the nearest name."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from tidegate.domain.digests import IGNORED_NAMES, digest_of
 from tidegate.domain.errors import IntegrityError, NotFound
 from tidegate.domain.release import SHORT, FeatureContract, ReleaseManifest
+from tidegate.domain.release_signature import SIGNATURE
 
 MANIFEST = "manifest.json"
 MODEL = "model/model.onnx"
@@ -92,7 +93,7 @@ def _unlisted(folder: Path, manifest: ReleaseManifest) -> Iterator[str]:
     """Whatever is no folder and not in the manifest, links to folders included, by name."""
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if (path.is_symlink() or not path.is_dir()) and name != MANIFEST and name not in manifest.files:
+        if (path.is_symlink() or not path.is_dir()) and name not in (MANIFEST, SIGNATURE, *manifest.files):
             yield name
 
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from tidegate.ledger.chain import Head, check_chain, next_entry, to_line
-from tidegate.ports.ledger import Entry, Verification
+from tidegate.ledger.chain import Head, check_chain, marked_lines, next_entry, to_line
+from tidegate.ports.ledger import Entry, Line, Verification
 
 
 class MemoryLedger:
@@ -25,5 +25,11 @@ class MemoryLedger:
     def entries(self) -> Iterator[Entry]:
         return iter(tuple(self._entries))
 
+    def lines(self) -> Iterator[Line]:
+        return marked_lines(self._content(), self._head)
+
     def verify(self) -> Verification:
-        return check_chain(b"".join(map(to_line, self._entries)), self._head)
+        return check_chain(self._content(), self._head)
+
+    def _content(self) -> bytes:
+        return b"".join(map(to_line, self._entries))

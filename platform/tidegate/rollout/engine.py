@@ -5,7 +5,8 @@ is still missing. Invariants:
 
 - Live traffic goes to a candidate only in `Switching`, and only when every check of the plan has a PASS or a person's override.
 - Forward steps are in the ledger before they are done; a way back is done first and recorded after, because harm does not
-  wait for a disk. An entry may be repeated after a crash, and is never missing from what was acknowledged.
+  wait for a disk. An entry may be repeated after a crash, and is never missing from what was acknowledged: what the ledger does
+  not take waits (`tidegate.rollout.unrecorded`), and a record that its disk does not take is kept in memory and tried again.
 - A terminal record never changes. A target that cannot be reached is asked again until the stage's deadline; a way back is
   tried without end.
 """
@@ -14,7 +15,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +29,10 @@ from tidegate.ports.gates import GateContext
 from tidegate.ports.ledger import Ledger
 from tidegate.ports.traffic import Target
 from tidegate.rollout.evaluation import Evaluations
+from tidegate.rollout.kept_records import KeptRecords
 from tidegate.rollout.plan import Bake, Check, Finishing, Retiring, Staging, Switching
 from tidegate.rollout.state import Rollout, RolloutStore, Status
+from tidegate.rollout.unrecorded import Recorder
 
 MAX_RESUMED = 10
 ReleaseSource = Callable[[str], tuple[ReleaseManifest, Path]]
@@ -45,16 +50,31 @@ class Engine:
     finish: Callable[[Rollout], None] = lambda _: None
     clock: Callable[[], float] = time.time
 
+    @cached_property
+    def records(self) -> KeptRecords:
+        return KeptRecords(self.store)
+
+    @cached_property
+    def recorder(self) -> Recorder:
+        return Recorder(self.ledger, self.store.folder, self.clock)
+
     def step(self, model: str, id: str) -> Rollout:
         """Do at most one thing; returns the record as it then is. Never raises for a target that cannot be reached."""
         with self.store.lock(model):
-            rollout = self.store.load(model, id)
+            rollout = self.records.load(model, id)
             if rollout.status.terminal:
                 return rollout
             try:
                 return self._step(rollout)
             except TidegateError as error:
-                return self._troubled(self.store.load(model, id), str(error))
+                return self._troubled(self.records.load(model, id), str(error))
+
+    def settled(self, model: str, id: str) -> bool:
+        """Whether everything is recorded, after trying once more to record what waits for a disk or the ledger."""
+        with self.store.lock(model), suppress(TidegateError):
+            self.records.load(model, id)
+            self.recorder.catch_up(model)
+        return not self.records.unsaved and not self.recorder.remark(model)
 
     def resume(self, model: str, id: str) -> Rollout:
         """To be called by whoever begins to drive a rollout: the time in which nobody did is not the release's.
@@ -68,7 +88,7 @@ class Engine:
                 return rollout
             now = self.clock()
             ready = now if isinstance(rollout.current, Bake) else None
-            return self.store.save(replace(rollout, stage_at=now, stage_ready_at=ready, resumed=rollout.resumed + 1))
+            return self.records.save(replace(rollout, stage_at=now, stage_ready_at=ready, resumed=rollout.resumed + 1))
 
     def _step(self, rollout: Rollout) -> Rollout:
         if rollout.undo is not None:
@@ -200,7 +220,7 @@ class Engine:
                 rollout = self._judged(rollout, result)
                 if result.verdict in (Verdict.FAIL, Verdict.ERROR):
                     rollout = self._take_back(rollout, Status.ROLLED_BACK, result.describe())
-                    self._append(rollout, "verdict", result.describe(), **to_json(result))
+                    self._append(rollout, "verdict", result.describe(), back=True, **to_json(result))
                     return rollout
             if self.evaluations.running_seconds(gate, context) > stage.evaluation_seconds:
                 why = f"gate {gate} has not answered for {stage.evaluation_seconds:g} s, and what is not watched is not served"
@@ -243,7 +263,7 @@ class Engine:
         rollout = replace(rollout, request=None)
         if order["kind"] == "freeze" and rollout.switched:
             frozen = {"by": order["actor"], "reason": order["reason"], "at": order["at"]}
-            return self.store.save(replace(rollout, status=Status.FROZEN, frozen=frozen).noted(self.clock(), "frozen", said))
+            return self.records.save(replace(rollout, status=Status.FROZEN, frozen=frozen).noted(self.clock(), "frozen", said))
         if order["kind"] == "freeze":
             return self._take_back(rollout, Status.FROZEN, said, by=order["actor"], keep=True)
         return self._take_back(rollout, Status.ROLLED_BACK if rollout.switched else Status.ABORTED, said)
@@ -258,8 +278,8 @@ class Engine:
                 self._traffic_back(rollout)
             except TidegateError as error:  # the decision stands and is recorded; the next step tries again
                 rollout = rollout.noted(self.clock(), "trouble", str(error))
-        rollout = self.store.save(rollout.noted(self.clock(), "undo", reason))
-        self._append(rollout, "rollout.rollback" if rollout.switched else "rollout.stop", reason)
+        rollout = self.records.save(rollout.noted(self.clock(), "undo", reason))
+        self._append(rollout, "rollout.rollback" if rollout.switched else "rollout.stop", reason, back=True)
         return rollout
 
     def _traffic_back(self, rollout: Rollout) -> bool:
@@ -294,8 +314,9 @@ class Engine:
         if status is Status.FROZEN:
             frozen = {"by": undo["by"], "reason": undo["reason"], "at": self.clock()}
             rollout = replace(rollout, undo=None, status=status, reason=undo["reason"], frozen=frozen)
-            self._append(rollout, "rollout.frozen", undo["reason"], retraining_requested=rollout.retraining_requested)
-            return self.store.save(rollout.noted(self.clock(), "frozen", undo["reason"]))
+            asked = rollout.retraining_requested
+            self._append(rollout, "rollout.frozen", undo["reason"], back=True, retraining_requested=asked)
+            return self.records.save(rollout.noted(self.clock(), "frozen", undo["reason"]))
         return self._end(replace(rollout, undo=None), status, undo["reason"])
 
     # --- records ----------------------------------------------------------------------------------------------------
@@ -305,9 +326,9 @@ class Engine:
         return self.store.save(replace(rollout, stage=rollout.stage + 1, stage_at=self.clock(), stage_ready_at=None))
 
     def _end(self, rollout: Rollout, status: Status, reason: str) -> Rollout:
-        self._append(rollout, f"rollout.{status.lower()}", reason)
+        self._append(rollout, f"rollout.{status.lower()}", reason, back=status is not Status.DONE)
         ended = replace(rollout, status=status, reason=reason, ended_at=self.clock())
-        return self.store.save(ended.noted(self.clock(), status.lower(), reason))
+        return self.records.save(ended.noted(self.clock(), status.lower(), reason), back=status is not Status.DONE)
 
     def _record(self, rollout: Rollout, action: str, message: str, time: str = "") -> Rollout:
         self._append(rollout, action, message)
@@ -316,7 +337,7 @@ class Engine:
 
     def _timed(self, rollout: Rollout, name: str, save: bool = True) -> Rollout:
         rollout = replace(rollout, times={**rollout.times, name: rollout.times.get(name, self.clock())})
-        return self.store.save(rollout) if save else rollout
+        return self.records.save(rollout, back=rollout.undo is not None) if save else rollout
 
     def _judged(self, rollout: Rollout, result: GateResult) -> Rollout:
         """Keep the result; a verdict other than the gate's last one goes into the history, a decisive one into the ledger."""
@@ -327,22 +348,23 @@ class Engine:
             rollout = rollout.noted(self.clock(), "verdict", result.describe(), verdict=value)
         harmful = result.verdict in (Verdict.FAIL, Verdict.ERROR) and rollout.switched
         if changed and result.verdict is not Verdict.INCONCLUSIVE and not harmful:
-            self._append(rollout, "verdict", result.describe(), **value)
-        return rollout if harmful else self.store.save(rollout)
+            self._append(rollout, "verdict", result.describe(), back=result.verdict is not Verdict.PASS, **value)
+        return rollout if harmful else self.records.save(rollout, back=result.verdict is not Verdict.PASS)
 
     def _troubled(self, rollout: Rollout, message: str) -> Rollout:
         """Something could not be reached: say so once, and give up only where nothing can have been harmed by it."""
         if not rollout.history or rollout.history[-1]["message"] != message:
-            rollout = self.store.save(rollout.noted(self.clock(), "trouble", message))
+            rollout = self.records.save(rollout.noted(self.clock(), "trouble", message))
         limit = getattr(rollout.current, "deadline_seconds", None)
         if rollout.undo is None and limit is not None and rollout.stage_at and self._late(rollout, 2 * limit):
             status = Status.ROLLED_BACK if rollout.switched else Status.FAILED
-            rollout = self.store.save(replace(rollout, undo={"status": status, "reason": message, "by": "", "keep": False}))
+            rollout = self.records.save(replace(rollout, undo={"status": status, "reason": message, "by": "", "keep": False}))
         return rollout
 
-    def _append(self, rollout: Rollout, action: str, message: str, **more: Any) -> None:
+    def _append(self, rollout: Rollout, action: str, message: str, *, back: bool = False, **more: Any) -> None:
         body = {"rollout": rollout.id, "slot": str(rollout.plan.slot), "message": message, **more}
-        self.ledger.append(action, rollout.candidate_id, body, rollout.actor)
+        record = self.recorder.back if back or rollout.kind == "rollback" else self.recorder.forward
+        record(rollout.model, action, rollout.candidate_id, body, rollout.actor)
 
     # --- looking ----------------------------------------------------------------------------------------------------
 

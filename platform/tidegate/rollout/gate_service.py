@@ -3,8 +3,9 @@
 The gates, their limits and the record of their verdicts are those of the local engine; only who moves the traffic differs.
 Closed: a release that is not under way, a gate that its plan has not, a stage at which the gate has nothing to say, a
 person's freeze, an evaluation that has not ended: none of them is a PASS. Nor is anything that an analysis asks which leaves
-out a gate of the release's own plan: each of its questions is answered with ERROR, which ends the rollout. A decisive verdict
-is in the ledger before it is answered, and stays what it is for the rest of the stage, through restarts of the service.
+out a gate of the release's own plan, or while the ledger does not verify: each of its questions is answered with ERROR, which
+ends the rollout. A decisive verdict is in the ledger before it is answered, and stays what it is for the rest of the stage,
+through restarts of the service.
 """
 
 from __future__ import annotations
@@ -76,6 +77,8 @@ class GateService:
         manifest, folder = self.releases(digest)
         plan = self.plan_of(manifest, folder)
         stage = _stage(gate, manifest, plan)
+        if damage := self.ledger.verify().problem:  # what it says was decided does not count, and nothing can be recorded
+            return Answer(gate, manifest.id, SAMPLES[Verdict.ERROR], f"the ledger does not verify: {damage}")
         if state.judged_since is None:
             last = next((a for key, a in reversed(list(self._decided.items())) if key[:2] == (manifest.id, gate)), None)
             said = f"; its last verdict: {last.reason}" if last else ""

@@ -1,7 +1,8 @@
 """What people order: start a rollout, abort, freeze, unfreeze, override a gate, go back to the previous release.
 
-An order is in the ledger, with its person and reason, before it is acknowledged. Orders about a running rollout are left in
-its record; the engine executes them at its next step.
+An order is in the ledger, with its person and reason, before it is acknowledged; where the ledger takes nothing, a way back
+(abort, freeze, rollback) is ordered all the same, and recorded later (`tidegate.rollout.unrecorded`). Orders about a running
+rollout are left in its record; the engine executes them at its next step.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 from tidegate.domain.errors import Conflict, InvalidInput, NotFound
 from tidegate.domain.release import ReleaseManifest
@@ -16,6 +19,7 @@ from tidegate.ports.ledger import Ledger
 from tidegate.ports.traffic import Target
 from tidegate.rollout.plan import Check, Plan, RolloutConfig, plan, plan_rollback
 from tidegate.rollout.state import Json, Rollout, RolloutStore, Status
+from tidegate.rollout.unrecorded import Recorder
 from tidegate.rollout.way_back import way_back
 
 
@@ -28,6 +32,10 @@ class Orders:
     ledger: Ledger
     actor: str
     clock: Callable[[], float] = time.time
+
+    @cached_property
+    def recorder(self) -> Recorder:
+        return Recorder(self.ledger, self.store.folder, self.clock)
 
     def plan(self, candidate: ReleaseManifest, config: RolloutConfig) -> Plan:
         """What `start` would do; changes nothing."""
@@ -58,7 +66,7 @@ class Orders:
             self._check_overrides(made, given)
             said, notes = self._said(given), []
             if running is not None and running.status is Status.FROZEN and not running.switched:
-                self._supersede(running, candidate.id)
+                self._supersede(running, candidate.id, "rollout")
                 for gate, before in running.overrides.items():
                     kept = running.candidate == candidate.digest and gate not in given
                     said |= {gate: before} if kept else {}
@@ -99,7 +107,7 @@ class Orders:
             previous = way_back(model, self.store.all(model), desired.active_release, to)
             manifest = releases(previous)
             if running is not None:
-                self._supersede(running, f"a rollback to {previous[:12]}")
+                self._supersede(running, f"a rollback to {previous[:12]}", "rollback")
             made = plan_rollback(model, previous, desired, config)
             return self._add(manifest, made, "rollback", reason, {})
 
@@ -120,11 +128,11 @@ class Orders:
         self._need(reason)
         hold = {"kind": "freeze", "actor": self.actor, "reason": reason, "at": self.clock()}
         with self.store.lock(model):
-            self.ledger.append("freeze", model, hold, self.actor)
             self.store.set_hold(model, hold)
             running = self.store.unfinished(model)
             if running is not None and running.status is Status.RUNNING:
                 self.store.save(replace(running, request=hold))
+            self.recorder.back(model, "freeze", model, hold, self.actor)
 
     def unfreeze(self, model: str, reason: str) -> Rollout | None:
         """Let go; a frozen rollout goes on, from its beginning if it had not switched yet. Raises Conflict if not frozen."""
@@ -134,7 +142,7 @@ class Orders:
             frozen = running if running is not None and running.status is Status.FROZEN else None
             if self.store.hold(model) is None and frozen is None:
                 raise Conflict(f"unfreezing model {model}: it is not frozen")
-            self.ledger.append("unfreeze", model, {"reason": reason}, self.actor)
+            self.recorder.forward(model, "unfreeze", model, {"reason": reason}, self.actor)
             self.store.set_hold(model, None)
             if frozen is None:
                 return None
@@ -158,7 +166,7 @@ class Orders:
         self._check_overrides(running.plan, {gate: reason})
         said = self._said({gate: reason})
         body = {"gate": gate, "rollout": running.id, **said[gate]}
-        self.ledger.append("override", running.candidate_id, body, self.actor)
+        self.recorder.forward(running.model, "override", running.candidate_id, body, self.actor)
         running = replace(running, overrides={**running.overrides, **said})
         return self.store.save(running.noted(self.clock(), "override", f"gate {gate}: {self.actor}: {reason}"))
 
@@ -177,8 +185,10 @@ class Orders:
         if running.status.terminal:
             raise Conflict(f"{kind} of rollout {running.id}: it is {running.status} already")
         order = {"kind": kind, "actor": self.actor, "reason": reason, "at": self.clock()}
-        self.ledger.append(f"rollout.{kind}_ordered", running.candidate_id, {"rollout": running.id, **order}, self.actor)
-        return self.store.save(replace(running, request=order))
+        ordered = self.store.save(replace(running, request=order))
+        body = {"rollout": running.id, **order}
+        self.recorder.back(running.model, f"rollout.{kind}_ordered", running.candidate_id, body, self.actor)
+        return ordered
 
     def _said(self, overrides: Mapping[str, str]) -> dict[str, Json]:
         now = self.clock()
@@ -199,15 +209,20 @@ class Orders:
         rollout = replace(rollout, sequence=self.store.next_sequence(candidate.model))
         self.store.refuse_second(rollout)
         body = {"rollout": id, "kind": kind, "reason": reason, "plan": made.describe(), "overrides": dict(overrides)}
-        self.ledger.append("rollout.start", candidate.id, {**body, **({"notes": list(notes)} if notes else {})}, self.actor)
+        body |= {"notes": list(notes)} if notes else {}
+        self._record(kind, candidate.model, "rollout.start", candidate.id, body)
         rollout = rollout.noted(now, "start", reason)
         for note in notes:
             rollout = rollout.noted(now, "override", note)
         return self.store.save(rollout)
 
-    def _supersede(self, frozen: Rollout, by: str) -> None:
+    def _record(self, kind: str, model: str, action: str, subject: str, body: dict[str, Any]) -> None:
+        record = self.recorder.back if kind == "rollback" else self.recorder.forward
+        record(model, action, subject, body, self.actor)
+
+    def _supersede(self, frozen: Rollout, by: str, kind: str) -> None:
         why = f"superseded by {by}"
-        self.ledger.append("rollout.aborted", frozen.candidate_id, {"rollout": frozen.id, "message": why}, self.actor)
+        self._record(kind, frozen.model, "rollout.aborted", frozen.candidate_id, {"rollout": frozen.id, "message": why})
         ended = replace(frozen, status=Status.ABORTED, reason=f"{frozen.reason}; {why}", ended_at=self.clock())
         self.store.save(ended.noted(self.clock(), "aborted", why))
 

@@ -56,6 +56,7 @@ def looked_at(world, with_drift: bool = True) -> ModelStatus:
         release=by_digest.__getitem__,
         is_up=lambda: True,
         drift=lambda _: [],
+        ledger_remarks=lambda _: ["1 entries of demand wait to be recorded (freeze)"],
     )
     return model_status(platform, "demand", with_drift)
 
@@ -69,6 +70,7 @@ def shown(status: ModelStatus) -> str:
 def test_the_first_release_is_called_so_and_no_other(world) -> None:
     assert looked_at(world).origin == "first"
     assert "first release of the model" in shown(looked_at(world))
+    assert "wait to be recorded (freeze)" in shown(looked_at(world))
     done(world, 2)
     assert looked_at(world).origin == "rollout"
     assert "first release" not in shown(looked_at(world))

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from small_disks import fill, small_disk
 from tidegate.adapters.ledger_file import FileLedger
 from tidegate.domain.errors import Unavailable
+from tidegate.ledger.chain import Head
 
 
 class Crash(BaseException):
@@ -107,3 +109,35 @@ def test_threads_and_processes_take_turns(tmp_path: Path) -> None:
     assert [writer.communicate(timeout=60)[0].count("\n") for writer in writers] == [10, 10]
     verification = ledger.verify()
     assert (verification.ok, verification.entries) == (True, 35)
+
+
+def test_a_disk_that_is_full_records_nothing_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        ledger = FileLedger(disk / "ledger", disk / "keys")
+        ledger.append("verdict", "demand@1", {"filling": "x" * 5000})
+        filling = fill(disk)
+        for _ in range(3):
+            with pytest.raises(Unavailable, match="nothing was recorded"):
+                ledger.append("verdict", "demand@2", {"filling": "x" * 5000})
+        assert (ledger.verify().ok, ledger.verify().entries) == (True, 1)
+        filling.unlink()
+        assert ledger.append("verdict", "demand@2", {}).sequence == 2
+        assert ledger.verify().ok
+
+
+def test_an_entry_whose_head_could_not_be_written_is_not_found_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = FileLedger(tmp_path, tmp_path / "keys")
+    ledger.append("verdict", "demand@1", {})
+    write = ledger._write_head
+
+    def refused(head: Head, key: object) -> None:
+        if not head.pending:
+            raise OSError(28, "No space left on device")
+        write(head, key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "_write_head", refused)
+        with pytest.raises(Unavailable, match="nothing was recorded"):
+            ledger.append("verdict", "demand@2", {})
+    assert ledger.append("verdict", "demand@3", {}).sequence == 2
+    assert [entry.subject for entry in ledger.entries()] == ["demand@1", "demand@3"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable
@@ -12,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from small_disks import read_only
 from tidegate.adapters.ledger_file import FileLedger
-from tidegate.domain.errors import IntegrityError
-from tidegate.ledger.chain import Head, entry_hash, from_line, next_entry, to_line
+from tidegate.domain.errors import IntegrityError, Unavailable
+from tidegate.ledger.chain import Head, check_chain, entry_hash, from_line, next_entry, to_line
 from tidegate.ports.ledger import Entry
 
 COUNT = 6
@@ -63,6 +66,14 @@ CASES: dict[str, tuple[Callable[[list[bytes]], list[bytes]], str]] = {
     "edited and resealed": (lambda a: resealed(edit(a), 2), "entry 6 has hash"),
     "shortened and resealed": (lambda a: resealed(a[:2] + a[3:], 2), "entries 6 to 6 are missing"),
     "bytes appended": (lambda a: [*a, b"junk"], "4 bytes follow entry 6"),
+    "a line twice": (lambda a: [*a, a[-1]], "entry 7 is not in its place"),
+    "NUL bytes": (lambda a: [*a[:2], b"\0" * 64 + b"\n", *a[3:]], "entry 3 was edited"),
+    "no UTF-8": (lambda a: [*a[:2], b"\xff\xfe{}\n", *a[3:]], "entry 3 was edited"),
+    "a huge line": (lambda a: [*a[:2], b'"' + b"x" * 3_000_000 + b'"\n', *a[3:]], "entry 3 was edited"),
+    "nested without end": (lambda a: [*a[:2], b"[" * 200_000 + b"\n", *a[3:]], "entry 3 was edited"),
+    "of other types": (lambda a: [*a[:2], a[2].replace(b'"at":1000.0', b'"at":"now"'), *a[3:]], "entry 3 was edited"),
+    "white space": (lambda a: [*a[:2], a[2].replace(b'"at":', b'"at": '), *a[3:]], "entry 3 was edited"),
+    "of a later version": (lambda a: [*a[:2], b'{"schema":2,' + a[2][1:], *a[3:]], "its schema is 2"),
 }
 
 
@@ -74,6 +85,24 @@ def test_tampering_is_found_and_named(case: str, tmp_path: Path) -> None:
     verification = ledger.verify()
     assert not verification.ok
     assert problem in verification.problem
+    assert any(line.problem for line in ledger.lines())
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("in_use", [True, False])
+def test_nothing_is_appended_to_or_read_as_evidence_from_a_ledger_that_was_tampered_with(
+    case: str, in_use: bool, tmp_path: Path
+) -> None:
+    ledger = filled(tmp_path)
+    write(tmp_path, CASES[case][0](lines_of(tmp_path)))
+    if not in_use:
+        ledger = FileLedger(tmp_path / "ledger", tmp_path / "keys")
+    before = lines_of(tmp_path)
+    with pytest.raises(IntegrityError, match="was not recorded"):
+        ledger.append("verdict", "demand@7", {})
+    with pytest.raises(IntegrityError):
+        next(ledger.entries())
+    assert lines_of(tmp_path) == before
 
 
 def test_a_well_formed_entry_appended_by_someone_else_is_found(tmp_path: Path) -> None:
@@ -83,14 +112,14 @@ def test_a_well_formed_entry_appended_by_someone_else_is_found(tmp_path: Path) -
     forged = next_entry(Head(last.sequence, last.hash), 1000.0, "mallory", "promotion", "demand@9", {})
     write(tmp_path, [*lines, to_line(forged)])
     assert "entry 7 was inserted" in ledger.verify().problem
-    with pytest.raises(IntegrityError, match="unannounced"):
+    with pytest.raises(IntegrityError, match="entry 7 was inserted"):
         ledger.append("verdict", "demand@7", {})
 
 
 def test_an_append_never_seals_a_ledger_that_was_cut(tmp_path: Path) -> None:
     ledger = filled(tmp_path)
     write(tmp_path, lines_of(tmp_path)[:-1])
-    with pytest.raises(IntegrityError, match="entries are missing"):
+    with pytest.raises(IntegrityError, match="entries 6 to 6 are missing"):
         ledger.append("verdict", "demand@7", {})
 
 
@@ -140,3 +169,57 @@ def test_no_change_of_the_file_goes_unseen(data: st.DataObject) -> None:
         verification = ledger.verify()
         assert verification.ok is (changed == original)
         assert bool(verification.problem) is not verification.ok
+
+
+def test_only_the_lines_that_do_not_verify_are_marked(tmp_path: Path) -> None:
+    ledger = filled(tmp_path)
+    lines = lines_of(tmp_path)
+    write(tmp_path, edit(lines))
+    assert [bool(line.problem) for line in ledger.lines()] == [False, False, True, False, False, False]
+    write(tmp_path, lines[:2] + lines[3:])
+    marked = list(ledger.lines())
+    assert [bool(line.problem) for line in marked] == [False, False, True, False, False, True]
+    assert "entries between 2 and 4" in marked[2].problem
+    assert "missing" in marked[-1].problem
+    (tmp_path / "keys" / "head.json").unlink()
+    write(tmp_path, lines)
+    assert not any(line.problem for line in ledger.lines())  # nothing can be said of the end, `verify` does
+
+
+def test_entries_verify_by_their_bytes_whatever_a_later_version_writes_into_them(tmp_path: Path) -> None:
+    """An entry with a field that this version does not know, and numbers written as it would not."""
+    ledger = filled(tmp_path, 1)
+    previous = from_line(lines_of(tmp_path)[0], 1).hash
+    head, rest = b'{"action":"verdict","actor":"ada","at":1.0E3,"body":{"x":1.50},', b'"sequence":2,"subject":"s","tenant":"t"}'
+    digest = hashlib.sha256(head + f'"previous":"{previous}",'.encode() + rest).hexdigest()
+    line = head + f'"hash":"{digest}","previous":"{previous}",'.encode() + rest
+    content = b"".join([*lines_of(tmp_path), line, b"\n"])
+    assert check_chain(content, Head(2, digest, len(content))).ok
+    assert from_line(line, 2).body == {"x": 1.5}
+    assert not check_chain(content.replace(b"1.50", b"1.5"), Head(2, digest, len(content) - 1)).ok
+    assert ledger.verify().ok
+
+
+def test_a_replaced_public_key_is_found_by_the_next_append(tmp_path: Path) -> None:
+    ledger = filled(tmp_path)
+    filled(tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "keys" / "ledger.pub", tmp_path / "keys" / "ledger.pub")
+    with pytest.raises(IntegrityError, match="cannot be trusted"):
+        ledger.append("verdict", "demand@7", {})
+
+
+def test_a_read_only_copy_is_verified_and_listed(tmp_path: Path) -> None:
+    filled(tmp_path / "state")
+    (tmp_path / "state" / "ledger" / "lock").unlink()
+    with read_only(tmp_path / "state"):
+        ledger = FileLedger(tmp_path / "state" / "ledger", tmp_path / "state" / "keys")
+        assert (ledger.verify().ok, ledger.verify().entries) == (True, COUNT)
+        assert len(list(ledger.lines())) == len(list(ledger.entries())) == COUNT
+        with pytest.raises(Unavailable, match="nothing was recorded"):
+            ledger.append("verdict", "demand@7", {})
+
+
+def test_reading_what_is_not_there_makes_nothing(tmp_path: Path) -> None:
+    ledger = FileLedger(tmp_path / "state" / "ledger", tmp_path / "state" / "keys")
+    assert (ledger.begun, ledger.verify().entries, list(ledger.lines())) == (False, 0, [])
+    assert not (tmp_path / "state").exists()
