@@ -30,7 +30,7 @@ def bento_service(release_folder: Path, open_reader: OpenReader | None = None) -
 
 
 class _Front:
-    """ASGI middleware: hot routes here, the rest to BentoML's application `app`; the log lives as long as the server."""
+    """ASGI middleware: every request is answered here, BentoML's application `app` gets the lifespan; the log lives as long."""
 
     def __init__(
         self, app: AsgiApp, release: LoadedRelease, endpoint: Endpoint[Any, Any], open_reader: OpenReader | None

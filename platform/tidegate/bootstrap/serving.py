@@ -38,6 +38,7 @@ from tidegate.serving.runtime.http_server import bind, serve
 from tidegate.serving.runtime.inference_log import Identity, InferenceLog, LogLimits, LogSink
 from tidegate.serving.runtime.metrics import ServingMetrics
 from tidegate.serving.runtime.release_loader import LoadedRelease, load_release, serving_module
+from tidegate.serving.runtime.store_guard import StoreGuard
 
 if TYPE_CHECKING:
     from tidegate.ports.features import OnlineFeatureReader
@@ -91,11 +92,12 @@ def assemble(
     settings: SlotSettings,
     release: LoadedRelease,
     endpoint: Endpoint[Any, Any],
-    fallback: AsgiApp,
+    lifespan: AsgiApp,
     open_reader: OpenReader | None = None,
 ) -> SlotApp:
-    """The application of a release over its online store, with BentoML's application `fallback` behind it."""
-    predictor = Predictor(release, (open_reader or _open_online)(for_model(settings.online, settings.model), release.contract))
+    """The application of a release over its online store. `lifespan` is BentoML's application: it is told of start and stop."""
+    reader = (open_reader or _open_online)(for_model(settings.online, settings.model), release.contract)
+    predictor = Predictor(release, StoreGuard(reader, remote="://" in settings.online))
     endpoint.bind(predictor)
     manifest = release.manifest
     identity = Identity(manifest.model, manifest.digest, settings.slot, settings.replica)
@@ -104,7 +106,7 @@ def assemble(
     info = {"model": manifest.model, "version": manifest.version, "release": manifest.id}
     metrics = ServingMetrics(log, info | {"slot": settings.slot, "replica": str(settings.replica)})
     routes = Routes(predictor, endpoint, metrics)
-    serving = ServingApp(routes, metrics, log, fallback, settings.body_limit)
+    serving = ServingApp(routes, metrics, log, lifespan, settings.body_limit)
     return SlotApp(_wrapped(release, serving), serving, log, predictor)
 
 

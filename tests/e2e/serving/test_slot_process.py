@@ -150,7 +150,7 @@ def test_a_real_v2_client_infers_with_json_and_binary_tensors(slot: Slot) -> Non
     assert client.is_server_ready()
     assert client.is_model_ready("demand")
     assert client.get_model_metadata("demand")["inputs"][0]["shape"] == [-1, 4]
-    assert client.get_model_config("demand")["max_batch_size"] == 0
+    assert client.get_model_config("demand")["max_batch_size"] == 1000
     features = np.array([[1, 0.25, 1, 0], [2, 0.5, 3, 1]], dtype=np.float32)
     for binary in (False, True):
         tensor = triton.InferInput("features", [2, 4], "FP32")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from serving_builders import AsgiClient, FakeReader, build_release, demand_release, onnx_model
+from story import eventually
 from tidegate.bootstrap.serving import SlotApp, SlotSettings, build
 
 GOOD = {"skus": ["S1", "S2"], "horizon": 3}
@@ -85,7 +87,7 @@ def test_a_wrong_request_is_refused_by_name_and_logged(shared: Slot, body: Any, 
         ("DELETE", "/v2", {}, 405),
         ("POST", "/predict", {"content-type": "text/plain"}, 415),
         ("POST", "/predict", {"content-type": "application/vnd.bentoml+pickle"}, 415),
-        ("POST", "/schema.json", {"content-type": "application/vnd.bentoml+pickle"}, 415),
+        ("POST", "/schema.json", {"content-type": "application/vnd.bentoml+pickle"}, 404),
         ("POST", "/v2/models/demand/infer", {"content-type": "application/vnd.bentoml+pickle"}, 415),
         ("POST", "/predict", {"content-type": "application/json", "content-encoding": "gzip"}, 415),
         ("GET", "/nope", {}, 404),
@@ -107,7 +109,7 @@ def test_every_refusal_is_json_and_names_the_release(
 
 @pytest.mark.parametrize("chunks", [1, 5])
 def test_a_body_over_the_limit_is_refused(shared: Slot, chunks: int) -> None:
-    for path in ("/predict", "/v2/models/demand/infer", "/docs.json"):
+    for path in ("/predict", "/v2/models/demand/infer"):
         assert shared.client.post(path, b"x" * (1024 * 1024 + 1), chunks=chunks).status == 413
 
 
@@ -131,7 +133,7 @@ def test_an_unreachable_store_is_unavailable_not_a_fault(tmp_path: Path) -> None
     assert slot.client.post("/predict", GOOD).status == 503
     assert [slot.client.get(path).status for path in ("/readyz", "/v2/health/ready", "/livez")] == [503, 503, 200]
     slot.reader.down = False
-    assert slot.client.get("/readyz").json["ready"] is True
+    eventually(lambda: slot.client.get("/readyz").status == 200)
     slot.slot.serving.drain()
     draining = slot.client.get("/readyz")
     assert (draining.status, draining.headers["connection"]) == (503, "close")
@@ -219,7 +221,7 @@ def test_v2_refuses_tensors_that_do_not_fit(shared: Slot, change: dict[str, Any]
     assert message in reply.json["error"]
 
 
-@pytest.mark.parametrize("path", ["/predict", "/docs.json"])
+@pytest.mark.parametrize("path", ["/predict", "/v2/models/demand/infer"])
 def test_a_client_that_leaves_is_no_fault_of_ours(shared: Slot, path: str) -> None:
     sent: list[Any] = []
     messages = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
@@ -232,3 +234,82 @@ def test_a_client_that_leaves_is_no_fault_of_ours(shared: Slot, path: str) -> No
 
     asyncio.run(shared.slot.app({"type": "http", "method": "POST", "path": path, "headers": []}, receive, send))
     assert sent[0]["status"] == 400
+
+
+ODD_PATHS = [
+    "/predict\n",
+    "/predict\x00",
+    "//predict",
+    "/predict;x",
+    "/predict?x",
+    "/./predict",
+    "/x/../predict",
+    "/PREDICT",
+    "/predict\u0131",
+    "/predict%0a",
+    "/api/predict",
+    "/Demand/predict",
+    "/",
+    "/schema.json",
+    "/static_content/index.css",
+    "/healthz",
+    "",
+]
+
+
+@pytest.mark.parametrize("path", ODD_PATHS)
+@pytest.mark.parametrize("method", ["POST", "PUT", "GET"])
+def test_nothing_predicts_without_a_record(shared: Slot, method: str, path: str) -> None:
+    reads = shared.reader.reads
+    reply = shared.client.request(method, path, json.dumps(GOOD).encode(), {"content-type": "application/json"})
+    assert reply.status == 404
+    assert shared.reader.reads == reads
+
+
+def test_what_predicts_is_recorded_with_its_route_and_the_clients_id(tmp_path: Path) -> None:
+    slot = Slot(demand_release(tmp_path / "releases"), tmp_path / "logs")
+    asked = {"x-request-id": "order 7"}
+    for path, body in (("/predict", GOOD), ("/predict/", GOOD), ("/v2/models/demand/infer", {"inputs": [V2_INPUT]})):
+        assert slot.client.post(path, body, asked).status == 200
+    secret = "tell nobody"
+    assert slot.client.post("/predict", {"skus": [secret], "horizon": 1}).status == 404
+    assert slot.client.post("/predict", {"skus": ["S1"], "horizon": 1, secret: secret}).status == 422
+    assert slot.client.post("/v2/models/demand/infer", {"inputs": [{**V2_INPUT, "name": secret}]}).status == 400
+    slot.slot.log.close()
+    lines = [json.loads(line) for path in (tmp_path / "logs").glob("*.jsonl") for line in path.read_text().splitlines()]
+    assert [(line["route"], line["client_id"], line["status"]) for line in lines] == [
+        ("predict", "order 7", 200),
+        ("predict", "order 7", 200),
+        ("infer", "order 7", 200),
+        ("predict", "", 404),
+        ("predict", "", 422),
+        ("infer", "", 400),
+    ]
+    assert secret not in json.dumps(lines)
+    assert all(line["error"] for line in lines[3:])
+
+
+@pytest.mark.parametrize("value", [3e38, -3e38, 1e30])
+def test_numbers_that_no_model_can_answer_are_the_clients(shared: Slot, value: float) -> None:
+    reply = shared.client.post("/v2/models/demand/infer", {"inputs": [{**V2_INPUT, "data": [value, 0, value, 0]}]})
+    assert reply.status in (200, 400)
+
+
+def test_many_wrong_values_cost_what_the_body_does(shared: Slot, tmp_path: Path) -> None:
+    generic = Slot(build_release(tmp_path / "releases"), tmp_path / "logs")
+    numbers = ",".join(["1"] * 200_000)
+    bodies = [
+        (shared, f'{{"skus": [{numbers}], "horizon": 1}}'),
+        (generic, f'{{"entities": ["S1"], "inputs": {{"horizon": [{numbers.replace("1", chr(34) * 2)}]}}}}'),
+        (generic, '{"entities": ["S1"], ' + ",".join(f'"{i}": 1' for i in range(20_000)) + "}"),
+        (shared, '{"skus": ["' + "x" * 900_000 + '"], "horizon": 1}'),
+    ]
+    for slot, body in bodies:
+        tracemalloc.start()
+        try:
+            reply = slot.client.post("/predict", body.encode())
+            assert reply.status == 422
+            assert len(reply.body) < 700
+            assert tracemalloc.get_traced_memory()[1] < 30 * len(body)
+        finally:
+            tracemalloc.stop()

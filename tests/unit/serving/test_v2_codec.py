@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
+from tidegate.domain.errors import InvalidInput
 from tidegate.serving.runtime.endpoint import MalformedRequest
 from tidegate.serving.runtime.tensors import DATATYPES, DTYPES
 from tidegate.serving.runtime.v2_codec import InferRequest, OutputRequest, decode_request, encode_response
@@ -85,16 +87,26 @@ def infer_body(**changes: Any) -> bytes:
         (b'{"inputs": [{"name": 1}]}', None, "not an inference request"),
         (infer_body(data=[1]), None, "1 elements, shape"),
         (infer_body(data=[[1], [2, 3]]), None, "not a tensor"),
+        (infer_body(shape=[2, 2], data=[[1, 2], [3]]), None, "not a tensor"),
+        (infer_body(shape=[2, 2], data=[[[1, 2]], [[3, 4]]]), None, "3 lists deep"),
+        (infer_body(shape=[1, 2], data=[[1, [2]]]), None, "FP32 values only"),
+        (infer_body(shape=[2**63, 0], data=[]), None, "not allowed"),
+        (infer_body(shape=[2**31 - 1, 2**31 - 1, 2**31 - 1, 0], data=[]), None, "not allowed"),
+        (infer_body(shape=[10**4000]), None, "not"),
+        (infer_body(shape=[1] * 9), None, "not allowed"),
+        (infer_body(data=["x" * 100_000, *[1] * 40_000]), None, "FP32 values only"),
+        (infer_body(datatype="INT64", data=[1, 10**400]), None, "does not fit"),
+        (infer_body(datatype="BOOL", data=[True, 1]), None, "BOOL values only"),
         (infer_body(data=["a", "b"]), None, "FP32 values only"),
         (infer_body(data=[None, 1]), None, "FP32 values only"),
-        (infer_body(data={"a": 1}), None, "0 elements"),
-        (infer_body(data=[[1], [2]]), None, "elements"),
+        (infer_body(data={"a": 1}), None, "0 lists deep"),
+        (infer_body(data=[[1], [2]]), None, "not a tensor"),
         (infer_body(datatype="BYTES"), None, "'BYTES' is not supported"),
         (infer_body(datatype="FP16"), None, "binary"),
         (infer_body(datatype="UINT8", data=[1, 256]), None, "does not fit"),
         (infer_body(datatype="INT32", data=[1.5, 2]), None, "INT32 values only"),
         (infer_body(shape=[-1, 2]), None, "not allowed"),
-        (infer_body(shape=[2**62, 2**62]), None, "requires"),
+        (infer_body(shape=[2**62, 2**62]), None, "not allowed"),
         (infer_body(parameters={"binary_data_size": 8}), None, "both data"),
         (b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","parameters":{"binary_data_size":8}}]}', None, "requires 4"),
         (infer_body() + b"1234", str(len(infer_body())), "4 bytes follow"),
@@ -106,3 +118,30 @@ def infer_body(**changes: Any) -> bytes:
 def test_what_does_not_fit_is_refused(body: bytes, length: str | None, message: str) -> None:
     with pytest.raises(MalformedRequest, match=message):
         decode_request(body, length)
+
+
+def test_an_output_is_asked_for_once() -> None:
+    request = InferRequest([], outputs=[OutputRequest("y"), OutputRequest("y")])
+    with pytest.raises(InvalidInput, match="'y' is asked for twice"):
+        encode_response(request, {"y": np.zeros(3, dtype=np.float32)}, {})
+
+
+@pytest.mark.parametrize("value", ['"a"', '"' + "x" * 500 + '"', "null", "[1]", "{}", "true", "1e999"])
+def test_what_is_no_number_among_many_costs_what_the_body_does(value: str) -> None:
+    numbers = "1.5," * 100_000
+    body = f'{{"inputs": [{{"name": "x", "shape": [100001], "datatype": "FP32", "data": [{numbers}{value}]}}]}}'.encode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(MalformedRequest):
+            decode_request(body, None)
+        assert tracemalloc.get_traced_memory()[1] < 20 * len(body)
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_message_shows_little_of_what_was_sent() -> None:
+    long = "x" * 100_000
+    for body in (infer_body(name=long, datatype=long), infer_body(name=long, shape=[3]), infer_body(datatype=long)):
+        with pytest.raises(MalformedRequest) as caught:
+            decode_request(body, None)
+        assert len(str(caught.value)) < 400

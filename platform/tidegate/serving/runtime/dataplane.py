@@ -14,6 +14,7 @@ import numpy as np
 
 from tidegate.domain.errors import InvalidInput, NotFound, TidegateError
 from tidegate.serving.runtime.release_loader import LoadedRelease
+from tidegate.serving.runtime.shown import shown
 from tidegate.serving.runtime.tensors import FEATURES, TensorSpec
 from tidegate.serving.runtime.vectors import assemble
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:  # the port's module imports polars, which a serving process d
     from tidegate.ports.features import OnlineFeatureReader
 
 NAMED_AT_MOST = 5
+EXTREME = 2.0**53  # beyond it not even the next whole number can be told apart
 
 
 class UnknownEntity(NotFound):
@@ -73,20 +75,33 @@ class Predictor:
             index = np.fromiter((position[name] for name in entities), dtype=np.intp, count=len(entities))
             stored, event_times = stored[index], event_times[index]
         features = assemble(self.release.contract, stored, event_times, inputs, self.release.on_demand)
-        return Prediction(tuple(entities), inputs, event_times, features, self._run({FEATURES: features}))
+        try:
+            outputs = self._run({FEATURES: features})
+        except ModelFault:
+            self._refuse_extreme(inputs)
+            raise
+        return Prediction(tuple(entities), inputs, event_times, features, outputs)
 
     def infer(self, tensors: Mapping[str, np.ndarray]) -> Prediction:
         """Raw tensors through the model; raises InvalidInput when one is missing, unknown, or of a wrong type or shape."""
         specs = {spec.name: spec for spec in self.release.model.inputs}
         unknown = sorted(set(tensors) - set(specs))
         if unknown:
-            raise InvalidInput(f"unknown input '{unknown[0]}', the model has: {', '.join(specs)}")
+            raise InvalidInput(f"unknown input {shown(unknown[0])}, the model has: {', '.join(specs)}")
         for name, spec in specs.items():
             if name not in tensors:
                 raise InvalidInput(f"input '{name}' is missing")
             _check_tensor(spec, tensors[name])
-        outputs = self._run(tensors)
+        try:
+            outputs = self._run(tensors)
+        except ModelFault as error:  # the client chose every number: what comes of them is no fault of the release
+            raise InvalidInput(f"{error}; the numbers of the input are not what the model is made for") from error
         return Prediction((), {}, np.empty(0, dtype=np.int64), tensors[FEATURES], outputs)
+
+    @property
+    def quick(self) -> bool:
+        """Whether the store is read quickly enough for the event loop."""
+        return bool(getattr(self._reader, "quick", True))
 
     def check_ready(self) -> None:
         """Raise Unavailable when the online store cannot be reached."""
@@ -99,12 +114,12 @@ class Predictor:
         wanted = self.release.contract.request
         unknown = sorted(set(request) - set(wanted))
         if unknown:
-            raise InvalidInput(f"unknown request input '{unknown[0]}', allowed: {', '.join(wanted) or 'none'}")
+            raise InvalidInput(f"unknown request input {shown(unknown[0])}, allowed: {', '.join(wanted) or 'none'}")
         inputs = {}
         for name in wanted:
             if name not in request:
                 raise InvalidInput(f"request input '{name}' is missing")
-            array = np.asarray(request[name])
+            array = _as_array(request[name])
             if array.dtype.kind not in "iuf" or array.ndim > 1 or not np.isfinite(array).all():
                 raise InvalidInput(f"request input '{name}' must be finite numbers, one or one a row")
             if array.ndim == 1 and len(array) != n:
@@ -119,10 +134,16 @@ class Predictor:
                 raise ModelFault(f"release {self.release.id}: the model's output '{name}' has values that are not finite")
         return outputs
 
+    def _refuse_extreme(self, inputs: Mapping[str, np.ndarray]) -> None:
+        """Raise InvalidInput when a request's input is so large that no model could answer."""
+        for name, values in inputs.items():
+            if np.abs(values.astype(np.float64)).max() > EXTREME:
+                raise InvalidInput(f"request input '{name}' is too large: no finite prediction comes of it")
+
     def _refuse_unknown(self, names: list[str]) -> None:
-        shown = ", ".join(f"'{name}'" for name in names[:NAMED_AT_MOST])
+        some = ", ".join(shown(name) for name in names[:NAMED_AT_MOST])
         more = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
-        raise UnknownEntity(f"unknown {self.release.contract.entity} {shown}{more}: the online store has no features of it")
+        raise UnknownEntity(f"unknown {self.release.contract.entity} {some}{more}: the online store has no features of it")
 
 
 def _check_tensor(spec: TensorSpec, tensor: np.ndarray) -> None:
@@ -132,3 +153,10 @@ def _check_tensor(spec: TensorSpec, tensor: np.ndarray) -> None:
         raise InvalidInput(f"input '{spec.name}' is empty")
     if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
         raise InvalidInput(f"input '{spec.name}' holds NaN or infinity; only finite numbers are allowed")
+
+
+def _as_array(value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except ValueError:  # lists of unequal lengths
+        return np.asarray(None)

@@ -25,24 +25,40 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
 
 from tidegate.domain.errors import InvalidInput, Unavailable
 from tidegate.serving.runtime.dataplane import Prediction, Predictor
+from tidegate.serving.runtime.shown import shown
 
 __all__ = ["Call", "Endpoint", "MalformedRequest", "Message", "Prediction"]
 
 PROBLEMS_AT_MOST = 3
+EXPLAINED_AT_MOST = 1000  # with more problems than that, none is named
 
 
 class MalformedRequest(InvalidInput):
     """A request that cannot be read at all: no JSON, or no tensors."""
 
 
+def _stops_at_first(schema: Any) -> Any:
+    """The schema with lists that end at their first wrong item: else two bytes an item make an error of hundreds each."""
+    if isinstance(schema, list):
+        return [_stops_at_first(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    within = {name: part if name in ("metadata", "serialization") else _stops_at_first(part) for name, part in schema.items()}
+    return within | {"fail_fast": True} if schema.get("type") in ("list", "tuple", "set", "frozenset") else within
+
+
 class Message(BaseModel):
     """Base of requests and responses: exact types (no '3' for 3), no unknown fields."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        return _stops_at_first(handler(source))
 
 
 Request = TypeVar("Request", bound=Message)
@@ -102,25 +118,33 @@ class Endpoint(Generic[Request, Response]):
         try:
             return self.request.model_validate_json(body)
         except ValidationError as error:
-            problems = error.errors(include_url=False, include_context=False)
+            count = error.error_count()
+            problems = error.errors(include_url=False, include_context=False) if count <= EXPLAINED_AT_MOST else []
+        if not problems:
+            raise InvalidInput(f"the body has {count:,} values or fields that are not allowed; see /openapi.json")
         if problems[0]["type"] == "json_invalid":
             raise MalformedRequest(f"the body is not JSON: {problems[0]['msg'].removeprefix('Invalid JSON: ')}")
-        shown = "; ".join(self._describe(problem) for problem in problems[:PROBLEMS_AT_MOST])
+        told = "; ".join(self._describe(problem) for problem in problems[:PROBLEMS_AT_MOST])
         more = len(problems) - PROBLEMS_AT_MOST
-        raise InvalidInput(shown + (f"; and {more} more" if more > 0 else ""))
+        raise InvalidInput(told + (f"; and {more} more" if more > 0 else ""))
 
     def _describe(self, problem: Any) -> str:
-        place = ".".join(str(part) for part in problem["loc"]) or "the body"
+        known = self._schema_of_request().get("properties", {})
+        parts = [str(part) if isinstance(part, int) or part in known else shown(part) for part in problem["loc"]]
+        place = ".".join(parts) or "the body"
         allowed = self._allowed(str(problem["loc"][0])) if problem["loc"] else ""
         observed = problem.get("input")
         text = "" if isinstance(observed, dict | list) or problem["type"] == "missing" else f", got {_short(observed)}"
         return f"{place}: {problem['msg']}{text}{allowed}"
 
-    def _allowed(self, field: str) -> str:
-        """The whole range of a field, since a message of pydantic's names only the end that was passed."""
+    def _schema_of_request(self) -> dict[str, Any]:
         if self._schema is None:
             self._schema = self.request.model_json_schema()
-        properties = self._schema.get("properties", {})
+        return self._schema
+
+    def _allowed(self, field: str) -> str:
+        """The whole range of a field, since a message of pydantic's names only the end that was passed."""
+        properties = self._schema_of_request().get("properties", {})
         if field not in properties:
             return f" (allowed fields: {', '.join(properties)})"
         rule = properties[field]
@@ -132,6 +156,8 @@ class Endpoint(Generic[Request, Response]):
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, str | bytes):
+        return shown(value if isinstance(value, str) else repr(value[:100]))
     try:
         text = json.dumps(value)
     except (TypeError, ValueError):

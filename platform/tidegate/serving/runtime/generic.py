@@ -18,7 +18,9 @@ class GenericRequest(Message):
     """One row for each entity; an input is one number for all rows or a list with one a row."""
 
     entities: Annotated[list[Entity], Field(min_length=1, max_length=1000)]
-    inputs: dict[str, Number | list[Number]] = Field(default_factory=dict)
+    inputs: Annotated[dict[str, Number | Annotated[list[Number], Field(max_length=1000)]], Field(max_length=100)] = Field(
+        default_factory=dict
+    )
 
 
 class GenericResponse(Message):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -21,11 +22,15 @@ from tidegate.serving.runtime import v2_codec
 from tidegate.serving.runtime.dataplane import Prediction, Predictor
 from tidegate.serving.runtime.endpoint import Call, Endpoint, MalformedRequest
 from tidegate.serving.runtime.metrics import CONTENT_TYPE, ServingMetrics
+from tidegate.serving.runtime.openapi import document
+from tidegate.serving.runtime.shown import bounded, shown
 from tidegate.serving.runtime.tensors import DATATYPES, TensorSpec
 
 JSON = "application/json"
 BINARY = "application/octet-stream"
 HEADER_LENGTH = "inference-header-content-length"
+DOCUMENTS = ("/openapi.json", "/docs.json")
+LARGEST_BATCH = 1000  # what load generators are told; a request is bounded by its bytes
 STATUSES: tuple[tuple[type[TidegateError], int], ...] = (
     (MalformedRequest, 400),
     (InvalidInput, 422),
@@ -60,13 +65,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Route:
-    """`name` labels metrics; `logged` says whether its requests go into the inference log."""
+    """`name` labels metrics; `logged` says whether its requests go into the inference log, as all that may predict do."""
 
     name: str
     method: str
     handle: Callable[[Exchange], Answer]
     media_types: tuple[str, ...] = (JSON,)
     logged: bool = False
+    asks: bool = False  # whether it asks the online store, other than by predicting
 
 
 def media_type(headers: Mapping[str, str]) -> str:
@@ -74,6 +80,7 @@ def media_type(headers: Mapping[str, str]) -> str:
 
 
 def failure(status: int, message: str, **headers: str) -> Answer:
+    message = bounded(message)
     return Answer(status, msgspec.json.encode({"error": message}), headers=headers, error=message)
 
 
@@ -91,20 +98,22 @@ class Routes:
         self._release = predictor.release
         self._endpoint = endpoint
         self._metrics = metrics
+        self._openapi: Answer | None = None
         self.draining = False
         self._fixed = {
             endpoint.path: Route("predict", "POST", self._predict, logged=True),
             "/livez": Route("health", "GET", lambda _: _json({"live": True})),
-            "/readyz": Route("health", "GET", self._ready),
+            "/readyz": Route("health", "GET", self._ready, asks=True),
             "/metrics": Route("metrics", "GET", lambda _: Answer(200, metrics.exposition(), CONTENT_TYPE)),
             "/v2": Route("v2", "GET", self._server_metadata),
             "/v2/health/live": Route("health", "GET", lambda _: _json({"live": True})),
-            "/v2/health/ready": Route("health", "GET", self._ready),
+            "/v2/health/ready": Route("health", "GET", self._ready, asks=True),
+            **dict.fromkeys(DOCUMENTS, Route("document", "GET", self._document)),
         }
         self._model_path = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(/ready|/config|/infer)?")
         self._model_routes = {
             None: Route("v2", "GET", self._model_metadata),
-            "/ready": Route("health", "GET", self._model_ready),
+            "/ready": Route("health", "GET", self._model_ready, asks=True),
             "/config": Route("v2", "GET", self._model_config),
             "/infer": Route("infer", "POST", self._infer, media_types=(JSON, BINARY), logged=True),
         }
@@ -113,23 +122,33 @@ class Routes:
     def release_id(self) -> str:
         return self._release.id
 
-    def find(self, path: str) -> Route | None:
-        """The route of a path; raises NotFound for paths below /v2 that name another model or nothing."""
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """Names of the release's own, which a record may quote."""
+        contract, model = self._release.contract, self._release.model
+        tensors = (spec.name for spec in (*model.inputs, *model.outputs))
+        return frozenset((*contract.request, *self._endpoint.request.model_fields, contract.entity, *tensors))
+
+    @property
+    def quick(self) -> bool:
+        """Whether a small prediction may run on the event loop."""
+        return self._predictor.quick
+
+    def find(self, path: str) -> Route:
+        """The route of a path; raises NotFound. Only these paths exist: nothing predicts that is not logged."""
         path = path.rstrip("/") or "/"
         route = self._fixed.get(path)
-        if route is not None or not path.startswith("/v2"):
+        if route is not None:
             return route
         match = self._model_path.fullmatch(path)
         if match is None:
-            if path.startswith("/v2/"):
-                raise NotFound(f"unknown path {path[:200]}")
-            return None
+            raise NotFound(f"unknown path {shown(path)}")
         manifest = self._release.manifest
         model, version, action = match.groups()
         if model != manifest.model:
-            raise NotFound(f"unknown model '{model[:100]}', this server has '{manifest.model}'")
+            raise NotFound(f"unknown model {shown(model)}, this server has '{manifest.model}'")
         if version is not None and version not in (manifest.version, manifest.digest, manifest.digest[:SHORT]):
-            raise NotFound(f"unknown version '{version[:100]}' of model '{model}', this server has '{manifest.version}'")
+            raise NotFound(f"unknown version {shown(version)} of model '{model}', this server has '{manifest.version}'")
         return self._model_routes[action]
 
     def _predict(self, exchange: Exchange) -> Answer:
@@ -170,6 +189,11 @@ class Routes:
         answer = self._ready(exchange)
         return answer if answer.status != 200 else _json({"name": self._release.manifest.model, "ready": True})
 
+    def _document(self, _: Exchange) -> Answer:
+        if self._openapi is None:
+            self._openapi = _json(document(self._release.manifest, self._release.model, self._endpoint))
+        return self._openapi
+
     def _server_metadata(self, _: Exchange) -> Answer:
         return _json(
             {"name": "tidegate", "version": tidegate.__version__, "extensions": ["binary_tensor_data", "model_configuration"]}
@@ -189,18 +213,20 @@ class Routes:
         )
 
     def _model_config(self, _: Exchange) -> Answer:
-        """Triton's model configuration as far as load generators read it: the batch dimension is part of the shapes."""
+        """Triton's model configuration as far as load generators read it. As there, shapes are those of one row of a batch."""
         manifest, model = self._release.manifest, self._release.model
+        batched = all(spec.shape[:1] == (-1,) for spec in (*model.inputs, *model.outputs))
 
         def config(spec: TensorSpec) -> dict[str, Any]:
-            return {"name": spec.name, "data_type": f"TYPE_{spec.datatype}", "dims": list(spec.shape)}
+            dims = spec.shape[1:] if batched else spec.shape
+            return {"name": spec.name, "data_type": f"TYPE_{spec.datatype}", "dims": list(dims)}
 
         return _json(
             {
                 "name": manifest.model,
                 "platform": "onnxruntime_onnx",
                 "backend": "onnxruntime",
-                "max_batch_size": 0,
+                "max_batch_size": LARGEST_BATCH if batched else 0,
                 "input": [config(spec) for spec in model.inputs],
                 "output": [config(spec) for spec in model.outputs],
             }

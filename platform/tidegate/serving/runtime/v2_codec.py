@@ -4,11 +4,17 @@ The extension: `Inference-Header-Content-Length` says how many bytes of the body
 `binary_data_size` instead of `data` follow, in order, row-major and little-endian. BYTES tensors and shared memory are
 not supported and answered with a clear error. Outputs carry no `parameters` unless they are binary, since some clients
 take any others for an error.
+
+Memory and time are bounded by the body's size: numbers are decoded by their type, so that one string among them ends the
+request and makes no array of strings, and an output can be asked for once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
+from itertools import chain
+from math import prod
 from typing import Any
 
 import msgspec
@@ -16,8 +22,11 @@ import numpy as np
 
 from tidegate.domain.errors import InvalidInput
 from tidegate.serving.runtime.endpoint import MalformedRequest
+from tidegate.serving.runtime.shown import shown
 from tidegate.serving.runtime.tensors import DATATYPES, DTYPES, TensorSpec
 
+DIMENSIONS_AT_MOST = 8
+SIZE_AT_MOST = 2**31 - 1
 Parameters = dict[str, str | int | float | bool]
 
 
@@ -57,7 +66,7 @@ def decode_request(body: bytes, header_length: str | None) -> tuple[InferRequest
     arrays: dict[str, np.ndarray] = {}
     for tensor in request.inputs:
         if tensor.name in arrays:
-            raise MalformedRequest(f"input '{tensor.name}' is given twice")
+            raise MalformedRequest(f"input {shown(tensor.name)} is given twice")
         arrays[tensor.name], binary = _decode_tensor(tensor, binary)
     if len(binary):
         raise MalformedRequest(f"{len(binary)} bytes follow the last binary tensor")
@@ -74,11 +83,8 @@ def encode_response(
     `head` is `model_name` and the like. Raises InvalidInput when the request asks for an unknown output.
     """
     by_default = request.parameters.get("binary_data_output") is True
-    wanted = request.outputs or [OutputRequest(name) for name in outputs]
     described, chunks = [], []
-    for output in wanted:
-        if output.name not in outputs:
-            raise InvalidInput(f"unknown output '{output.name}', the model has: {', '.join(outputs)}")
+    for output in _wanted(request, outputs):
         values = outputs[output.name]
         tensor: dict[str, Any] = {"name": output.name, "shape": list(values.shape), "datatype": DATATYPES[values.dtype]}
         if output.parameters.get("binary_data", by_default) is True:
@@ -93,6 +99,17 @@ def encode_response(
     return b"".join([text, *chunks]), (len(text) if chunks else None)
 
 
+def _wanted(request: InferRequest, outputs: Mapping[str, np.ndarray]) -> list[OutputRequest]:
+    names: set[str] = set()
+    for output in request.outputs:
+        if output.name not in outputs:
+            raise InvalidInput(f"unknown output {shown(output.name)}, the model has: {', '.join(outputs)}")
+        if output.name in names:
+            raise InvalidInput(f"output {shown(output.name)} is asked for twice")
+        names.add(output.name)
+    return request.outputs or [OutputRequest(name) for name in outputs]
+
+
 def describe(spec: TensorSpec) -> dict[str, Any]:
     return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
 
@@ -102,65 +119,79 @@ def _header_length(body: bytes, header: str | None) -> int:
         return len(body)
     if not header.isascii() or not header.isdigit() or len(header) > 12 or int(header) > len(body):
         raise MalformedRequest(
-            f"Inference-Header-Content-Length is '{header[:20]}', required the bytes of JSON in a body of {len(body)} bytes"
+            f"Inference-Header-Content-Length is {shown(header)}, required the bytes of JSON in a body of {len(body)} bytes"
         )
     return int(header)
 
 
 def _decode_tensor(tensor: InputTensor, binary: memoryview) -> tuple[np.ndarray, memoryview]:
+    name = shown(tensor.name)
     dtype = DTYPES.get(tensor.datatype)
     if dtype is None:
         raise MalformedRequest(
-            f"input '{tensor.name}': datatype '{tensor.datatype}' is not supported, allowed: {', '.join(DTYPES)}"
+            f"input {name}: datatype {shown(tensor.datatype)} is not supported, allowed: {', '.join(DTYPES)}"
         )
-    if any(size < 0 for size in tensor.shape) or len(tensor.shape) > 8:
-        raise MalformedRequest(f"input '{tensor.name}': shape {tensor.shape[:9]} is not allowed")
-    count = 1
-    for size in tensor.shape:
-        count *= size
+    if len(tensor.shape) > DIMENSIONS_AT_MOST or any(not 0 <= size <= SIZE_AT_MOST for size in tensor.shape):
+        raise MalformedRequest(
+            f"input {name}: its shape is not allowed, at most {DIMENSIONS_AT_MOST} sizes of 0 to {SIZE_AT_MOST} are"
+        )
+    count = prod(tensor.shape)
     binary_size = tensor.parameters.get("binary_data_size")
     if binary_size is None:
-        return _from_json(tensor, dtype, count), binary
+        return _shaped(tensor, _from_json(tensor, dtype, count)), binary
     if bytes(tensor.data):
-        raise MalformedRequest(f"input '{tensor.name}' has both data and binary_data_size")
+        raise MalformedRequest(f"input {name} has both data and binary_data_size")
     required = count * dtype.itemsize
     if binary_size != required or len(binary) < required:
         raise MalformedRequest(
-            f"input '{tensor.name}': binary_data_size is {binary_size} and {len(binary)} bytes follow, shape {tensor.shape} of "
+            f"input {name}: binary_data_size is {shown(binary_size)} and {len(binary)} bytes follow, shape {tensor.shape} of "
             f"{tensor.datatype} requires {required}"
         )
-    array = np.frombuffer(binary[:required], dtype=dtype).reshape(tensor.shape)
-    return array, binary[required:]
+    return _shaped(tensor, np.frombuffer(binary[:required], dtype=dtype)), binary[required:]
 
 
-def _array(values: list[Any], dtype: np.dtype) -> np.ndarray:
-    """NumPy's own type for the values; beside integers of 2^63 and more, small ones would make all of them floats."""
-    array = np.asarray(values)
-    if dtype == np.uint64 and array.dtype.kind == "f":
-        exact = np.asarray(values, dtype=object)
-        if all(type(value) is int and 0 <= value < 2**64 for value in exact.flat):
-            return exact.astype(np.uint64)
-    return array
+def _shaped(tensor: InputTensor, flat: np.ndarray) -> np.ndarray:
+    try:
+        return flat.reshape(tensor.shape)
+    except ValueError as error:  # sizes whose product no array can have, beside a size of 0
+        raise MalformedRequest(f"input {shown(tensor.name)}: shape {tensor.shape} is not allowed ({error})") from error
+
+
+@lru_cache(maxsize=64)
+def _numbers(kind: str, depth: int) -> msgspec.json.Decoder[Any]:
+    """Decodes lists of numbers, `depth` lists deep; anything else among them is an error at once."""
+    wanted: Any = {"b": bool, "f": float}.get(kind, int)
+    for _ in range(depth):
+        wanted = list[wanted]
+    return msgspec.json.Decoder(wanted)
 
 
 def _from_json(tensor: InputTensor, dtype: np.dtype, count: int) -> np.ndarray:
-    if not bytes(tensor.data):
-        raise MalformedRequest(f"input '{tensor.name}' has neither data nor binary_data_size")
+    """The values, flat. They are given flat, or nested as the shape says."""
+    name, data = shown(tensor.name), bytes(tensor.data)
+    if not data:
+        raise MalformedRequest(f"input {name} has neither data nor binary_data_size")
     if tensor.datatype == "FP16":
-        raise MalformedRequest(f"input '{tensor.name}': FP16 has no JSON representation, send it as a binary tensor")
+        raise MalformedRequest(f"input {name}: FP16 has no JSON representation, send it as a binary tensor")
+    head = data[:64].translate(None, b" \t\r\n")
+    depth = len(head) - len(head.lstrip(b"["))
+    if depth not in (1, len(tensor.shape)):
+        raise MalformedRequest(
+            f"input {name}: data is {depth} lists deep, required a flat list or one as deep as its shape {tensor.shape}"
+        )
     try:
-        values = msgspec.json.decode(tensor.data)
-        array = _array(values, dtype) if isinstance(values, list) and values else np.empty(0, dtype=dtype)
-    except (ValueError, RecursionError, OverflowError) as error:  # msgspec's errors are ValueErrors, as is a ragged list
-        raise MalformedRequest(f"input '{tensor.name}': data is not a tensor of numbers ({error})") from error
-    kinds = "b" if dtype.kind == "b" else "iuf" if dtype.kind == "f" else "iu"
-    if array.size and array.dtype.kind not in kinds:
-        raise MalformedRequest(f"input '{tensor.name}': data does not hold {tensor.datatype} values only")
-    if array.size != count or (array.ndim > 1 and list(array.shape) != tensor.shape):
-        raise MalformedRequest(f"input '{tensor.name}': data has {array.size} elements, shape {tensor.shape} requires {count}")
-    if dtype.kind in "iu" and array.size:
+        values = _numbers(dtype.kind, depth).decode(data)
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        raise MalformedRequest(f"input {name}: data does not hold {tensor.datatype} values only ({error})") from error
+    for size in tensor.shape[1:depth]:
+        if any(len(row) != size for row in values):
+            raise MalformedRequest(f"input {name}: data is not a tensor of shape {tensor.shape}")
+        values = list(chain.from_iterable(values))
+    if len(values) != count:
+        raise MalformedRequest(f"input {name}: data has {len(values)} elements, shape {tensor.shape} requires {count}")
+    if dtype.kind in "iu" and values:
         limits = np.iinfo(dtype)
-        if int(array.min()) < limits.min or int(array.max()) > limits.max:
-            raise MalformedRequest(f"input '{tensor.name}': a value does not fit into {tensor.datatype}")
+        if min(values) < limits.min or max(values) > limits.max:
+            raise MalformedRequest(f"input {name}: a value does not fit into {tensor.datatype}")
     with np.errstate(over="ignore"):  # a float that does not fit becomes infinite, which the data plane refuses
-        return array.astype(dtype).reshape(tensor.shape)
+        return np.array(values, dtype=dtype)
