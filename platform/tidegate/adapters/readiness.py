@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from tidegate.domain.local import LOOPBACK
+from tidegate.domain.release import SHORT
 from tidegate.ports.local import READY_PATH
 
 RELEASE_HEADER = "x-tidegate-release"
@@ -79,7 +80,7 @@ class ReadinessProbe:
             answer.read(65536)
             answered = True
             # a stranger on the port, or a process of another release, is not what was asked for
-            ok = answer.status == 200 and answer.getheader(RELEASE_HEADER, release) == release
+            ok = answer.status == 200 and _is_of(release, answer.getheader(RELEASE_HEADER))
         except (OSError, http.client.HTTPException):
             pass
         finally:
@@ -93,3 +94,11 @@ class ReadinessProbe:
             seen.ready = ok or (seen.ready and seen.missed < self.failures)
             seen.next = now + (self.settled if seen.ready else self.waiting)
             seen.asking = False
+
+
+def _is_of(release: str | None, named: str | None) -> bool:
+    """Whether `named`, a release's id (`demand@3f2c91a07b5d`) in an answer, is that of `release`, its digest."""
+    if release is None or named is None or named == release:
+        return True
+    short = named.rpartition("@")[2]
+    return len(short) == SHORT and release.startswith(short)
