@@ -23,7 +23,7 @@ from tidegate.domain.verdict import Evidence, Finding, Number, Verdict
 from tidegate.monitoring.calibration import DISTANCE_CEILING, MISSING_CEILING, FeatureThreshold, Thresholds, calibrate
 from tidegate.monitoring.config import DriftRules
 from tidegate.monitoring.distances import WASSERSTEIN, comparable, finite, overlap, scale_factor
-from tidegate.monitoring.matching import Matched, ReferenceKeys, matched
+from tidegate.monitoring.matching import UNKNOWN_SHARE, Matched, ReferenceKeys
 from tidegate.monitoring.window import Window, keyed_window, sent_window
 from tidegate.ports.drift import DriftCheck, DriftMeter, DriftScore
 from tidegate.ports.inference_records import InferenceRecord
@@ -32,9 +32,9 @@ NAMED = 3  # features named in the summary
 SMALLEST = 30  # vectors that are judged at all, where the reference has so many keys
 ALL_KEYS = 0.9  # of the reference's: a window that has them has seen the world
 PATIENCE = 4  # windows' worth of rows that are waited for more keys
-SIZES = (30, 50, 75, 100, 150, 200, 300, 400, 600, 800, 1200, 1600)  # of windows that are judged before they are full
+# of windows that are judged before they are full
+SIZES = (10, 20, 30, 40, 50, 75, 100, 150, 200, 300, 400, 600, 800, 1200, 1600)
 TYPED_SHARE = 100  # times as many rows of tensors as of looked-up vectors: a release that gets nothing else
-FEWER_DRAWS = 200
 REMEMBERED = 32
 _calibrated: dict[tuple[str, int], Thresholds] = {}
 
@@ -99,8 +99,12 @@ def check_drift(
     gets (almost) nothing else.
     """
     width, size = len(contract.vector), profile.thresholds.window
-    known = reference_keys(profile.reference, contract.entity)
-    keyed = keyed_window(records, size, width)
+    known, keyed = reference_keys(profile.reference, contract.entity), keyed_window(records, size, width)
+    unknown = known.unknown(keyed) if known else 0
+    if unknown > UNKNOWN_SHARE * len(keyed.keys):
+        known = None  # a sample of so many keys that the window's are hardly among them: all is compared with all
+    elif unknown:
+        keyed = keyed_window(records, size, width, known)
     sent = sent_window(records, size, width, rules.min_tensor_requests)
     tensors = sent if len(sent.vectors) >= size and sent.requests >= rules.min_tensor_requests else None
     limits = {"window": size, "false_alarm_budget": profile.thresholds.budget}
@@ -111,15 +115,13 @@ def check_drift(
             summary += f"; {len(sent.vectors)} of tensors that clients sent, in {sent.requests} requests"
         return Verdict.INCONCLUSIVE, Evidence(summary, len(keyed.vectors), thresholds=limits)
     if judged is None and tensors:
-        results = measure(profile, profile.thresholds, Matched(tensors, None), contract.vector, meter, rules)
+        results = measure(profile, profile.thresholds, Matched(tensors), contract.vector, meter, rules)
         return _verdict(results, tensors, limits)
     thresholds = profile.thresholds if judged == size else calibrated(manifest, profile, judged or size, rules)
-    found = matched(known, keyed.latest(judged or size), zlib.crc32(manifest.digest.encode()))
-    if not len(found.window.vectors):
-        raise InvalidInput("drift: no vector of the window is left to compare")
-    verdict, evidence = _verdict(
-        measure(profile, thresholds, found, contract.vector, meter, rules), found.window, limits, found.unknown
-    )
+    window = keyed.latest(judged or size)
+    found = known.match(window, zlib.crc32(manifest.digest.encode())) if known else Matched(window)
+    results = measure(profile, thresholds, found, contract.vector, meter, rules)
+    verdict, evidence = _verdict(results, window, limits, unknown if known else 0)
     return verdict, _with_tensors(evidence, profile, tensors, contract, meter, rules)
 
 
@@ -153,7 +155,7 @@ def calibrated(manifest: ReleaseManifest, profile: Profile, size: int, rules: Dr
             _calibrated.pop(next(iter(_calibrated)))
         had = profile.thresholds
         _calibrated[key] = calibrate(
-            profile.reference, list(had.features), size, had.block_days, had.budget, had.seed, min(rules.draws, FEWER_DRAWS)
+            profile.reference, list(had.features), size, had.block_days, had.budget, had.seed, rules.draws
         )
     return _calibrated[key]
 
@@ -170,7 +172,7 @@ def _verdict(
     what = f"{n} vectors" if window.keys else f"{n} vectors that clients sent"
     summary = _summary(results, drifted, kind, what)
     if unknown:
-        summary += f"; {unknown} more have keys that the reference does not know"
+        summary += f"; {unknown} others have keys that the reference does not hold"
     findings = tuple(result.finding() for result in results)
     return (Verdict.FAIL if drifted else Verdict.PASS), Evidence(summary, n, numbers, limits, findings)
 
@@ -185,7 +187,7 @@ def _with_tensors(
 ) -> Evidence:
     if tensors is None:
         return evidence
-    found = Matched(tensors, None)
+    found = Matched(tensors)
     _, beside = _verdict(measure(profile, profile.thresholds, found, contract.vector, meter, rules), tensors, {})
     numbers = {**evidence.numbers, "tensors_drifted": beside.numbers["drifted"], "tensors_kind": beside.numbers["kind"]}
     return replace(evidence, summary=f"{evidence.summary}; not judged: {beside.summary}", numbers=numbers)

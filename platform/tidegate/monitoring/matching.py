@@ -22,18 +22,17 @@ import numpy as np
 from tidegate.monitoring.window import Window
 
 ROWS_A_VECTOR = 8
-KNOWN_SHARE = 0.5  # of a window's vectors; with fewer known to the reference, keys cannot be matched
+UNKNOWN_SHARE = 0.5  # of a window's vectors; with more that the reference does not hold, keys cannot be matched
 
 
 @dataclass(frozen=True)
 class Matched:
     """`rows` of the reference (with repetitions, int [m]) stand for `window`; None means all of it. Thresholds are to be
-    multiplied by `widening`. `unknown` vectors were left out."""
+    multiplied by `widening`."""
 
     window: Window
-    rows: np.ndarray | None
+    rows: np.ndarray | None = None
     widening: float = 1.0
-    unknown: int = 0
 
 
 class ReferenceKeys:
@@ -47,8 +46,12 @@ class ReferenceKeys:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def known(self, window: Window) -> np.ndarray:
-        return np.array([key in self._rows for key in window.keys], dtype=bool)
+    def __contains__(self, key: object) -> bool:
+        return key in self._rows
+
+    def unknown(self, window: Window) -> int:
+        """How many vectors of the window have keys that the reference does not hold."""
+        return sum(key not in self._rows for key in window.keys)
 
     def match(self, window: Window, seed: int) -> Matched:
         """`window` has known keys only. Each vector gets `ROWS_A_VECTOR` rows of its key, all rows of a key alike often."""
@@ -57,14 +60,3 @@ class ReferenceKeys:
         chosen = np.concatenate([np.resize(rows[key], ROWS_A_VECTOR) for key in window.keys])
         n, noise = len(window.keys), sum(count**2 / len(rows[key]) for key, count in Counter(window.keys).items())
         return Matched(window, chosen, math.sqrt(1.0 + noise / n))  # n / m, where m = n^2 / noise rows are effective
-
-
-def matched(reference_keys: ReferenceKeys | None, window: Window, seed: int) -> Matched:
-    """Where the reference has no keys, or hardly one of the window's, the window is left as it is."""
-    if reference_keys is None or not window.keys:
-        return Matched(window, None)
-    known = reference_keys.known(window)
-    if known.mean() < KNOWN_SHARE:
-        return Matched(window, None)
-    found = reference_keys.match(window.of(known), seed)
-    return Matched(found.window, found.rows, found.widening, int((~known).sum()))

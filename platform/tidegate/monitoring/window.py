@@ -8,7 +8,7 @@ tensors have no key: equal ones count once, and one request has a bounded share 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,14 +29,10 @@ class Window:
     def latest(self, size: int) -> Window:
         return Window(self.vectors[-size:], self.keys[-size:], self.rows, self.requests)
 
-    def of(self, chosen: np.ndarray) -> Window:
-        """The vectors where `chosen`, bool [n]."""
-        keys = tuple(key for key, kept in zip(self.keys, chosen, strict=True) if kept)
-        return Window(self.vectors[chosen], keys, self.rows, self.requests)
 
-
-def keyed_window(records: Sequence[InferenceRecord], size: int, width: int) -> Window:
-    """The latest `size` distinct keys and event times of `records` (oldest first), with vectors of `width` features."""
+def keyed_window(records: Sequence[InferenceRecord], size: int, width: int, keys: Container[str] | None = None) -> Window:
+    """The latest `size` distinct keys and event times of `records` (oldest first), with vectors of `width` features; of `keys`
+    alone where they are given."""
     found: dict[tuple[str, int], np.ndarray] = {}
     rows = requests = 0
     for record in reversed(records):
@@ -48,7 +44,8 @@ def keyed_window(records: Sequence[InferenceRecord], size: int, width: int) -> W
         times = record.event_times if len(record.event_times) == len(record.entities) else np.zeros(len(record.entities))
         # which of a key's rows is taken is decided by the request's id, so that no horizon is preferred
         for row in np.random.default_rng(zlib.crc32(record.id.encode())).permutation(len(record.entities)):
-            found.setdefault((record.entities[row], int(times[row])), record.features[row])
+            if keys is None or record.entities[row] in keys:
+                found.setdefault((record.entities[row], int(times[row])), record.features[row])
     kept = list(found.items())[:size][::-1]
     vectors = np.stack([vector for _, vector in kept]) if kept else np.empty((0, width), dtype=np.float32)
     return Window(vectors, tuple(key for (key, _), _ in kept), rows, requests)

@@ -107,6 +107,20 @@ def test_asking_for_the_most_popular_keys_alone_is_no_drift(here: Stage, top: in
     assert verdicts[Verdict.PASS] >= 18
 
 
+def test_keys_that_the_reference_does_not_hold_are_left_out_while_they_are_few(here: Stage) -> None:
+    typed = [record for record in drawn(1, here)[0] if record.entities]
+    for share, verdict in ((0.2, Verdict.PASS), (1.0, Verdict.FAIL)):
+        asked = []
+        for i, record in enumerate(typed):
+            fresh = i % 10 < 10 * share
+            names = tuple(f"new{i}-{k}" for k in range(len(record.entities))) if fresh else record.entities
+            features = record.features * np.float32(30.0) if fresh else record.features
+            asked.append(replace(record, entities=names, features=features))
+        result = DriftGate(FakeRecords(asked), FakeMeter()).evaluate(here.context)
+        assert result.verdict is verdict, result.evidence.summary
+        assert ("others have keys that the reference does not hold" in result.evidence.summary) is (share < 1)
+
+
 def test_one_request_of_tensors_is_not_the_window_and_many_are_watched(here: Stage) -> None:
     typed = [record for record in drawn(1, here)[0] if record.entities]
     rng = np.random.default_rng(5)
