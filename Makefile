@@ -17,7 +17,7 @@ STATE := $(or $(TIDEGATE_STATE),$(if $(wildcard build/demo/state),build/demo/sta
 # what the environment was made of: the lock, the package's metadata, and where it lies (an environment cannot be moved)
 WANTED = $$({ cat requirements.lock pyproject.toml; pwd; $(PYTHON) -VV; } | sha256sum | cut -c1-64)
 
-.PHONY: help demo up down status test lint format types imports lock schema setup clean
+.PHONY: test-kills help demo up down status test lint format types imports lock schema setup clean
 
 help: ## say what there is to make
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ status: setup ## what is live, since when, on what evidence, and what is driftin
 
 test: setup ## run all tests, two files at a time; ends with their count
 	@$(ISOLATED) $(BIN)/python -m pytest tests -q -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_MORE)
+
+test-kills: setup ## 75 kills under load (replicas, gateway, supervisor, rollouts under way), some ten minutes; ends with a table
+	@$(ISOLATED) PYTHONPATH=platform:tests $(BIN)/python -m e2e.local.kills
 
 lint: setup ## ruff: rules and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

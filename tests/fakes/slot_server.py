@@ -1,7 +1,8 @@
 """A slot's process without a model: answers what the real one answers, and can be told to be faulty.
 
 With `--fault` (a file `bad` in the release's folder) it answers 500 to live requests, and mirrored ones well, as a release does
-that fails only under live traffic. `GET /counts` says how many live and mirrored requests it got.
+that fails only under live traffic; a file `broken` keeps it from starting. `GET /counts` says how many live and mirrored
+requests it got.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ def command(project: object, replica: object) -> list[str]:
     """The supervisor's injectable slot command."""
     name = f"{replica.slot}-{replica.number}"  # type: ignore[attr-defined]
     port, release = str(replica.port), replica.release  # type: ignore[attr-defined]
+    if (project.state / "releases" / release / "broken").exists():  # type: ignore[attr-defined]
+        return [sys.executable, "-c", "import sys; sys.exit(print('error: release: model.onnx is damaged') or 6)"]
     fault = ["--fault"] if (project.state / "releases" / release / "bad").exists() else []  # type: ignore[attr-defined]
     return [sys.executable, str(Path(__file__).resolve()), "--port", port, "--release", release, "--name", name, *fault]
 
@@ -35,7 +38,7 @@ def application(release: str, name: str, fault: bool) -> web.Application:
         return web.json_response(body, status=500 if fault and not shadow else 200, headers={"x-tidegate-release": release})
 
     async def ready(_: web.Request) -> web.Response:
-        return web.json_response({"ready": True})
+        return web.json_response({"ready": True}, headers={"x-tidegate-release": release})
 
     async def live(_: web.Request) -> web.Response:
         return web.json_response({"live": True})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from tidegate.bootstrap import versions
 from tidegate.bootstrap.versions import LATEST, Promotion
 from tidegate.bootstrap.wiring import Progress, Wiring
-from tidegate.domain.errors import IntegrityError, InvalidInput, NotFound, Unavailable
+from tidegate.domain.errors import IntegrityError, InvalidInput, NotFound, TidegateError, Unavailable
 from tidegate.domain.project import did_you_mean
 from tidegate.domain.release import FeatureContract, ReleaseManifest
 from tidegate.domain.release_signature import SIGNED
@@ -249,20 +250,41 @@ class Platform(Wiring):
         return self.orders(actor).start(manifest, config, overrides)
 
     def follow(self, model: str, rollout: Rollout | str, say: Progress | None = None) -> Rollout:
-        """Wait until the rollout (or the one with that id) settles, saying what happens; returns its record."""
+        """Wait until the rollout (or the one with that id) settles, saying what happens; returns its record.
+
+        A way back is gone by this very process when no supervisor does it."""
+        from tidegate.bootstrap.standby import Standby, needs_hands
         from tidegate.rollout.follow import follow
 
         tell = say or self.progress
         rollout_id = rollout if isinstance(rollout, str) else rollout.id
-        return follow(self.rollouts, model, rollout_id, lambda event: tell(event["message"]))
+        with Standby(self.project, model, rollout_id) as standby:
+
+            def pause(seconds: float) -> None:
+                if needs_hands(self.rollouts.load(model, rollout_id)):
+                    standby.look()
+                time.sleep(seconds)
+
+            found = follow(self.rollouts, model, rollout_id, lambda event: tell(event["message"]), pause)
+        if standby.acted:
+            try:
+                self.up()
+            except TidegateError as error:
+                tell(f"the way back is done, but no supervisor could be started: {error}")
+        return found
 
     def rollback(self, model: str, reason: str, actor: str = "tidegate", to: str | None = None) -> Rollout:
-        """Order the way back to the last good release before, or to release `to`; returns the rollout that does it."""
+        """Order the way back to the last good release before, or to release `to`; returns the rollout that does it.
+
+        To be followed: where no supervisor looks, whoever follows it goes the way."""
         from tidegate.bootstrap.rollouts import rollout_config
+        from tidegate.bootstrap.standby import end_hung_companions, is_looked_after
+        from tidegate.rollout.state_folder import StateFolder
 
         digest = self._own_release(model, to).digest if to else None
-        self.up()
         config = rollout_config(self.monitor(model))
+        if not is_looked_after(StateFolder(self.project.state)):
+            end_hung_companions(StateFolder(self.project.state))
         return self.orders(actor).rollback(self.project.model(model).name, reason, self.release, config, digest)
 
     def goes_back_to(self, model: str, to: str | None = None) -> ReleaseManifest | None:

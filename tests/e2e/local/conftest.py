@@ -13,6 +13,7 @@ import pytest
 from story import eventually, free_ports
 from tidegate.adapters.local_target import LocalTarget
 from tidegate.bootstrap import local, supervision
+from tidegate.domain.errors import Unavailable
 from tidegate.domain.local import LocalConfig
 from tidegate.domain.project import Project
 from tidegate.domain.slots import Desired, Slot
@@ -64,7 +65,10 @@ class Platform:
 
     def ready(self, slot: Slot, release: str) -> None:
         def is_ready() -> bool:
-            status = self.target.slots("demand")[slot]
+            try:
+                status = self.target.slots("demand")[slot]
+            except Unavailable:
+                return False  # a supervisor that was killed is not back yet
             return status.release == release and status.wanted == status.ready == 2
 
         eventually(is_ready)
