@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tidegate.bootstrap import versions
 from tidegate.bootstrap.versions import LATEST, Promotion
 from tidegate.bootstrap.wiring import Progress, Wiring
-from tidegate.domain.errors import IntegrityError, InvalidInput, NotFound, TidegateError, Unavailable
+from tidegate.domain.errors import IntegrityError, InvalidInput, NotFound, Unavailable
 from tidegate.domain.project import did_you_mean
 from tidegate.domain.release import FeatureContract, ReleaseManifest
 from tidegate.domain.release_signature import SIGNED
@@ -253,38 +252,20 @@ class Platform(Wiring):
         """Wait until the rollout (or the one with that id) settles, saying what happens; returns its record.
 
         A way back is gone by this very process when no supervisor does it."""
-        from tidegate.bootstrap.standby import Standby, needs_hands
-        from tidegate.rollout.follow import follow
+        from tidegate.bootstrap.standby import follow_with_hands
 
         tell = say or self.progress
         rollout_id = rollout if isinstance(rollout, str) else rollout.id
-        with Standby(self.project, model, rollout_id) as standby:
-
-            def pause(seconds: float) -> None:
-                if needs_hands(self.rollouts.load(model, rollout_id)):
-                    standby.look()
-                time.sleep(seconds)
-
-            found = follow(self.rollouts, model, rollout_id, lambda event: tell(event["message"]), pause)
-        if standby.acted:
-            try:
-                self.up()
-            except TidegateError as error:
-                tell(f"the way back is done, but no supervisor could be started: {error}")
-        return found
+        return follow_with_hands(self.project, model, rollout_id, tell, self.up)
 
     def rollback(self, model: str, reason: str, actor: str = "tidegate", to: str | None = None) -> Rollout:
-        """Order the way back to the last good release before, or to release `to`; returns the rollout that does it.
-
-        To be followed: where no supervisor looks, whoever follows it goes the way."""
+        """Order the way back to the last good release before, or to release `to`; returns the rollout, to be followed."""
         from tidegate.bootstrap.rollouts import rollout_config
-        from tidegate.bootstrap.standby import end_hung_companions, is_looked_after
-        from tidegate.rollout.state_folder import StateFolder
+        from tidegate.bootstrap.standby import free_locks
 
         digest = self._own_release(model, to).digest if to else None
         config = rollout_config(self.monitor(model))
-        if not is_looked_after(StateFolder(self.project.state)):
-            end_hung_companions(StateFolder(self.project.state))
+        free_locks(self.project)
         return self.orders(actor).rollback(self.project.model(model).name, reason, self.release, config, digest)
 
     def goes_back_to(self, model: str, to: str | None = None) -> ReleaseManifest | None:

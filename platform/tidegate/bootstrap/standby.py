@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from tidegate.adapters.heartbeats import Heartbeats
 from tidegate.adapters.process_identity import owned
-from tidegate.bootstrap.rollouts import open_engine
+from tidegate.bootstrap.rollouts import open_engine, open_store
 from tidegate.bootstrap.supervision import HUNG, PARTS, SUPERVISOR, Parts, end_hung, open_supervisor, supervisor_lock
-from tidegate.domain.errors import Conflict
+from tidegate.domain.errors import Conflict, TidegateError
 from tidegate.domain.project import Project
 from tidegate.rollout.companions import HUNG as COMPANION_HUNG
+from tidegate.rollout.follow import follow
 from tidegate.rollout.state import Rollout
 from tidegate.rollout.state_folder import StateFolder
 from tidegate.rollout.supervisor_lock import running
@@ -35,6 +38,13 @@ def is_looked_after(state: StateFolder) -> bool:
         return False
     beat = Heartbeats(state.beats).last(SUPERVISOR)
     return beat is None or beat.pid != holder.pid or beat.age <= HUNG
+
+
+def free_locks(project: Project) -> None:
+    """Before an order is given where nobody looks after the state folder: a controller that hangs may hold its lock."""
+    state = StateFolder(project.state)
+    if not is_looked_after(state):
+        end_hung_companions(state)
 
 
 def end_hung_companions(state: StateFolder) -> None:
@@ -92,3 +102,24 @@ def needs_hands(rollout: Rollout) -> bool:
     """Whether it is a way back that is not at its end."""
     back = rollout.kind == "rollback" or rollout.undo is not None or rollout.request is not None
     return back and not rollout.status.terminal
+
+
+def follow_with_hands(
+    project: Project, model: str, id: str, say: Callable[[str], None], up: Callable[[], object], parts: Parts = PARTS
+) -> Rollout:
+    """Follow a rollout until it settles. While no supervisor does, this process goes a way back; `up` then starts one."""
+    store = open_store(project)
+    with Standby(project, model, id, parts) as standby:
+
+        def pause(seconds: float) -> None:
+            if needs_hands(store.load(model, id)):
+                standby.look()
+            time.sleep(seconds)
+
+        found = follow(store, model, id, lambda event: say(event["message"]), pause)
+    if standby.acted:
+        try:
+            up()
+        except TidegateError as error:
+            say(f"the way back is done, but no supervisor could be started: {error}")
+    return found
