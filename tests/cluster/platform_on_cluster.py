@@ -101,6 +101,7 @@ class OnCluster:
         return {
             "onlineStore": redis,
             "records": redis,
+            "trustedKeys": (self.state / "keys" / "release.pub").read_text().split(),
             "gates": {
                 "address": f"http://tidegate-gates.{self.home}.svc:8080",
                 "serviceAccount": {"name": "tidegate-gates", "namespace": self.home},

@@ -41,6 +41,7 @@ def demand(kubernetes: Kubernetes, trained: Training, tmp_path_factory: pytest.T
             materialize(kubernetes, state, work, redis, SEPTEMBER)
         values = {
             "image": image,
+            "trustedKeys": (state / "keys" / "release.pub").read_text().split(),
             "onlineStore": f"redis://redis.{deployed.namespace}.svc:{REDIS}/0",
             "networkPolicy": {"onlineStore": {"namespace": deployed.namespace}},
         }

@@ -50,6 +50,9 @@ ports:
 env:
   - {name: TIDEGATE_RELEASE, value: {{ .Values.release | quote }}}
   - {name: HOME, value: /tmp}
+  {{- with .Values.trustedKeys }}
+  - {name: TIDEGATE_TRUSTED_KEYS, value: {{ join " " . | quote }}}
+  {{- end }}
   {{- range $name, $value := .Values.env }}
   - {name: {{ $name }}, value: {{ $value | quote }}}
   {{- end }}

@@ -21,6 +21,7 @@ from tidegate.domain.digests import files_digest
 from tidegate.domain.durable_files import locked
 from tidegate.domain.errors import IntegrityError, NotFound, Unavailable
 from tidegate.domain.release_folder import MANIFEST, verify_release
+from tidegate.domain.release_signature import SIGNATURE
 
 Result = TypeVar("Result")
 TABLES, COMPLETE = "*.parquet", "complete"  # the second is stored last
@@ -35,7 +36,10 @@ class MlflowArtifacts:
     def push_release(self, folder: Path) -> None:
         """Store a release, once: its manifest is written last, so what is there is whole."""
         digest = verify_release(folder).digest
-        if MANIFEST in self._names(f"releases/{digest}"):
+        there = self._names(f"releases/{digest}")
+        if MANIFEST in there:
+            if (folder / SIGNATURE).is_file() and SIGNATURE not in there:  # it was stored before it was signed
+                self._ask("storing", digest, lambda store: store.log_artifact(str(folder / SIGNATURE), f"releases/{digest}"))
             return
         with tempfile.TemporaryDirectory() as work:
             copy = Path(work) / digest

@@ -85,6 +85,7 @@ class ClusterTarget:
         under way goes on, one that was given up is tried again. Raises Conflict where a person froze the model.
         """
         manifest, config = self._wanted(model, release)
+        self._platform.admit(manifest)
         made = self._plan(manifest, config)
         state = self._state(manifest.model)
         if state is not None and state.hold is not None:
@@ -237,11 +238,13 @@ class ClusterTarget:
         store.push_tables(manifest.model, self._platform.feature_folder(manifest.model).tables)
 
     def _objects(self, manifest: ReleaseManifest, config: RolloutConfig, image: str, slot: Slot) -> list[dict[str, Any]]:
-        """The gates are those of the release's plan, whatever the values file says."""
+        """With the gates of the release's plan, whatever the values file says, and the keys that this project trusts."""
         from tidegate.adapters.helm_chart import render
+        from tidegate.bootstrap.trust import trusted_keys
 
         values: dict[str, Any] = {"model": manifest.model, "release": manifest.digest, "image": image, "slot": str(slot)}
         values["gates"] = gate_values(config)
+        values["trustedKeys"] = [str(key) for key in trusted_keys(self._platform.project)]
         file = self._settings.values / f"{manifest.model}.yaml"
         return render(self._settings.chart, manifest.model, self._settings.namespace, _existing(file), values)
 

@@ -241,8 +241,8 @@ class Platform(Wiring):
 
         Starts the supervisor, whose controller drives the rollout, whoever follows it.
         """
-        manifest, config = self.to_roll_out(model, release)
         self.before_a_step_forward(model)
+        manifest, config = self.to_roll_out(model, release)
         self.releases.verify(manifest.digest)
         self.admit(manifest)
         self.up()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -288,3 +289,14 @@ def test_a_bake_that_is_not_asked_for_whole_is_an_error(cluster: Cluster) -> Non
 def test_a_gate_that_is_overridden_must_be_asked_for_all_the_same(cluster: Cluster) -> None:
     cluster.rollouts.change("demand", asked=("parity",), overrides={"parity": {**ORDER, "release": NEXT.digest}})
     assert cluster.ask("parity") == -1
+
+
+def test_while_the_ledger_does_not_verify_every_gate_is_an_error_decided_ones_too(cluster: Cluster) -> None:
+    assert cluster.ask("parity") == 1
+    entries = cluster.ledger._entries
+    kept = entries[0]
+    entries[0] = replace(kept, actor="eve")
+    assert [cluster.ask("parity"), cluster.ask("shadow")] == [-1, -1]
+    assert "the ledger does not verify" in cluster.service.answer("demand", NEXT.digest, "parity").reason
+    entries[0] = kept
+    assert [cluster.ask("parity"), cluster.ask("shadow")] == [1, 1]

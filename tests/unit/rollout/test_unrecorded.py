@@ -1,0 +1,168 @@
+"""A way back is done whatever the ledger's disk says, and recorded later, in order, before any step forward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from fakes.rollouts import FakeGate
+from small_disks import fill, read_only, small_disk
+from tidegate.adapters.ledger_file import FileLedger
+from tidegate.domain.errors import IntegrityError, TidegateError, Unavailable
+from tidegate.domain.slots import Slot
+from tidegate.domain.verdict import Verdict
+from tidegate.rollout.orders import Orders
+from tidegate.rollout.state import RolloutStore, Status
+from tidegate.rollout.unrecorded import FILE, Recorder, recorded_rollouts
+
+Break = Callable[[Path], AbstractContextManager[object]]
+
+
+@contextmanager
+def full(disk: Path) -> Iterator[None]:
+    filling = fill(disk)
+    yield
+    filling.unlink()
+
+
+@contextmanager
+def damaged(disk: Path) -> Iterator[None]:
+    path = disk / "ledger" / "ledger.jsonl"
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'"ada"', b'"eve"', 1))
+    yield
+    path.write_bytes(content)
+
+
+@pytest.fixture(params=[full, read_only, damaged], ids=["full", "read-only", "damaged"])
+def trouble(request: pytest.FixtureRequest) -> Break:
+    chosen: Break = request.param
+    return chosen
+
+
+@pytest.fixture
+def disk(tmp_path: Path, world) -> Iterator[Path]:
+    """The ledger of the world, on a disk of its own."""
+    with small_disk(tmp_path / "disk", "256k") as at:
+        ledger = FileLedger(at / "ledger", at / "keys", world.clock)
+        world.ledger = ledger
+        world.orders = Orders(world.store, world.target, ledger, "ada", world.clock)
+        world.restart()
+        yield at
+
+
+def subjects(world) -> list[str]:
+    return [entry.action for entry in world.ledger.entries()]
+
+
+def test_an_abort_is_obeyed_while_the_ledger_takes_nothing_and_recorded_later(world, disk: Path, trouble: Break) -> None:
+    world.start()
+    world.run("bake")
+    assert world.target.route["demand"][0] is Slot.GREEN
+    with trouble(disk):
+        world.orders.abort("demand", "orders look wrong")
+        for _ in range(10):
+            world.step()
+        assert world.target.route["demand"] == (Slot.BLUE, False)
+        assert world.rollout.status is Status.ROLLED_BACK
+        waits = world.orders.recorder.remark("demand")
+        assert "wait to be recorded (rollout.abort_ordered, rollout.rollback, rollout.rolled_back)" in waits
+        assert not world.engine.settled("demand", world.id)
+        with pytest.raises(TidegateError):
+            world.start(3)  # nothing goes forward
+        assert world.store.unfinished("demand") is None
+    assert world.engine.settled("demand", world.id)
+    assert subjects(world)[-3:] == ["rollout.abort_ordered", "rollout.rollback", "rollout.rolled_back"]
+    last = list(world.ledger.entries())[-3]
+    assert (last.actor, last.body["reason"]) == ("ada", "orders look wrong")
+    assert last.body["waited_since"] < world.clock.now
+    assert world.start(3)
+    assert world.ledger.verify().ok
+
+
+def test_a_freeze_holds_while_the_ledger_takes_nothing(world, disk: Path, trouble: Break) -> None:
+    world.start()
+    world.run("shadow")
+    with trouble(disk):
+        world.orders.freeze("demand", "stocktaking")
+        for _ in range(5):
+            world.step()
+        assert world.store.hold("demand")["reason"] == "stocktaking"
+        assert world.rollout.status is Status.FROZEN
+        with pytest.raises(TidegateError):
+            world.orders.unfreeze("demand", "over")
+        assert world.store.hold("demand") is not None
+    world.orders.unfreeze("demand", "over")
+    assert [action for action in subjects(world) if "freeze" in action or "frozen" in action] == [
+        "freeze",
+        "rollout.frozen",
+        "unfreeze",
+    ]
+
+
+def test_a_rollback_to_the_release_before_goes_all_the_way_without_the_ledger(world, disk: Path, trouble: Break) -> None:
+    world.start()
+    assert world.run().status is Status.DONE
+    by_digest = {release.digest: release for release in world.releases}
+    with trouble(disk):
+        world.id = world.orders.rollback("demand", "complaints", by_digest.__getitem__, world.config).id
+        assert world.run().status is Status.DONE
+        assert world.target.desired("demand").active_release == world.releases[0].digest
+        assert world.id not in recorded_rollouts(world.store.folder)  # its start waits, so no ledger has to know it
+    assert world.engine.settled("demand", world.id)
+    started = [entry.body["kind"] for entry in world.ledger.entries() if entry.action == "rollout.start"]
+    assert started == ["rollout", "rollback"]
+
+
+@pytest.mark.parametrize("verdict", [Verdict.FAIL, Verdict.ERROR])
+def test_harm_that_a_gate_sees_is_taken_back_without_the_ledger(world, disk: Path, trouble: Break, verdict: Verdict) -> None:
+    world.start()
+    world.run("bake")
+    bake: FakeGate = world.gates["bake"]
+    bake.verdict = verdict
+    with trouble(disk):
+        for _ in range(30):
+            world.step()
+        assert (world.rollout.status, world.target.route["demand"][0]) == (Status.ROLLED_BACK, Slot.BLUE)
+    assert world.engine.settled("demand", world.id)
+    assert subjects(world)[-3:] == ["rollout.rollback", "verdict", "rollout.rolled_back"]
+
+
+def test_a_way_back_goes_on_from_memory_where_no_disk_takes_anything(world, disk: Path) -> None:
+    world.store = RolloutStore(disk / "rollouts")
+    world.orders = Orders(world.store, world.target, world.ledger, "ada", world.clock)
+    world.restart()
+    world.start()
+    world.run("bake")
+    world.gates["bake"].verdict = Verdict.FAIL
+    with full(disk):
+        for _ in range(30):
+            rollout = world.step()
+        assert (rollout.status, world.target.route["demand"][0]) == (Status.ROLLED_BACK, Slot.BLUE)
+        assert not world.engine.settled("demand", world.id)
+        assert world.rollout.status is Status.RUNNING  # on disk
+    assert world.engine.settled("demand", world.id)
+    assert world.rollout.status is Status.ROLLED_BACK
+    assert subjects(world)[-1] == "rollout.rolled_back"
+
+
+def test_what_waits_survives_the_process_and_damage_to_it_stops_the_next_step_forward(tmp_path: Path, world) -> None:
+    class Away:
+        def append(self, *_: object) -> None:
+            raise Unavailable("the disk is full")
+
+    Recorder(Away(), tmp_path).back("demand", "freeze", "demand", {"reason": "x"}, "ada")  # type: ignore[arg-type]
+    recorder = Recorder(world.ledger, tmp_path)
+    assert [entry["action"] for entry in recorder.waiting("demand")] == ["freeze"]
+    (tmp_path / "demand" / FILE).write_bytes(b"[{")
+    with pytest.raises(IntegrityError, match="is damaged"):
+        recorder.forward("demand", "override", "demand@1", {}, "ada")
+    recorder.back("demand", "freeze", "demand", {"reason": "y"}, "ada")  # a way back is never in its way
+    assert subjects(world) == ["freeze"]
+    with pytest.raises(IntegrityError, match="cannot be read"):
+        recorder.catch_up("demand")
+    (tmp_path / "demand" / f"{FILE}.damaged").unlink()
+    recorder.catch_up("demand")
