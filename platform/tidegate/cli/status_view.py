@@ -55,9 +55,15 @@ def _live(status: ModelStatus, now: float) -> Text:
     )
 
 
-def _verdict(value: Mapping[str, Any]) -> Text:
-    text = Text.assemble((f"{value['verdict']:<12}", STYLES.get(value["verdict"], "")), f" {value['gate']:<8} ")
-    return text.append(str(value["evidence"]["summary"]))
+def _verdict(value: Mapping[str, Any], more: Text | None = None) -> Table:
+    """Verdict, gate and what it rests on, each in its column, so that long words wrap below themselves."""
+    text = Text(str(value["evidence"]["summary"]))
+    row = Table.grid(padding=(0, 1))
+    row.add_column(width=12, no_wrap=True, style=STYLES.get(value["verdict"], ""))
+    row.add_column(min_width=8, no_wrap=True)
+    row.add_column(ratio=1)
+    row.add_row(str(value["verdict"]), str(value["gate"]), text.append_text(more) if more else text)
+    return row
 
 
 def _rollout(rollout: Mapping[str, Any] | None, now: float) -> Text:
@@ -81,17 +87,17 @@ def untold_text(model: str, due: Mapping[str, Any]) -> str:
     )
 
 
-def _drift(drift: Mapping[str, Any]) -> Text:
-    text = _verdict({**drift, "gate": f"week of {drift['week']}" if drift["week"] else ""})
+def _drift(drift: Mapping[str, Any]) -> Table:
+    text = Text()
     wrong = [finding for finding in drift["evidence"]["findings"] if not finding["ok"]]
     for finding in wrong[:SHOWN]:
         observed = "" if finding["observed"] is None else f" {finding['observed']:.3g}"
-        text.append(f"\n  {finding['subject']}:{observed} (required {finding['required']}) {finding['note']}")
+        text.append(f"\n{finding['subject']}:{observed} (required {finding['required']}) {finding['note']}")
     if len(wrong) > SHOWN:
-        text.append(f"\n  and {len(wrong) - SHOWN} more; see 'tidegate drift'")
+        text.append(f"\nand {len(wrong) - SHOWN} more; see 'tidegate drift'")
     if drift["advice"] and drift["verdict"] != "INCONCLUSIVE":
-        text.append(f"\n  {drift['advice']}", style="italic")
-    return text
+        text.append(f"\n{drift['advice']}", style="italic")
+    return _verdict({**drift, "gate": f"week of {drift['week']}" if drift["week"] else ""}, text)
 
 
 def _frozen(frozen: Mapping[str, Any] | None, now: float) -> Text:

@@ -152,6 +152,13 @@ def test_a_part_that_cannot_be_read_is_a_problem_and_hides_nothing_else(world, m
     assert "none on record" in shown(status)
 
 
+def test_long_evidence_wraps_below_itself(world) -> None:
+    done(world, 2, {"drift": "known " * 60})
+    lines = [line for line in shown(looked_at(world)).splitlines() if "known" in line]
+    assert len(lines) > 2
+    assert {line.index("known") for line in lines[1:]} == {lines[0].index("by ada")}
+
+
 def test_a_damaged_record_is_named(world) -> None:
     (world.store.folder / "demand" / f"{world.id}.json").write_bytes(b"{")
     assert f"{world.id}.json" in looked_at(world).problem
