@@ -18,7 +18,7 @@ from release_signing import sign_release
 from tidegate.domain.digests import canonical_json, folder_files
 from tidegate.domain.errors import Unavailable
 from tidegate.domain.release import FeatureContract, Lineage, ReleaseManifest
-from tidegate.ports.features import OnlineRows
+from tidegate.ports.features import OnlineRows, Watermark
 
 DAY = 86_400_000_000
 T0 = 15_000 * DAY  # 2011-01-26, 00:00 UTC
@@ -97,6 +97,7 @@ class FakeReader:
         self.event_time = event_time
         self._known = {f"S{i}": i for i in range(skus)}
         self.reads, self.down, self.closed = 0, False, False
+        self.mark: Watermark | None = None
 
     def read(self, entities: Sequence[str]) -> OnlineRows:
         self.reads += 1
@@ -109,6 +110,9 @@ class FakeReader:
     def ping(self) -> None:
         if self.down:
             raise Unavailable("online store fake: cannot be reached")
+
+    def watermark(self) -> Watermark | None:
+        return self.mark
 
     def close(self) -> None:
         self.closed = True

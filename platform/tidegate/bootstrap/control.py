@@ -110,6 +110,11 @@ class Platform(Wiring):
 
         return online_features(self, model, entities)
 
+    def online_status(self, release: ReleaseManifest) -> dict[str, Any] | None:
+        from tidegate.bootstrap.online_status import online_status
+
+        return online_status(self, release)
+
     def check_features(self, model: str, entities: int) -> GateResult:
         """The online store's rows of up to `entities` entities against the offline path, value by value."""
         from tidegate.bootstrap.inspection import check_features

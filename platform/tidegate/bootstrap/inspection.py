@@ -131,6 +131,7 @@ def _check_features(platform: Platform, model: str, entities: int) -> tuple[Verd
     table = pl.scan_parquet(platform.feature_folder(model).tables / f"{next(iter(contract.stored))}.parquet")
     names = table.select(pl.col(contract.entity).unique().sort()).collect()[contract.entity].to_list()
     chosen = names[:: max(1, len(names) // entities)][:entities]
+    mark = store.verify_online(contract)
     reader = open_online_reader(store.online_url, contract)
     try:
         rows = reader.read(chosen)
@@ -159,6 +160,10 @@ def _check_features(platform: Platform, model: str, entities: int) -> tuple[Verd
         for i, name in enumerate(contract.vector)
     )
     summary = f"{int(wrong.sum()):,} of {wrong.size:,} values of {len(found):,} entities differ between online and offline"
+    if mark and (changed := store.outdated(mark)):
+        summary += (
+            f"; the table of {', '.join(changed)} was built anew since the store was filled: 'tidegate features materialize'"
+        )
     return (Verdict.FAIL if wrong.any() else Verdict.PASS), Evidence(summary, len(found), findings=findings)
 
 

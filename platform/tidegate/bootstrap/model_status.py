@@ -45,6 +45,8 @@ class ModelStatus:
     verdict on live traffic, and `drift_note` why there is none. `frozen` says by whom and why, None when it is not.
     `registry` is what the registry has not been told, None when nothing is due. `ledger` is what people should know of it:
     damage, a checkpoint that is away, entries that wait to be recorded.
+    `features` says how far the online rows of
+    the live release were brought (`bootstrap.online_status`), None when there are none or they cannot be read.
     """
 
     model: str
@@ -65,6 +67,7 @@ class ModelStatus:
     drift_note: str = ""
     registry: Mapping[str, Any] | None = None
     ledger: tuple[str, ...] = ()
+    features: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ def model_status(platform: Platform, model: str, with_drift: bool) -> ModelStatu
     if not running:
         problems.append("nothing runs; start it with 'tidegate up'")
     drift, drift_note = part(lambda: _drift(platform, model, with_drift, live)) or (None, "it could not be looked at")
+    features = part(lambda: platform.online_status(manifest) if manifest else None)
     due = platform.untold.due(model)
     return ModelStatus(
         model=model,
@@ -122,6 +126,7 @@ def model_status(platform: Platform, model: str, with_drift: bool) -> ModelStatu
         drift_note=drift_note,
         registry=None if due is None else {"release": due.release, "version": due.version, "at": due.at, "reason": due.reason},
         ledger=tuple(platform.ledger_remarks(model)),
+        features=features,
     )
 
 

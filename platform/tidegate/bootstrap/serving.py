@@ -31,6 +31,7 @@ from tidegate.domain.feature_folder import for_model
 from tidegate.domain.release import FeatureContract
 from tidegate.serving.runtime.dataplane import Predictor
 from tidegate.serving.runtime.endpoint import Endpoint
+from tidegate.serving.runtime.feature_metrics import FeatureMetrics
 from tidegate.serving.runtime.generic import generic_endpoint
 from tidegate.serving.runtime.http_app import BODY_LIMIT, AsgiApp, Guarded, ServingApp
 from tidegate.serving.runtime.http_routes import Routes
@@ -105,6 +106,7 @@ def assemble(
     log = InferenceLog(settings.log_dir, identity, limits, _open_records(settings.records, manifest.model))
     info = {"model": manifest.model, "version": manifest.version, "release": manifest.id}
     metrics = ServingMetrics(log, info | {"slot": settings.slot, "replica": str(settings.replica)})
+    metrics.register(FeatureMetrics(reader.watermark))
     routes = Routes(predictor, endpoint, metrics)
     serving = ServingApp(routes, metrics, log, lifespan, settings.body_limit)
     return SlotApp(_wrapped(release, serving), serving, log, predictor)

@@ -34,6 +34,8 @@ def status_table(status: ModelStatus, now: float | None = None) -> Panel:
     for slot in status.slots:
         traffic = "" if slot.completed is None else f"  {slot.completed:,} requests, {slot.errors_5xx:,} errors (5xx)"
         table.add_row(slot.slot, f"{slot.release or 'empty'}  {slot.ready}/{slot.wanted} ready{traffic}")
+    if status.features is not None:
+        table.add_row("features", _features(status.features, now))
     table.add_row("drift", _drift(status.drift) if status.drift else Text(status.drift_note))
     table.add_row("frozen", _frozen(status.frozen, now))
     if status.registry is not None:
@@ -85,6 +87,13 @@ def untold_text(model: str, due: Mapping[str, Any]) -> str:
         f"not told that {what}{why}; it is told while the platform runs and the registry answers, or now by "
         f"'tidegate registry reconcile {model}'"
     )
+
+
+def _features(features: Mapping[str, Any], now: float) -> Text:
+    if features["until"] is None:
+        return Text("of an earlier version: their age is not known; run 'tidegate features materialize'", style="yellow")
+    written = f"written {clock_time(features['written_at'])} ({ago(features['written_at'], now)})"
+    return Text(f"online rows known until {features['until'][:16].replace('T', ' ')}, {written}, {features['rows']:,} entities")
 
 
 def _drift(drift: Mapping[str, Any]) -> Table:

@@ -84,9 +84,9 @@ class LocalTarget:
     replicas: int = key("replicas", "Processes of each slot.", default=2, minimum=1, maximum=16)
     online_store: str = key(
         "onlineStore",
-        "`sqlite`, or the URL of a Redis server: redis://HOST:PORT/DB.",
+        "`sqlite`, or the URL of a Redis server: redis://HOST:PORT/DB, rediss:// with TLS.",
         default="sqlite",
-        pattern=r"^(sqlite|rediss?://[^\s/]+(/\d+)?)$",
+        pattern=r"^(sqlite|rediss?://[^\s/?#]+(/\d+)?(\?[^\s#]+)?)$",
     )
 
 

@@ -57,6 +57,7 @@ def looked_at(world, with_drift: bool = True) -> ModelStatus:
         is_up=lambda: True,
         drift=lambda _: [],
         ledger_remarks=lambda _: ["1 entries of demand wait to be recorded (freeze)"],
+        online_status=lambda _: {"until": "2011-09-01T00:00:00+00:00", "written_at": 1_000_000.0, "rows": 4_017},
     )
     return model_status(platform, "demand", with_drift)
 
@@ -74,6 +75,11 @@ def test_the_first_release_is_called_so_and_no_other(world) -> None:
     done(world, 2)
     assert looked_at(world).origin == "rollout"
     assert "first release" not in shown(looked_at(world))
+
+
+def test_the_age_of_the_online_features_is_shown(world) -> None:
+    assert "online rows known until 2011-09-01 00:00, written" in shown(looked_at(world))
+    assert "4,017 entities" in shown(looked_at(world))
 
 
 def test_after_a_rollback_it_says_who_went_back_and_shows_the_evidence_of_the_release(world) -> None:

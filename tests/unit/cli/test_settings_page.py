@@ -15,7 +15,13 @@ from tidegate.domain import project
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/settings.md").read_text()
-OF_OTHERS = {"MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "NO_COLOR"}  # read by vendors
+OF_OTHERS = {
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+    "NO_COLOR",
+    "SSL_CERT_FILE",
+}  # read by vendors
 PREFIXES = (
     "TIDEGATE_",
     "MLFLOW_",

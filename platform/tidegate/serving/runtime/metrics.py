@@ -39,6 +39,10 @@ class ServingMetrics:
         release.labels(**info).set(1)
         self._registry.register(_LogCollector(log))
 
+    def register(self, collector: Collector) -> None:
+        """Show what `collector` counts too."""
+        self._registry.register(collector)
+
     def started(self) -> None:
         self._in_flight.inc()
 
