@@ -43,6 +43,7 @@ from tidegate.ports.features import Watermark
 from tidegate.serving.runtime.vectors import assemble, load_on_demand, stored_names
 
 TIME = "event_timestamp"
+REQUEST_TYPES = {3: "INT32", 4: "INT64", 5: "FP64", 6: "FP32"}  # of Feast's ValueType, by the inference protocol's names
 ON_DEMAND_TAG = "on_demand"
 TIME_TYPE = pl.Datetime("us", "UTC")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -115,7 +116,7 @@ class FeastFeatureStore:
         stored: dict[str, set[str]] = {}
         vector: list[str] = []
         derived: list[str] = []
-        request: list[str] = []
+        request: dict[str, str] = {}
         for projection in specs[service].features:
             view, names = projection.feature_view_name, [column.name for column in projection.feature_columns]
             if view in views:
@@ -125,8 +126,9 @@ class FeastFeatureStore:
             derived += names
             for source in computed[view].sources.values():
                 if source.WhichOneof("source") == "request_data_source":
-                    inputs = [field.name for field in source.request_data_source.request_data_options.schema]
-                    request += [name for name in inputs if name != TIME and name not in request]
+                    for field in source.request_data_source.request_data_options.schema:
+                        if field.name != TIME:
+                            request[field.name] = REQUEST_TYPES.get(field.value_type, "")
                 else:
                     read = source.feature_view_projection
                     stored.setdefault(read.feature_view_name, set()).update(c.name for c in read.feature_columns)
@@ -141,7 +143,14 @@ class FeastFeatureStore:
         if len(entities) != 1:
             raise InvalidInput(f"feature service '{service}' has the entities {sorted(entities)}; exactly one is supported")
         return FeatureContract(
-            service, entities.pop(), in_order, (*vector, *derived), tuple(request), tag if derived else None, tuple(derived)
+            service,
+            entities.pop(),
+            in_order,
+            (*vector, *derived),
+            tuple(request),
+            tag if derived else None,
+            tuple(derived),
+            {name: datatype for name, datatype in request.items() if datatype},
         )
 
     def historical(self, contract: FeatureContract, entity_rows: pl.DataFrame) -> pl.DataFrame:

@@ -150,9 +150,12 @@ def promote(platform: Platform, model: str, version: str, approved: Approval | N
 
 
 def build_release(platform: Platform, model: str, version: str | None, serving: Path | None) -> ReleaseManifest:
+    from tidegate.adapters.onnx_session import open_onnx
+    from tidegate.domain.release_folder import MODEL
     from tidegate.monitoring.calibration import calibrate
     from tidegate.monitoring.drift_check import watched
     from tidegate.registry.evidence import check_bound, promoted
+    from tidegate.serving.runtime.release_loader import check_batches
 
     found = find_version(platform, model, version) if version else version_to_release(platform, model)
     if not promoted(platform.ledger, found):
@@ -164,6 +167,8 @@ def build_release(platform: Platform, model: str, version: str | None, serving: 
     rules = config.gates.drift
     output = training_output(platform, model, found.version)
     digest = check_bound(output, found, platform.ledger)
+    onnx = open_onnx((output.folder / MODEL).read_bytes(), f"of {model}/{found.version}")
+    check_batches(f"building a release of {model}/{found.version}", onnx, len(output.contract.vector))
     platform.progress(f"calibrating drift thresholds on {len(output.reference):,} reference vectors")
     names = watched(output.contract.vector, rules)
     thresholds = calibrate(

@@ -25,7 +25,7 @@ from typing import Any
 
 from tidegate.domain.digests import canonical_json, digest_of
 from tidegate.domain.errors import IntegrityError
-from tidegate.domain.formats import Format, Unknown, document
+from tidegate.domain.formats import Format, Unknown, added, document
 
 SHORT = 12
 # What informs may be ignored in a manifest: whatever a loader takes is in `files`. A key of a contract decides what the model
@@ -39,9 +39,10 @@ CONTRACT_FORMAT = Format("feature contract", Unknown.REFUSED)
 class FeatureContract:
     """What a model reads: stored features by view, on-demand features, and the order of the vector.
 
-    `stored` maps a view's name to its features; `request` names the request inputs of the on-demand transformation
-    (integers or floats); `on_demand` is `module.py:function`, or None, with `derived` its outputs. `vector` lists all
-    features in the model's input order, each named `view__feature`, or plainly for derived ones.
+    `stored` maps a view's name to its features; `request` names the request inputs of the on-demand transformation (numbers;
+    `request_types` may say of which datatype, by the Open Inference Protocol's names); `on_demand` is `module.py:function`, or
+    None, with `derived` its outputs. `vector` lists all features in the model's input order, each named `view__feature`, or
+    plainly for derived ones.
     """
 
     service: str
@@ -51,11 +52,13 @@ class FeatureContract:
     request: tuple[str, ...] = ()
     on_demand: str | None = None
     derived: tuple[str, ...] = ()
+    request_types: Mapping[str, str] = added(default_factory=dict)
 
     @property
     def schema_digest(self) -> str:
-        """Digest of what is written of a contract that was made here; one that was read is compared as a value."""
-        return digest_of(self.to_json())
+        """Digest of what the model is given, of a contract that was made here; one that was read is compared as a value. What
+        type a request's input has to have changes nothing of it."""
+        return digest_of({name: value for name, value in self.to_json().items() if name != "request_types"})
 
     def to_json(self) -> dict[str, Any]:
         value: dict[str, Any] = document(self)

@@ -7,7 +7,6 @@ import json
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,55 +16,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving_builders import CONTRACT, T0, demand_release
+from serving_builders import demand_release
+from slot_process import Slot, arguments, free_port
 from tidegate.adapters.onnx_session import open_onnx
-from tidegate.adapters.packed_rows import ViewRows, open_backend
 from tidegate.serving.inference_records import InferenceLogFiles
 from tidegate.serving.replay import replay
 
 pytestmark = pytest.mark.e2e
 GOOD = json.dumps({"skus": ["S1", "S2"], "horizon": 7})
 HEADERS = {"content-type": "application/json"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def arguments(folder: Path, logs: Path, port: int) -> list[str]:
-    """The command of a slot over a real packed store with the SKUs of the builder's reader."""
-    store = logs.parent / "online.db"
-    names = [f"S{i}" for i in range(20)]
-    values = np.array([[i, i / 4] for i in range(20)], dtype=np.float64)
-    rows = ViewRows(CONTRACT.stored["sku_sales"], names, np.full(20, T0, dtype=np.int64), values)
-    backend = open_backend(str(store), writable=True)
-    backend.write({"sku_sales": rows}, replace=True)
-    backend.close()
-    fixed = ["--model", "demand", "--slot", "green", "--replica", "1", "--online", str(store), "--port", str(port)]
-    command = [sys.executable, "-m", "tidegate.bootstrap.serving", "--release-folder", str(folder)]
-    return [*command, "--log-dir", str(logs), *fixed]
-
-
-@dataclass
-class Slot:
-    process: subprocess.Popen[bytes]
-    port: int
-    folder: Path
-    logs: Path
-
-    def wait_ready(self) -> None:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-                connection.request("GET", "/readyz")
-                if connection.getresponse().status == 200:
-                    return
-            except OSError:
-                time.sleep(0.02)
-        raise AssertionError(f"the slot did not become ready, exit code {self.process.poll()}")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,3 +107,56 @@ def test_serving_code_is_the_listed_code_only(tmp_path: Path) -> None:
     (folder / "serving" / "service.py").write_text("value = 2\n")
     with pytest.raises(IntegrityError):
         serving_module(folder, manifest, "service")
+
+
+@pytest.mark.parametrize(
+    ("datatype", "value", "refused"),
+    [
+        ("INT64", 1, False),
+        ("INT64", [1, 2], False),
+        ("INT64", 2**63 - 1, False),
+        ("INT64", 2**63, True),
+        ("INT64", 1.9, True),
+        ("INT64", 1e30, True),
+        ("INT64", [1, 1.5], True),
+        ("INT32", 2**31, True),
+        ("FP64", 1e300, False),
+        ("FP32", 1.5, False),
+        ("FP32", 1e39, True),
+        ("", 1.9, False),  # of a contract that was made before it knew types
+        ("DECIMAL7", 1.9, False),  # of one that is newer
+    ],
+)
+def test_a_request_input_has_the_type_that_its_contract_names(
+    release_folder: Path, datatype: str, value: float | list[float], refused: bool
+) -> None:
+    release = load_release(release_folder, open_onnx)
+    contract = replace(release.contract, request_types={"horizon": datatype} if datatype else {}, on_demand=None)
+    predict = Predictor(replace(release, contract=contract), FakeReader())._inputs
+    if refused:
+        with pytest.raises(InvalidInput, match=f"'horizon' must be .*{datatype}"):
+            predict(2, {"horizon": value})
+    else:
+        assert np.array_equal(predict(2, {"horizon": value})["horizon"], np.broadcast_to(value, 2))
+
+
+def fixed_batch(rows: int, reshaped: bool) -> bytes:
+    """The builder's model, exported for `rows` rows: by its input's shape, or by a shape within it."""
+    import onnx
+
+    model = onnx.load_from_string(onnx_model())
+    if reshaped:
+        shape = onnx.numpy_helper.from_array(np.array([rows, 3], dtype=np.int64), "shape")
+        model.graph.node[0].output[0] = "product"
+        model.graph.initializer.append(shape)
+        model.graph.node.append(onnx.helper.make_node("Reshape", ["product", "shape"], ["quantiles"]))
+    else:
+        model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = rows
+    return bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize("rows", [1, 3, 7])
+@pytest.mark.parametrize("reshaped", [False, True])
+def test_a_model_for_batches_of_one_size_is_not_served(tmp_path: Path, rows: int, reshaped: bool) -> None:
+    with pytest.raises(InvalidInput, match=r"export (it|the model) again"):
+        load_release(build_release(tmp_path, onnx=fixed_batch(rows, reshaped)), open_onnx)

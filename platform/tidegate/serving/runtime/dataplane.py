@@ -15,7 +15,7 @@ import numpy as np
 from tidegate.domain.errors import InvalidInput, NotFound, TidegateError
 from tidegate.serving.runtime.release_loader import LoadedRelease
 from tidegate.serving.runtime.shown import shown
-from tidegate.serving.runtime.tensors import FEATURES, TensorSpec
+from tidegate.serving.runtime.tensors import DTYPES, FEATURES, TensorSpec
 from tidegate.serving.runtime.vectors import assemble
 
 if TYPE_CHECKING:  # the port's module imports polars, which a serving process does without
@@ -124,6 +124,7 @@ class Predictor:
                 raise InvalidInput(f"request input '{name}' must be finite numbers, one or one a row")
             if array.ndim == 1 and len(array) != n:
                 raise InvalidInput(f"request input '{name}' has {len(array)} values, required 1 or {n}")
+            _check_type(name, array, self.release.contract.request_types.get(name, ""))
             inputs[name] = np.broadcast_to(array, (n,)) if array.ndim == 0 else array
         return inputs
 
@@ -144,6 +145,19 @@ class Predictor:
         some = ", ".join(shown(name) for name in names[:NAMED_AT_MOST])
         more = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
         raise UnknownEntity(f"unknown {self.release.contract.entity} {some}{more}: the online store has no features of it")
+
+
+def _check_type(name: str, values: np.ndarray, datatype: str) -> None:
+    """Raise InvalidInput for values that the contract's datatype cannot hold exactly; without one any number will do."""
+    dtype = DTYPES.get(datatype)
+    if dtype is None or not values.size:
+        return
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        if values.dtype.kind not in "iu" or int(values.min()) < limits.min or int(values.max()) > limits.max:
+            raise InvalidInput(f"request input '{name}' must be whole numbers from {limits.min} to {limits.max} ({datatype})")
+    elif dtype.kind == "f" and float(np.abs(values.astype(np.float64)).max()) > float(np.finfo(dtype).max):
+        raise InvalidInput(f"request input '{name}' must be numbers that {datatype} can hold")
 
 
 def _check_tensor(spec: TensorSpec, tensor: np.ndarray) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
+
 from tidegate.domain.errors import InvalidInput, TidegateError
 from tidegate.domain.release import FeatureContract, ReleaseManifest
 from tidegate.domain.release_folder import MODEL, SERVING, read_contract, read_manifest, verified_bytes
@@ -82,3 +84,20 @@ def _check_input(manifest: ReleaseManifest, contract: FeatureContract, model: Te
             f"release {manifest.id}: the model's input is [{found}], required one input '{FEATURES}' FP32 [-1, {expected}] "
             "as the feature contract says; export the model again"
         )
+    check_batches(f"release {manifest.id}", model, expected)
+
+
+def check_batches(what: str, model: TensorModel, features: int) -> None:
+    """Refuse a model that was exported for batches of one size: its clients would be told that their requests are wrong."""
+    for rows in (1, 3):
+        try:
+            outputs = model.run({FEATURES: np.zeros((rows, features), dtype=np.float32)})
+            short = [name for name, values in outputs.items() if values.shape[:1] != (rows,)]
+            problem = f"its output '{short[0]}' has shape {list(outputs[short[0]].shape)}" if short else ""
+        except InvalidInput as error:
+            problem = str(error)
+        if problem:
+            raise InvalidInput(
+                f"{what}: the model cannot take {rows} rows at once ({problem}); export it again with a dynamic "
+                f"first axis (torch.onnx: dynamic_axes={{'{FEATURES}': {{0: 'rows'}}}}; skl2onnx: shape [None, {features}])"
+            )
