@@ -92,6 +92,7 @@ def test_served_vectors_equal_historical_ones_to_the_bit(
     try:
         assert store.apply() == ("demand",)
         contract = store.contract("demand")
+        assert contract.request_types == {"horizon": "INT64"}
         assert store.materialize(START + timedelta(days=300)) == store.materialize(UNTIL) == len(SKUS)
         reader = open_online_reader(store.online_url, contract)
         reader.ping()
