@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Part = TypeVar("Part")
 OVERRIDDEN = "OVERRIDDEN"
+FIRST = "the first release of the model, with nothing to compare it with"
 
 
 @dataclass(frozen=True)
@@ -134,17 +135,18 @@ def origin_of(live: str, history: Sequence[Rollout]) -> Origin:
     """How release `live` (a digest) came to be live; `history` is oldest first."""
     passed = next((r for r in reversed(history) if r.candidate == live and r.kind != "rollback" and r.switched), None)
     evidence = evidence_of(passed) if passed else ()
+    first = f"; it was {FIRST}" if passed and passed.plan.previous is None else ""
     for rollout in reversed(history):
         if rollout.candidate == live and rollout.switched and "rollback_requested" not in rollout.times:
             since = rollout.times.get("switch_confirmed", rollout.times["switch_requested"])
             if rollout.kind == "rollback":
                 why = rollout.history[0]["message"] if rollout.history else ""
-                return Origin("rollback", f"gone back to by {rollout.actor}: {why}", since, evidence)
+                return Origin("rollback", f"gone back to by {rollout.actor}: {why}{first}", since, evidence)
             if rollout.plan.previous is None:
-                return Origin("first", "first release of the model: nothing to compare it with", since, evidence)
+                return Origin("first", FIRST, since, evidence)
             return Origin("rollout", f"rollout {rollout.id}", since, evidence)
         if rollout.plan.previous == live and "rollback_confirmed" in rollout.times:
-            note = f"came back when {rollout.candidate_id} was taken back: {rollout.reason or 'under way'}"
+            note = f"came back when {rollout.candidate_id} was taken back: {rollout.reason or 'under way'}{first}"
             return Origin("returned", note, rollout.times["rollback_confirmed"], evidence)
     return Origin(evidence=evidence)
 

@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from tidegate.bootstrap.model_status import OVERRIDDEN, ModelStatus
+from tidegate.bootstrap.model_status import FIRST, OVERRIDDEN, ModelStatus
 from tidegate.cli.session import ago, clock_time
 
 STYLES = {"PASS": "green", "FAIL": "bold red", "INCONCLUSIVE": "yellow", "ERROR": "bold magenta", OVERRIDDEN: "bold yellow"}
@@ -28,7 +28,7 @@ def status_table(status: ModelStatus, now: float | None = None) -> Panel:
         table.add_row("", Text(status.origin_note))
     for verdict in status.evidence:
         table.add_row("evidence" if verdict is status.evidence[0] else "", _verdict(verdict))
-    if status.live and not status.evidence and status.origin != "first":
+    if status.live and not status.evidence and FIRST not in status.origin_note:
         table.add_row("evidence", Text("none on record", style="yellow"))
     table.add_row("rollout", _rollout(status.rollout, now))
     for slot in status.slots:

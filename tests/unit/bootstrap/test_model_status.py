@@ -94,6 +94,14 @@ def test_after_a_rollback_it_says_who_went_back_and_shows_the_evidence_of_the_re
     assert status.since == world.store.load("demand", world.id).times["switch_confirmed"]
 
 
+def test_after_a_rollback_to_the_first_release_it_is_said_why_there_is_no_evidence(world) -> None:
+    done(world, 2)
+    roll_back(world)
+    text = shown(looked_at(world))
+    assert "gone back to by ada: complaints; it was the first release of the model" in text
+    assert "none on record" not in text
+
+
 def test_what_came_back_by_itself_is_live_since_then(world) -> None:
     done(world, 2)
     world.gates["bake"].verdict = Verdict.FAIL
