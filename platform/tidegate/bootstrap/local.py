@@ -14,12 +14,14 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
 from tidegate.adapters.heartbeats import Heartbeats
 from tidegate.adapters.process_identity import start_ticks
 from tidegate.bootstrap.features import open_features
+from tidegate.bootstrap.retention import LogKeeper
 from tidegate.bootstrap.rollouts import FINISH, GATES, restore_wanted, run_controller, wanted_controllers
 from tidegate.bootstrap.supervision import PARTS, SLOT_COMMAND, SUPERVISOR, Parts, open_supervisor, supervisor_lock
 from tidegate.bootstrap.systemd import is_watching, notify
@@ -85,12 +87,15 @@ def supervise(project: Project, parts: Parts = PARTS, watcher: int | None = None
         )
         supervisor.check_ports()
         adopt_releases(project)
+        keeper = LogKeeper(project)
         notify("READY=1")
         while not stopping:
             if not lock.keep():
                 sys.stderr.write("another supervisor has taken the place of this one, and looks after what runs\n")
                 return
             supervisor.step()
+            with suppress(OSError):  # a full disk: what can be removed is removed when it is asked for
+                keeper.step()
             time.sleep(INTERVAL)
         notify("STOPPING=1")
         supervisor.stop()

@@ -37,6 +37,7 @@ from tidegate.rollout.plan import Bake, Check, RolloutConfig
 from tidegate.rollout.state import Rollout, RolloutStore
 from tidegate.rollout.state_clock import state_clock
 from tidegate.rollout.state_folder import StateFolder, look_up, restore_desired
+from tidegate.rollout.unrecorded import Recorder
 
 GATES = "tidegate.bootstrap.gates:build_gates"  # (project, model name) -> gates by name
 FINISH = "tidegate.bootstrap.gates:finish_rollout"  # (project, rollout) -> None: the registry's aliases
@@ -205,7 +206,9 @@ def restore_wanted(project: Project) -> Callable[[str], None]:
         if restored is not None:
             release = restored.active_release
             subject = f"{model}@{release[:SHORT]}" if release else model
-            open_ledger(project).append("desired.restored", subject, {"message": problem, "desired": restored.to_json()})
+            body = {"message": problem, "desired": restored.to_json()}
+            recorder = Recorder(open_ledger(project), project.rollouts_dir)
+            recorder.back(model, "desired.restored", subject, body, "tidegate")
 
     return restore
 

@@ -47,6 +47,7 @@ COMMANDS = {
     "serve": ("processes", "Serve one release in the foreground."),
     "up": ("processes", "Start the platform and keep it running."),
     "down": ("processes", "Stop every process; data stay."),
+    "prune": ("processes", "Remove what the policy says is old; what the ledger names stays."),
     "demo": ("processes", "Tell the whole story on real data."),
 }
 

@@ -60,6 +60,28 @@ def down(session: Session, dry_run: bool) -> None:
     session.emit({"stopped": stopped}, "stopped" if stopped else "nothing was running")
 
 
+@click.command(epilog=examples("tidegate prune --dry-run", "tidegate prune --json"))
+@dry_run_option
+@command()
+def prune(session: Session, dry_run: bool) -> None:
+    """Remove old records of requests, outputs, exports and releases, and rotate logs, by `retention` in the project file.
+
+    What is live or was, what a rollout under way looks at, and what the ledger names is kept. The supervisor prunes logs
+    by itself.
+    """
+    from tidegate.bootstrap.retention import plan_pruning
+    from tidegate.bootstrap.retention import prune as remove
+
+    pruning = plan_pruning(session.project)
+    if not dry_run:
+        remove(session.project, pruning)
+    verb = "would remove" if dry_run else "removed"
+    lines = [f"{verb} {len(pruning.going)} files and folders, {pruning.bytes / 1e6:,.1f} MB"]
+    lines += [f"  {each.path}: {each.why}" for each in pruning.going]
+    lines += [f"  {path}: {'would be' if dry_run else ''} rotated" for path in pruning.rotating]
+    session.emit(pruning, "\n".join(lines))
+
+
 @click.command(epilog=examples("tidegate demo", "tidegate demo --folder build/demo --json"))
 @click.option("--folder", type=click.Path(path_type=Path), help="Where everything goes; by default build/demo of the project.")
 @click.option("--keep", is_flag=True, help="Leave the platform running at the end.")

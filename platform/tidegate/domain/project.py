@@ -126,6 +126,21 @@ class Targets:
     local: LocalTarget = key("local", "This machine: slots are processes, Envoy routes.", default=LocalTarget())
 
 
+@dataclass(frozen=True)
+class Retention:
+    """What is kept of what grows. What is live or was, what a rollout under way looks at and what the ledger names stays."""
+
+    inference_log_days: int = key("inferenceLogDays", "Days that records of requests are kept.", default=90, minimum=1)
+    inference_log_megabytes: int = key(
+        "inferenceLogMegabytes", "Size that records of requests may take together.", default=20480, minimum=64
+    )
+    log_megabytes: int = key("logMegabytes", "Size at which access log and logs are rotated.", default=256, minimum=1)
+    log_files: int = key("logFiles", "How many rotated files of each log are kept.", default=4, minimum=1, maximum=100)
+    releases: int = key("releases", "How many releases are kept that nothing refers to.", default=20, minimum=1)
+    outputs: int = key("outputs", "How many fetched training outputs of a model, and runs, are kept.", default=20, minimum=1)
+    exports: int = key("exports", "How many data sets that were ingested beside the project's are kept.", default=10, minimum=1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Project:
     """The project file, resolved. `root` is the folder of `file`; `state` holds everything that the platform generates."""
@@ -144,6 +159,7 @@ class Project:
         default=(),
         pattern=VERIFIER_KEY,
     )
+    retention: Retention = key("retention", "How much is kept of what grows.", default=Retention())
 
     def model(self, name: str) -> ModelConfig:
         """Raises NotFound, with the nearest name."""

@@ -87,3 +87,32 @@ def test_another_project_file_or_port_is_said_and_harms_nothing(platform, tmp_pa
     platform.ready(Slot.BLUE, R2)
     assert supervision.stop_supervisor(other_port), "an edited port keeps nobody from stopping"
     assert platform.processes() == []
+
+
+def test_the_access_log_is_rotated_while_requests_come_and_every_one_is_in_one_of_its_files(platform) -> None:
+    from tidegate.bootstrap.retention import plan_pruning, prune
+
+    platform.up()
+    platform.stage(Slot.BLUE, R1)
+    platform.activate(Slot.BLUE)
+    log = platform.target.router.access_log
+    padding = json.dumps({"pad": "x" * 1000}) + "\n"
+    small = replace(platform.project, retention=replace(platform.project.retention, log_megabytes=1))
+
+    def rotate() -> None:
+        with log.open("a") as handle:
+            handle.write(padding * 1100)
+        pruning = plan_pruning(small)
+        assert pruning.rotating == (log,)
+        prune(small, pruning)
+        platform.eventually(log.exists)
+
+    load = under_load(platform.url, rotate)
+    assert load.lost == []
+
+    def logged() -> int:
+        lines = [line for path in log.parent.glob(f"{log.name}*") for line in path.read_text().splitlines()]
+        return sum(json.loads(line).get("path") == "/predict" for line in lines)
+
+    platform.eventually(lambda: logged() == len(load.answers))
+    assert 0 < log.stat().st_size < 1024 * 1024

@@ -1,0 +1,1 @@
+"""What may go from the state folder, by the project's policy, and what never does."""

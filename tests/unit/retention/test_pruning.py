@@ -1,0 +1,193 @@
+"""What goes by the policy, and what never does."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fakes.rollouts import FakeTarget, manifest
+from tidegate.adapters.project_file import load_project
+from tidegate.bootstrap.retention import LogKeeper, plan_pruning, prune
+from tidegate.domain.errors import IntegrityError
+from tidegate.domain.project import Project, Retention
+from tidegate.domain.slots import Desired, Slot
+from tidegate.ledger.memory import MemoryLedger
+from tidegate.retention import logs
+from tidegate.rollout.orders import Orders
+from tidegate.rollout.plan import RolloutConfig
+from tidegate.rollout.state import Status
+from tidegate.rollout.state_clock import state_clock
+from tidegate.rollout.state_folder import StateFolder, write_desired
+
+DAY = 86400.0
+DEAD, MEGABYTE = 2**22 + 1, 1024 * 1024  # no process has such a pid
+PROJECT = """\
+apiVersion: tidegate/v1
+project: shop
+retention: {inferenceLogDays: 3, logMegabytes: 1, logFiles: 2, releases: 1, outputs: 1, exports: 1}
+models:
+  demand:
+    ingest: x
+    sources: [x]
+    features: {repo: x, service: demand}
+    pipeline: x
+    serving: x
+    monitor: x
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.setenv("TIDEGATE_STATE", str(tmp_path / "state"))
+    (tmp_path / "tidegate.yaml").write_text(PROJECT)
+    read = load_project(tmp_path, check_files=False)
+    for folder in (read.logs_dir, read.ledger_dir):
+        folder.mkdir(parents=True)
+    return read
+
+
+def segment(project: Project, name: str, age: float, id: str = "1", size: int = 0) -> Path:
+    at = state_clock(StateFolder(project.state))() - age
+    lines = [json.dumps({"id": f"{id}-{n}", "at": at - 10 + n, "model": "demand", "pad": "x" * size}) for n in range(3)]
+    path = project.logs_dir / f"{name}.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def names(project: Project) -> set[str]:
+    return {each.path.name for each in plan_pruning(project).going}
+
+
+def test_old_segments_go_with_their_summary_and_what_is_written_or_named_by_the_ledger_stays(project: Project) -> None:
+    old = segment(project, f"blue-0-{DEAD}-0", 4 * DAY)
+    summary = project.logs_dir / f"blue-0-{DEAD}.summary.json"
+    summary.write_text("{}")
+    segment(project, f"green-0-{DEAD}-0", 2 * DAY)
+    segment(project, f"green-0-{os.getpid()}-7", 9 * DAY)  # its process may still write
+    segment(project, f"green-1-{DEAD}-0", 9 * DAY, id="0b6cf3a2-named")
+    (project.ledger_dir / "ledger.jsonl").write_text(json.dumps({"body": {"worst": "0b6cf3a2-named-1"}}) + "\n")
+    (project.logs_dir / "blue-x.jsonl").write_text("a stranger's")
+    pruning = plan_pruning(project)
+    assert {each.path for each in pruning.going} == {old, summary}
+    prune(project, pruning)
+    assert not old.exists()
+    assert names(project) == set()
+
+
+def test_a_closed_segment_of_a_process_that_runs_goes_and_its_newest_does_not(project: Project) -> None:
+    segment(project, f"blue-0-{os.getpid()}-0", 9 * DAY)
+    segment(project, f"blue-0-{os.getpid()}-1", 9 * DAY)
+    assert names(project) == {f"blue-0-{os.getpid()}-0.jsonl"}
+
+
+def test_the_oldest_segments_go_while_all_are_too_large(project: Project) -> None:
+    for n in range(4):
+        segment(project, f"blue-{n}-{DEAD}-0", (3 - n) * 100, size=MEGABYTE // 3)
+    small = replace(project, retention=replace(project.retention, inference_log_megabytes=2))
+    assert [each.path.name for each in plan_pruning(small).going] == [f"blue-{n}-{DEAD}-0.jsonl" for n in (0, 1, 2)]
+    assert names(project) == set()
+
+
+def start(project: Project, version: str, status: Status, target: FakeTarget) -> str:
+    from tidegate.rollout.state import RolloutStore
+
+    store = RolloutStore(project.rollouts_dir)
+    clock = state_clock(StateFolder(project.state))
+    rollout = Orders(store, target, MemoryLedger(), "ada", clock=clock).start(manifest(version), RolloutConfig())
+    assert rollout is not None
+    store.save(replace(rollout, status=status))
+    return rollout.candidate
+
+
+def test_what_a_rollout_under_way_looks_at_stays_whatever_the_size(project: Project) -> None:
+    target = FakeTarget()
+    target.set_desired(Desired("demand", blue="a" * 64, active=Slot.BLUE), 0)
+    before = segment(project, f"blue-0-{DEAD}-0", 1000, size=MEGABYTE)
+    start(project, "1", Status.RUNNING, target)
+    segment(project, f"blue-1-{DEAD}-0", -1000, size=MEGABYTE)
+    small = replace(project, retention=replace(project.retention, inference_log_megabytes=1))
+    assert {each.path for each in plan_pruning(small).going} == {before}
+
+
+def test_releases_that_are_wanted_or_were_live_or_that_the_ledger_names_stay(project: Project) -> None:
+    target = FakeTarget()
+    done = start(project, "1", Status.DONE, target)
+    recorded, unknown, newest, wanted = ("b" * 64, "c" * 64, "d" * 64, "e" * 64)
+    write_desired(StateFolder(project.state), Desired("demand", blue=done, green=wanted, active=Slot.BLUE), 0)
+    (project.ledger_dir / "ledger.jsonl").write_text(
+        json.dumps({"action": "release", "subject": f"demand@{recorded[:12]}"}) + "\n"
+    )
+    for age, digest in enumerate((newest, wanted, recorded, unknown, done)):
+        folder = project.releases_dir / digest
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text("{}")
+        os.utime(folder, (1e9 - age, 1e9 - age))
+    pruning = plan_pruning(project)
+    assert {each.path.name for each in pruning.going} == {unknown}
+    prune(project, pruning)
+    assert {path.name for path in project.releases_dir.iterdir()} == {done, recorded, newest, wanted}
+
+
+def test_nothing_goes_while_a_record_of_a_rollout_cannot_be_read(project: Project) -> None:
+    segment(project, f"blue-0-{DEAD}-0", 9 * DAY)
+    start(project, "1", Status.DONE, FakeTarget())
+    next(project.rollouts_dir.glob("demand/*.json")).write_bytes(b"")
+    with pytest.raises(IntegrityError, match="is empty"):
+        plan_pruning(project)
+
+
+def test_logs_are_rotated_by_size_and_a_few_are_kept(project: Project) -> None:
+    log = project.logs_dir / "demand-blue-0.log"
+    for n in range(4):
+        with log.open("ab") as writer:  # as its process does, all the time
+            writer.write(bytes([65 + n]) * (MEGABYTE + 1))
+            assert plan_pruning(project).rotating == (log,)
+            prune(project, plan_pruning(project))
+            writer.write(b"after")
+            writer.flush()
+        assert log.read_bytes() == b"after"
+    assert {p.name: p.read_bytes()[5:6] for p in project.logs_dir.glob("demand-blue-0.log.*")} == {
+        "demand-blue-0.log.1": b"D",
+        "demand-blue-0.log.2": b"C",
+    }
+
+
+def test_a_log_whose_writer_opens_it_anew_is_renamed(tmp_path: Path) -> None:
+    log = tmp_path / "envoy-access.jsonl"
+    log.write_text("one\n")
+    seen = []
+    logs.rotate(log, 2, lambda: seen.append(log.exists()))
+    assert seen == [False]
+    assert logs.rotated(log, 1).read_text() == "one\n"
+
+
+def test_the_supervisor_prunes_when_logs_have_grown_and_else_once_a_day(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, started = [0.0], []
+
+    class Process:
+        def __init__(self, command: list[str], **_: object) -> None:
+            started.append(command)
+
+        def poll(self) -> int:
+            return 0
+
+    monkeypatch.setattr("tidegate.bootstrap.retention.subprocess.Popen", Process)
+    keeper = LogKeeper(project, lambda: now[0])
+    for _ in range(200):
+        now[0] += 10.0
+        keeper.step()
+    assert len(started) == 1
+    (project.logs_dir / "envoy-access.jsonl").write_bytes(b"x" * (MEGABYTE + 1))
+    now[0] += 60.0
+    keeper.step()
+    assert len(started) == 2
+
+
+def test_the_defaults_keep_what_a_small_machine_can_hold() -> None:
+    assert Retention().inference_log_megabytes * MEGABYTE < 25e9
