@@ -116,3 +116,22 @@ def test_the_access_log_is_rotated_while_requests_come_and_every_one_is_in_one_o
 
     platform.eventually(lambda: logged() == len(load.answers))
     assert 0 < log.stat().st_size < 1024 * 1024
+
+
+def test_a_state_folder_that_was_moved_serves_from_its_new_place(platform, tmp_path: Path) -> None:
+    platform.up()
+    platform.stage(Slot.BLUE, R1)
+    platform.activate(Slot.BLUE)
+    assert supervision.stop_supervisor(platform.project)
+    (tmp_path / "elsewhere").mkdir()
+    moved = platform.project.state.rename(tmp_path / "elsewhere" / "state")
+    there = type(platform)(replace(platform.project, state=moved))
+    try:
+        there.up()
+        there.ready(Slot.BLUE, R1)
+        load = under_load(there.url, lambda: None)
+        assert (load.lost, load.mixed({"blue": R1})) == ([], [])
+        assert str(platform.project.state) not in "".join(path.read_text() for path in moved.rglob("target/**/*.json"))
+        assert not platform.project.state.exists()
+    finally:
+        assert supervision.stop_supervisor(there.project)
