@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tidegate.domain.errors import TidegateError
+from tidegate.domain.errors import TidegateError, Unavailable
 from tidegate.domain.private_folder import keep_private
 from tidegate.domain.project import Project
 from tidegate.retention.logs import ended_summaries, large, old_segments, rotate, segments
@@ -81,10 +81,12 @@ def _post(router: Any) -> None:
 
 
 def _referred(project: Project) -> Referred:
+    """By the ledger, and by what waits for it. Raises Unavailable where that cannot be read: what it names is not known then."""
+    files = [project.ledger_dir / "ledger.jsonl", *project.rollouts_dir.glob("*/unrecorded*")]
     try:
-        return Referred.by((project.ledger_dir / "ledger.jsonl").read_bytes())
-    except FileNotFoundError:
-        return Referred(frozenset())
+        return Referred.by(b"\n".join(path.read_bytes() for path in files if path.exists()))
+    except OSError as error:
+        raise Unavailable(f"pruning: {error.filename} cannot be read ({error.strerror}), so nothing is removed") from error
 
 
 def _in_use(project: Project) -> set[str]:
@@ -153,9 +155,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         keep_private(project.state)
         pruning = plan_pruning(project, logs_only=True)
         prune(project, pruning)
-    except TidegateError as error:
+    except (TidegateError, OSError) as error:
         sys.stderr.write(f"pruning the logs: {error}\n")
-        return error.exit_code
+        return getattr(error, "exit_code", Unavailable.exit_code)
     if pruning.going or pruning.rotating:
         sys.stderr.write(f"pruned the logs: {len(pruning.going)} files, {len(pruning.rotating)} rotated\n")
     return 0
