@@ -81,7 +81,7 @@ def _post(router: Any) -> None:
 
 
 def _referred(project: Project) -> Referred:
-    """By the ledger, and by what waits for it. Raises Unavailable where that cannot be read: what it names is not known then."""
+    """By the ledger, and by what waits for it; raises Unavailable where that cannot be read."""
     files = [project.ledger_dir / "ledger.jsonl", *project.rollouts_dir.glob("*/unrecorded*")]
     try:
         return Referred.by(b"\n".join(path.read_bytes() for path in files if path.exists()))
