@@ -19,6 +19,7 @@ from tidegate.domain.durable_files import read_json
 from tidegate.domain.errors import TidegateError, Unavailable
 from tidegate.domain.project import Project
 
+LOOKS = 20
 READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe in the file's place is not waited for
 
 
@@ -153,9 +154,13 @@ def _holder(handle: IO[str]) -> int | None:
     """Pid of the process that holds a lock on the file, as the system lists it; None where it does not."""
     found = os.fstat(handle.fileno())
     name = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
-    try:
-        lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
-    except OSError:
-        return None
-    holders = [int(line[4]) for line in lines if len(line) > 5 and line[1] == "FLOCK" and line[5] == name]
-    return next((pid for pid in holders if pid > 0), None)
+    for _ in range(LOOKS):  # the list is read in parts, and a line may be missed when it changes in between
+        try:
+            lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+        except OSError:
+            return None
+        holders = [int(line[4]) for line in lines if len(line) > 5 and line[1] == "FLOCK" and line[5] == name]
+        if pid := next((each for each in holders if each > 0), None):
+            return pid
+        time.sleep(0.005)
+    return None
