@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sqlite3
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -211,6 +213,17 @@ def test_the_feature_folder_of_an_earlier_version_goes_to_its_models(tmp_path: P
     assert not take_over(state, ["first", "twin", "new"])
 
 
+def test_taking_over_imports_no_feast(tmp_path: Path) -> None:
+    """A supervisor does it before its first look; Feast takes seconds to import, and a watcher ends who is silent."""
+    state = flat(tmp_path)
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom tidegate.adapters.flat_features import take_over\n"
+        "print(take_over(Path(sys.argv[1]), ['first']), {'feast', 'pandas', 'polars'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(state)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True set()"
+
+
 def test_taking_over_that_was_interrupted_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = flat(tmp_path)
 
@@ -221,7 +234,9 @@ def test_taking_over_that_was_interrupted_goes_on(tmp_path: Path, monkeypatch: p
     with pytest.raises(Unavailable, match=r"cannot be divided .*No space left"):
         take_over(state, ["first"])
     monkeypatch.undo()
+    (state / "features/.first-left-by-a-killed-one").mkdir()
     assert take_over(state, ["first"])
+    assert not list((state / "features").glob(".first-*"))
     assert offline(FeastFeatureStore(tmp_path / "one", feature_folder(state, "first"))) == [3.0, 3.0]
 
 

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tidegate.adapters.feast_registry import above, below, place_files, read_registry, table_of
+from tidegate.adapters.feast_registry import above, below, of_any_state, place_files, read_registry, table_of
 from tidegate.adapters.packed_rows import ViewRows, open_backend, verify
 from tidegate.domain.digests import files_digest
 from tidegate.domain.durable_files import locked
@@ -89,6 +89,7 @@ class FeastFeatureStore:
             (folder / "registry_stored.db").write_bytes(stored.SerializeToString())
             for path in (self._folder.registry_stored, self._folder.registry):
                 os.replace(folder / path.name, path)
+            self._folder.earlier_registry.unlink(missing_ok=True)
         except OSError as error:
             raise Unavailable(f"features apply: cannot write {root} ({error}); check the disk") from error
         finally:
@@ -268,6 +269,8 @@ class FeastFeatureStore:
 
             self._applied()
             registry = read_registry(self._folder.registry_stored)
+            if self._folder.earlier_registry.exists():
+                place_files(registry, of_any_state)
             place_files(registry, above(self._folder.root))
             # Feast resolves paths against the working directory, and reads a registry from a file again and again.
             self._here = tempfile.TemporaryDirectory(prefix="tidegate-registry-")

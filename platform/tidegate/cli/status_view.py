@@ -93,7 +93,7 @@ def _features(features: Mapping[str, Any], now: float) -> Text:
     if features["until"] is None:
         return Text("of an earlier version: their age is not known; run 'tidegate features materialize'", style="yellow")
     written = f"written {clock_time(features['written_at'])} ({ago(features['written_at'], now)})"
-    return Text(f"online rows known until {features['until'][:16].replace('T', ' ')}, {written}, {features['rows']:,} entities")
+    return Text(f"online rows up to {features['until'][:16].replace('T', ' ')}, {written}, {features['rows']:,} entities")
 
 
 def _drift(drift: Mapping[str, Any]) -> Table:

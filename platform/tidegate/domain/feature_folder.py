@@ -4,6 +4,7 @@
       tables/<view>.parquet         the feature tables, replaced as a whole
       registry.db                   the Feast registry; paths in it are relative to this folder, so that a state can be moved
       registry_stored.db            the same without on-demand views
+      registry.earlier              there when the registry is of an earlier version, whose paths name another folder
       online.db                     the online store, unless that is a Redis server
       online.db.watermark           what online.db must hold at least: a reader compares
 
@@ -42,6 +43,10 @@ class FeatureFolder:
     @property
     def registry_stored(self) -> Path:
         return self.root / "registry_stored.db"
+
+    @property
+    def earlier_registry(self) -> Path:
+        return self.root / "registry.earlier"
 
     @property
     def online_db(self) -> Path:

@@ -78,7 +78,7 @@ def test_the_first_release_is_called_so_and_no_other(world) -> None:
 
 
 def test_the_age_of_the_online_features_is_shown(world) -> None:
-    assert "online rows known until 2011-09-01 00:00, written" in shown(looked_at(world))
+    assert "online rows up to 2011-09-01 00:00, written" in shown(looked_at(world))
     assert "4,017 entities" in shown(looked_at(world))
 
 
