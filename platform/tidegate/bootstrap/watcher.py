@@ -40,6 +40,7 @@ class Watcher:
         can_tell = self.beats.beat(WATCHER)
         starting = self._child is not None and self._child.poll() is None
         if supervisor_pid(self.state) is not None:
+            self.backoff.lasted("supervisor")  # it got as far as its lock
             if can_tell:
                 end_hung(self.state)
         elif self._child is not None and starting:

@@ -42,6 +42,8 @@ class Companions:
             silent = self.silence(record)
             if silent is not None and silent > HUNG:
                 self.processes.terminate(record, force=True)
+            elif silent is not None:
+                self.backoff.lasted(record.name)
         for one in wanted:
             if one.name not in running and self.backoff.may_start(one.name, self.clock()):
                 self.backoff.started(one.name, self.clock())

@@ -26,16 +26,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
+import psutil
 
 from e2e.local.conftest import FAKES, PLATFORM, Platform, write_project
 from fakes.rollouts import manifest
 from story import eventually, free_ports
 from tidegate.adapters.local_processes import read_records
 from tidegate.bootstrap import local, rollouts, supervision
-from tidegate.domain.errors import TidegateError
 from tidegate.domain.release import ReleaseManifest
 from tidegate.rollout.plan import Bake, Check, RolloutConfig
 from tidegate.rollout.state import Status
+from tidegate.rollout.state_folder import read_observed
 
 PARTS = supervision.Parts("slot_server:command", "fixed_gates:build_gates", "fixed_gates:finish")
 CONFIG = RolloutConfig((Check("parity"), Check("shadow"), Check("drift")), Bake(("bake",), 0.5, 60.0))
@@ -134,13 +135,14 @@ class Kills:
         time.sleep(0.2)
         return row
 
-    def _whole(self) -> bool:
-        try:
-            status = self.platform.target.slots("demand")
-        except TidegateError:
+    def _whole(self, without: int | None = None) -> bool:
+        """Whether both replicas of what is live are ready, as the supervisor saw it after process `without` was gone."""
+        observed, active = read_observed(self.state), self.platform.target.desired("demand").active
+        if observed is None or active is None:
             return False
-        active = self.platform.target.desired("demand").active
-        return active is not None and status[active].wanted == status[active].ready == 2
+        replicas = observed["models"].get("demand", {}).get(active, {}).get("replicas", [])
+        ready = {replica["pid"] for replica in replicas if replica["ready"] and psutil.pid_exists(replica["pid"])}
+        return len(ready) == 2 and without not in ready
 
     def _kill(self, pid: int | None) -> float:
         with suppress(ProcessLookupError, TypeError):
@@ -153,7 +155,7 @@ class Kills:
     def _kill_replica(self, row: Row) -> float:
         victim = self.random.choice(self._pids("slot"))
         began = self._kill(victim)
-        eventually(lambda: victim not in self._pids("slot") and self._whole())
+        eventually(lambda: self._whole(victim))
         return time.monotonic() - began
 
     def _kill_supervisor(self, row: Row) -> float:

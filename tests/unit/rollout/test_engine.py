@@ -293,3 +293,47 @@ def test_a_target_refuses_what_could_serve_the_unproven(world) -> None:
     with pytest.raises(Conflict, match="in place"):
         world.target.set_desired(replace(desired, blue="f" * 64), desired.generation)
     assert world.target.desired("demand") == desired == Desired("demand", blue=desired.blue, active=Slot.BLUE, generation=1)
+
+
+def test_a_slot_that_cannot_start_ends_its_rollout_at_once_by_its_own_words(world) -> None:
+    world.target.ready = lambda release: release == world.releases[0].digest
+    world.start()
+    world.step()
+    world.step()
+    world.target.problems[world.releases[1].digest] = "replica 0 ended with code 6: model.onnx is damaged"
+    while not world.step().status.terminal:
+        pass
+    assert (world.rollout.status, world.rollout.reason) == (Status.FAILED, "replica 0 ended with code 6: model.onnx is damaged")
+    assert world.clock.now < world.rollout.created_at + 20
+
+
+def test_the_time_in_which_nobody_drove_a_rollout_is_not_the_releases(world) -> None:
+    world.start()
+    while world.rollout.current.kind != "bake":
+        world.step()
+    world.gates["bake"].verdict = Verdict.INCONCLUSIVE
+    world.step()
+    world.clock.now += 10 * world.rollout.current.deadline_seconds  # everything was down
+    world.restart()
+    resumed = world.engine.resume("demand", world.id)
+    assert resumed.stage_at == resumed.stage_ready_at == world.clock.now
+    assert world.step().status is Status.RUNNING
+    world.gates["bake"].verdict = Verdict.PASS
+    while not world.step(10.0).status.terminal:
+        pass
+    assert world.rollout.status is Status.DONE
+
+
+def test_a_stage_comes_to_its_deadline_although_its_drivers_die(world) -> None:
+    world.start()
+    while world.rollout.current.kind != "bake":
+        world.step()
+    world.gates["bake"].verdict = Verdict.INCONCLUSIVE
+    for _ in range(200):
+        if world.step(world.rollout.current.deadline_seconds / 2).status.terminal:
+            break
+        world.restart()
+        world.engine.resume("demand", world.id)
+        if world.rollout.undo is not None:
+            break
+    assert world.rollout.undo or world.rollout.status is Status.ROLLED_BACK

@@ -193,6 +193,16 @@ def test_a_companion_that_beats_no_more_is_replaced(world, name: str) -> None:
     assert name in world.processes.known
 
 
+def test_a_companion_that_has_beaten_is_started_again_at_once_each_time(world) -> None:
+    serving(world).look(3)
+    for _ in range(10):
+        world.silences["watcher"] = 0.1
+        world.look()
+        world.processes.die("watcher")
+        world.look(2)
+        assert world.processes.running("watcher") == ["watcher"]
+
+
 def test_the_supervisor_beats_between_the_parts_of_a_look(world) -> None:
     world.look()
     assert world.beats >= 6
