@@ -26,13 +26,14 @@ from tidegate.bootstrap.rollouts import FINISH, GATES, restore_wanted, run_contr
 from tidegate.bootstrap.supervision import PARTS, SLOT_COMMAND, SUPERVISOR, Parts, open_supervisor, supervisor_lock
 from tidegate.bootstrap.systemd import is_watching, notify
 from tidegate.bootstrap.trust import adopt_releases, trusted_arguments
-from tidegate.domain.errors import TidegateError
+from tidegate.domain.errors import TidegateError, Unavailable
 from tidegate.domain.private_folder import keep_private
 from tidegate.domain.project import Project
 from tidegate.ports.local import ProcessRecord
 from tidegate.rollout.companions import Companion
 from tidegate.rollout.replicas import Replica
 from tidegate.rollout.state_folder import StateFolder
+from tidegate.rollout.supervisor import Supervisor
 
 INTERVAL = 0.1  # seconds between looks of the supervisor
 
@@ -99,6 +100,18 @@ def supervise(project: Project, parts: Parts = PARTS, watcher: int | None = None
             time.sleep(INTERVAL)
         notify("STOPPING=1")
         supervisor.stop()
+
+
+def _await_ports(supervisor: Supervisor, patience: float = 2.0) -> None:
+    """A gateway that was just killed holds its ports for a moment; who holds them longer is named by Unavailable."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return supervisor.check_ports()
+        except Unavailable:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
 
 
 class Beats:

@@ -211,7 +211,8 @@ class Supervisor:
         Needs no room on the disk."""
         self._end([r for r in self.processes.records() if r.labels.get("kind") == "watcher"])
         self._end([r for r in self.processes.records() if r.labels.get("kind") == "control"])
-        self._attempt("drain", self._drain)
+        if self.gateway.process is not None:
+            self._attempt("drain", self._drain)
         self._end([r for r in self.processes.records() if r.labels.get("kind") == "slot"])
         self._end(self.processes.records())
         self._attempt("observed", lambda: remove(self.state.observed))

@@ -147,6 +147,7 @@ def test_bad_requests_and_unknown_models_are_answered_with_one_sentence(platform
 
 def test_a_taken_port_is_one_sentence(platform) -> None:
     with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", platform.project.local.gateway_port))
         taken.listen()
         port = platform.project.local.gateway_port
