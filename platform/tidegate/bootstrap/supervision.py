@@ -74,9 +74,16 @@ def supervisor_lock(project: Project, patience: float = 0.0) -> Iterator[Supervi
 
 
 def supervisor_pid(state: StateFolder) -> int | None:
-    """The running supervisor's pid, or None: the lock says whether it runs, the system or the file who it is."""
+    """The running supervisor's pid, or None: the lock says whether it runs; the system, the file or its beat who it is."""
     found = running(state.supervisor_lock)
-    return found.pid if found else None
+    return _pid_of(state, found) if found else None
+
+
+def _pid_of(state: StateFolder, holder: Runs) -> int | None:
+    if holder.pid is not None:
+        return holder.pid
+    beat = Heartbeats(state.beats).last(SUPERVISOR)
+    return beat.pid if beat is not None and beat.runs and owned(beat.pid, state.target) else None
 
 
 def check_same(project: Project, attempt: str) -> None:
@@ -209,8 +216,8 @@ def stop_supervisor(project: Project, timeout: float = 60.0) -> bool:
                 with suppress(Unavailable):  # on a disk that takes no lock, no other supervisor starts either
                     held.enter_context(supervisor_lock(project, patience=0.5))
                 return _stop_all(project) or bool(asked)
-        elif found is not None and found.pid not in asked:
-            _ask_to_stop(project, found, asked)
+        elif found is not None and (pid := _pid_of(state, found)) not in asked:
+            _ask_to_stop(project, found, pid, asked)
         else:
             end_hung(state)
         time.sleep(0.05)
@@ -220,15 +227,15 @@ def stop_supervisor(project: Project, timeout: float = 60.0) -> bool:
     )
 
 
-def _ask_to_stop(project: Project, found: Runs, asked: dict[int, int | None]) -> None:
+def _ask_to_stop(project: Project, found: Runs, pid: int | None, asked: dict[int, int | None]) -> None:
     if found.of_another_project and found.file != str(project.file):
         check_same(project, "stopping the platform")
-    if found.pid is None:
+    if pid is None:
         lock = StateFolder(project.state).supervisor_lock
         raise Unavailable(f"stopping the supervisor of {project.state}: it holds {lock}, but who it is cannot be told")
-    asked[found.pid] = start_ticks(found.pid)
+    asked[pid] = start_ticks(pid)
     with suppress(ProcessLookupError):
-        os.kill(found.pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGTERM)
 
 
 def _stop_all(project: Project) -> bool:
