@@ -121,9 +121,12 @@ def running(path: Path) -> Runs | None:
     except OSError as error:
         raise Unavailable(f"asking whether a supervisor runs: {path} cannot be opened ({error.strerror}); remove it") from error
     with handle:
-        if _flock(handle, fcntl.LOCK_SH):  # several may look at a time, and none is taken for a supervisor
-            return None
-        holder = _holder(handle)
+        for _ in range(LOOKS):  # it may end while we look, and the system's list may miss a line that changes as it is read
+            if _flock(handle, fcntl.LOCK_SH):  # several may look at a time, and none is taken for a supervisor
+                return None
+            if holder := _holder(handle):
+                break
+            time.sleep(0.005)
     try:
         note = read_json(path, "the supervisor's note", Runs.from_json, "") or Runs(None)
     except TidegateError:
@@ -154,13 +157,9 @@ def _holder(handle: IO[str]) -> int | None:
     """Pid of the process that holds a lock on the file, as the system lists it; None where it does not."""
     found = os.fstat(handle.fileno())
     name = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
-    for _ in range(LOOKS):  # the list is read in parts, and a line may be missed when it changes in between
-        try:
-            lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
-        except OSError:
-            return None
-        holders = [int(line[4]) for line in lines if len(line) > 5 and line[1] == "FLOCK" and line[5] == name]
-        if pid := next((each for each in holders if each > 0), None):
-            return pid
-        time.sleep(0.005)
-    return None
+    try:
+        lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    except OSError:
+        return None
+    holders = [int(line[4]) for line in lines if len(line) > 5 and line[1] == "FLOCK" and line[5] == name]
+    return next((pid for pid in holders if pid > 0), None)

@@ -256,6 +256,17 @@ def test_who_holds_the_lock_is_known_without_its_note(world: World) -> None:
         assert found.pid == os.getpid()
 
 
+def test_a_supervisor_that_ends_while_it_is_looked_for_does_not_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.state.supervisor_lock.write_bytes(b"")
+
+    def ends(handle: object) -> None:
+        assert world.lock is not None
+        world.lock.release()
+
+    monkeypatch.setattr("tidegate.rollout.supervisor_lock._holder", ends)
+    assert running(world.state.supervisor_lock) is None
+
+
 def test_a_lock_that_is_taken_away_is_made_again_unless_another_took_it(world: World) -> None:
     assert world.lock is not None
     world.state.supervisor_lock.unlink()
