@@ -51,7 +51,6 @@ def test_a_state_folder_of_an_older_commit_starts_serves_rolls_back_replays_and_
     told.run("up")
     assert [ask(told, each["body"]) for each in asked] == [each["answer"] for each in asked]
     assert {each["answer"]["release"] for each in asked} == {second}
-    told.run("features", "apply", "demand")  # the registry of then holds the path of the place where it was made
     assert told.run("replay", asked[0]["id"])["result"]["identical"]
     drift = told.run("drift", "demand", "--release", second)
     assert drift[-1]["verdict"] in ("PASS", "FAIL")  # judged: the load was too even to say what it must be

@@ -20,7 +20,7 @@ from types import FrameType
 
 from tidegate.adapters.heartbeats import Heartbeats
 from tidegate.adapters.process_identity import start_ticks
-from tidegate.bootstrap.features import open_features
+from tidegate.bootstrap.features import open_features, settle_features
 from tidegate.bootstrap.retention import LogKeeper
 from tidegate.bootstrap.rollouts import FINISH, GATES, restore_wanted, run_controller, wanted_controllers
 from tidegate.bootstrap.supervision import PARTS, SLOT_COMMAND, SUPERVISOR, Parts, open_supervisor, supervisor_lock
@@ -65,6 +65,7 @@ def supervise(project: Project, parts: Parts = PARTS, watcher: int | None = None
 
     `watcher` is the pid of the watcher that started it: if that was ended meanwhile, everything was.
     """
+    settle_features(project)
     state = StateFolder(project.state)
     stopping: list[int] = []
 

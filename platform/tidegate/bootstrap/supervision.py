@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from tidegate import __version__
 from tidegate.adapters.heartbeats import Beat, Heartbeats
 from tidegate.adapters.process_identity import owned, start_ticks
+from tidegate.bootstrap.features import settle_features
 from tidegate.bootstrap.rollouts import FINISH, GATES, resolve
 from tidegate.domain.clocks import ENVIRONMENT, Reading, SteadyClock
 from tidegate.domain.errors import Conflict, Unavailable
@@ -139,6 +140,7 @@ def ensure_supervisor(project: Project, parts: Parts = PARTS, timeout: float = 2
     """
     state = StateFolder(project.state)
     check_same(project, "starting the platform")
+    settle_features(project)  # by whoever starts the first one: it takes longer than a supervisor may be without a beat
     child = None
     called, deadline = Reading.now(), time.monotonic() + timeout
     while time.monotonic() < deadline:
