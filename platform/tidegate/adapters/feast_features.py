@@ -33,6 +33,7 @@ import polars as pl
 
 from tidegate.adapters.feast_registry import above, below, of_any_state, place_files, read_registry, table_of
 from tidegate.adapters.packed_rows import ViewRows, open_backend, verify
+from tidegate.adapters.vendor_imports import import_feast
 from tidegate.domain.digests import files_digest
 from tidegate.domain.durable_files import locked
 from tidegate.domain.errors import InvalidInput, NotFound, Unavailable
@@ -63,7 +64,8 @@ class FeastFeatureStore:
 
     def apply(self) -> tuple[str, ...]:
         """Register the repository's definitions, replacing what was registered; returns the names of the feature services."""
-        from feast import FeatureStore, Project  # with its checks: definitions are read
+        import_feast()  # with its checks: definitions are read
+        from feast import FeatureStore, Project
 
         from tidegate.adapters.feast_repository import loaded_objects
 

@@ -23,6 +23,8 @@ MLFLOW_SETTINGS = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 
+METRICS_FOLDERS = ("PROMETHEUS_MULTIPROCESS_DIR", "PROMETHEUS_MULTIPROC_DIR")
+
 
 def settle_mlflow() -> None:
     """Set what is not set in the environment, and leave Feast's request headers out.
@@ -56,6 +58,21 @@ def import_feast_unchecked() -> None:
     checking = typeguard.typechecked
     typeguard.typechecked = lambda target: target  # type: ignore[assignment]  # Feast gives it no options
     try:
-        import feast  # noqa: F401
+        import_feast()
     finally:
         typeguard.typechecked = checking
+
+
+def import_feast() -> None:
+    """Feast without what it leaves in the environment.
+
+    It tells prometheus_client there to keep metrics in a folder that goes away with this process: whatever this process
+    starts, a slot say, would inherit that and fail once the folder is gone.
+    """
+    before = {name: os.environ.get(name) for name in METRICS_FOLDERS}
+    import feast
+    import feast.metrics  # noqa: F401 (it is what sets them, whenever it is imported first)
+
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)

@@ -82,3 +82,17 @@ def test_definitions_are_read_with_them(tmp_path: Path) -> None:
     (repo / "ill_typed.py").write_text("from feast import Entity\n\nsku = Entity(name='sku', description=7)\n")
     said = python(APPLY, str(repo), str(tmp_path / "state"))
     assert "ill_typed.py cannot be loaded: TypeCheckError" in said
+
+
+@pytest.mark.parametrize("how", ["import_feast", "import_feast_unchecked"])
+def test_feast_leaves_nothing_in_the_environment_that_processes_started_later_would_inherit(how: str) -> None:
+    program = f"""
+import os
+before = dict(os.environ)
+from tidegate.adapters.vendor_imports import {how}
+{how}()
+from feast import FeatureStore
+import feast.repo_operations
+print({{name for name in os.environ if name.startswith("PROMETHEUS") and name not in before}})
+"""
+    assert python(program) == "set()"
