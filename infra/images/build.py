@@ -29,6 +29,7 @@ ENVIRONMENT = {
     "PYTHONPATH": "/opt/tidegate:/opt/packages",
     "PYTHONUNBUFFERED": "1",
     "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONSAFEPATH": "1",  # no module is taken from the folder in which a process happens to be started
     "OPENBLAS_NUM_THREADS": "1",  # its threads spin while they wait, and what is multiplied here is small
 }
 

@@ -29,6 +29,8 @@ from tidegate.domain.errors import Unavailable
 from tidegate.domain.local import LOOPBACK
 from tidegate.ports.local import ProcessRecord
 
+# `python -m` would put the folder in which a command happened to be called first on the path: a numpy.py there would run
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
 MARK = "TIDEGATE_PROCESS"  # environment variable: folder of pid files, name and labels as JSON
 
 
@@ -68,7 +70,7 @@ class LocalProcesses:
                     stdout=output,
                     stderr=output,
                     start_new_session=True,
-                    env={**os.environ, **self.environment, MARK: mark},
+                    env={**os.environ, **SAFE_PATH, **self.environment, MARK: mark},
                 )
         except OSError as error:
             raise Unavailable(f"starting {name} ({command[0]}): {error}") from error

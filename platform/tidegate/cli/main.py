@@ -156,6 +156,7 @@ def _say(message: str, code: int) -> int:
 def main() -> None:
     # OpenBLAS' threads spin while they wait, and what is multiplied here is small; what a command starts inherits this
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ["PYTHONSAFEPATH"] = "1"  # nor does it take a module from the folder in which a command happens to be called
     sys.exit(run())
 
 
