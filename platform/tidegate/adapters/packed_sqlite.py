@@ -187,9 +187,12 @@ class SqliteRows:
 
     def _connect(self, timeout: float) -> sqlite3.Connection:
         """Read-only; a file of ours without any locks, since it is never changed, others as SQLite does it."""
-        mode = "immutable=1" if self._is_ours() else "mode=ro"
-        uri = f"{self._path.resolve().as_uri()}?{mode}"
-        return sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False)
+        ours = self._is_ours()
+        uri = f"{self._path.resolve().as_uri()}?{'immutable=1' if ours else 'mode=ro'}"
+        connection = sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False)
+        if ours:
+            connection.execute("BEGIN")  # for good: SQLite looks for a journal and for changes once, not at each read
+        return connection
 
     def _is_ours(self) -> bool:
         with open(self.where, "rb") as file:
