@@ -8,7 +8,9 @@ another process that got the same pid. Writing in place needs no room on a full 
 from __future__ import annotations
 
 import os
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,3 +70,33 @@ class Heartbeats:
             (self.folder / name).unlink(missing_ok=True)
         except OSError:
             return
+
+
+class Beating:
+    """Beats from a thread of their own while the owner makes steps: a process that is stopped beats no more at once, one step
+    may wait for something slow, and one that takes longer than `stuck_seconds` ends the beats too."""
+
+    def __init__(self, beats: Heartbeats, name: str, stuck_seconds: float, also: Callable[[], None] = lambda: None) -> None:
+        self.beats, self.name, self.stuck_seconds, self.also = beats, name, stuck_seconds, also
+        self.written = False  # whether the latest beat could be written
+        self._last = time.monotonic()
+        self._ended = threading.Event()
+
+    def stepped(self) -> None:
+        self._last = time.monotonic()
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            if time.monotonic() - self._last < self.stuck_seconds:
+                self.written = self.beats.beat(self.name)
+                self.also()
+            self._ended.wait(0.5)
+
+    def __enter__(self) -> Beating:
+        self._thread = threading.Thread(target=self._run, name="beats", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()

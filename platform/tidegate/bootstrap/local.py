@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-from tidegate.adapters.heartbeats import Heartbeats
+from tidegate.adapters.heartbeats import Beating, Heartbeats
 from tidegate.adapters.process_identity import start_ticks
 from tidegate.bootstrap.features import open_features, settle_features
 from tidegate.bootstrap.retention import LogKeeper
@@ -30,12 +30,13 @@ from tidegate.domain.errors import TidegateError, Unavailable
 from tidegate.domain.private_folder import keep_private
 from tidegate.domain.project import Project
 from tidegate.ports.local import ProcessRecord
-from tidegate.rollout.companions import Companion
+from tidegate.rollout.companions import Companion, Silence
 from tidegate.rollout.replicas import Replica
 from tidegate.rollout.state_folder import StateFolder
 from tidegate.rollout.supervisor import Supervisor
 
 INTERVAL = 0.1  # seconds between looks of the supervisor
+STUCK = 45.0  # seconds of one part of a look after which it beats no more
 
 
 def open_project(config: Path, state: Path | None) -> Project:
@@ -72,20 +73,20 @@ def supervise(project: Project, parts: Parts = PARTS, watcher: int | None = None
     def stop(number: int, _: FrameType | None) -> None:
         stopping.append(number)
 
-    with supervisor_lock(project, patience=2.0) as lock:
+    beating = Beating(Heartbeats(state.beats), SUPERVISOR, STUCK, also=lambda: notify("WATCHDOG=1"))
+    with supervisor_lock(project, patience=2.0) as lock, beating:
         if watcher is not None and start_ticks(watcher) is None:
             return
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
-        beats = Beats(state)
         supervisor = open_supervisor(
             project,
             parts,
             controllers=wanted_controllers(project, parts.gates, parts.finish),
             restore=restore_wanted(project),
             watchers=() if is_watching() else [_watcher(project, parts)],
-            silence=beats.silence,
-            beat=beats.beat,
+            silence=_silence(beating),
+            beat=beating.stepped,
         )
         supervisor.check_ports()
         adopt_releases(project)
@@ -115,20 +116,14 @@ def _await_ports(supervisor: Supervisor, patience: float = 2.0) -> None:
         time.sleep(0.1)
 
 
-class Beats:
-    """The supervisor's own beats, and how long others have not beaten; that says nothing while it cannot beat itself."""
+def _silence(beating: Beating) -> Silence:
+    """How long others have not beaten; that says nothing while the supervisor cannot beat itself."""
 
-    def __init__(self, state: StateFolder) -> None:
-        self._beats = Heartbeats(state.beats)
-        self._can_tell = False
+    def silence(record: ProcessRecord) -> float | None:
+        beat = beating.beats.last(record.name)
+        return beat.age if beating.written and beat is not None and beat.pid == record.pid else None
 
-    def beat(self) -> None:
-        self._can_tell = self._beats.beat(SUPERVISOR)
-        notify("WATCHDOG=1")
-
-    def silence(self, record: ProcessRecord) -> float | None:
-        beat = self._beats.last(record.name)
-        return beat.age if self._can_tell and beat is not None and beat.pid == record.pid else None
+    return silence
 
 
 def _watcher(project: Project, parts: Parts) -> Companion:

@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tidegate.adapters.heartbeats import Heartbeats
+from tidegate.adapters.heartbeats import Beating, Heartbeats
 from tidegate.bootstrap.reconcile import note_what_is_due
 from tidegate.bootstrap.trust import open_ledger
 from tidegate.bootstrap.wiring import Wiring
@@ -131,46 +131,19 @@ def control(project: Project, model: str, id: str, gates: str = GATES, finish: s
     """Drive rollout `id` until it needs nothing more."""
     engine = open_engine(project, model, gates, finish)
     engine.resume(model, id)
-    with Beating(StateFolder(project.state), controller_name(model, id)) as beating:
+    beats = Heartbeats(StateFolder(project.state).beats)
+    with Beating(beats, controller_name(model, id), STUCK) as beating:
         while True:
             rollout, settled = engine.step(model, id), engine.settled(model, id)
             if settled and not rollout.needs_controller:
                 break
             beating.stepped()
             time.sleep(INTERVAL)
+    beats.forget(controller_name(model, id))
     if rollout.status.terminal:
         with suppress(TidegateError):  # what cannot be looked at now is compared by 'tidegate registry reconcile'
             note_what_is_due(Wiring(project), model)
     return rollout
-
-
-class Beating:
-    """Beats for a controller from a thread, since one step may wait for a registry that is slow; a process that is stopped,
-    or a step that never ends, beats no more."""
-
-    def __init__(self, state: StateFolder, name: str) -> None:
-        self.beats, self.name = Heartbeats(state.beats), name
-        self._last = time.monotonic()
-        self._ended = threading.Event()
-
-    def stepped(self) -> None:
-        self._last = time.monotonic()
-
-    def _run(self) -> None:
-        while time.monotonic() - self._last < STUCK:
-            self.beats.beat(self.name)
-            if self._ended.wait(0.5):
-                return
-
-    def __enter__(self) -> Beating:
-        self._thread = threading.Thread(target=self._run, name="beats", daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-        self.beats.forget(self.name)
 
 
 def controller_name(model: str, id: str) -> str:

@@ -154,7 +154,8 @@ def ensure_supervisor(project: Project, parts: Parts = PARTS, timeout: float = 2
                 return pid
             if observed["gateway"].get("waits"):
                 deadline = time.monotonic() + timeout
-        if child is not None and child.poll() not in (None, Conflict.exit_code):
+        # one that lost to another, or was ended from outside, says nothing about whether a supervisor can start
+        if child is not None and (child.poll() or 0) >= 0 and child.returncode not in (None, Conflict.exit_code):
             raise Unavailable(_last_words(state))
         if pid is None and (child is None or child.poll() is not None) and not is_watched(state):
             child = _spawn(project, parts, state)

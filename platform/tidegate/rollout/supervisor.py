@@ -5,7 +5,7 @@ traffic goes on, and the next supervisor adopts what runs. It is the only writer
 only while it has ready replicas of the wanted release; until then the slot that was routed before keeps it.
 
 It replaces what is dead and what hangs: replicas and gateway by their answers, controllers and its watcher by their beats.
-It beats itself, between any two parts of a look, and its watcher (or systemd) replaces it by that.
+It says itself that it makes steps, between any two parts of a look, and its watcher (or systemd) replaces it by that.
 
 A small file that is damaged and a disk that is full or read-only are problems it names, in `observed.json` or, where that
 cannot be written, in its log; they end neither the supervisor nor what runs, and one model's trouble is not another's.

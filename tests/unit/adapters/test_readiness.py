@@ -1,55 +1,77 @@
-"""Whether what answers a probe is the release that was asked for: an answer names the release's id, the target its digest."""
+"""Readiness asked over HTTP: what counts as ready, as a sign of life, and as a stranger."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from story import eventually
 from tidegate.adapters.readiness import ReadinessProbe
 
-DIGEST = "f92bd40748541e7a8fb6ace95410d78073358250a596e44fc999d3ceadc872bd"
+RELEASE = "3f2c91a07b5d" + "0" * 52
+
+
+class Part(BaseHTTPRequestHandler):
+    status, said, slow = 200, "", 0.0
+
+    def do_GET(self) -> None:
+        time.sleep(Part.slow)
+        self.send_response(Part.status)
+        if Part.said:
+            self.send_header("x-tidegate-release", Part.said)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None: ...
 
 
 @pytest.fixture
-def answering() -> Iterator[tuple[int, list[str]]]:
-    """A port, and the name of the release in its answers."""
-    named: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            if named:
-                self.send_header("x-tidegate-release", named[0])
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server.server_port, named
+def port() -> Iterator[int]:
+    Part.status, Part.said, Part.slow = 200, "", 0.0
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Part)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    yield server.server_address[1]
     server.shutdown()
     server.server_close()
 
 
-@pytest.mark.parametrize(
-    ("name", "ready"),
-    [("demand@f92bd4074854", True), (DIGEST, True), ("demand@193da42c0964", False), ("demand@f92b", False), ("demand@", False)],
-)
-def test_a_replica_is_ready_when_its_answer_names_the_release(answering: tuple[int, list[str]], name: str, ready: bool) -> None:
-    port, named = answering
-    named.append(name)
-    probe = ReadinessProbe(waiting=0.01)
-    probe.ready("demand-green-0", port, release=DIGEST)
-    if ready:
-        eventually(lambda: probe.ready("demand-green-0", port, release=DIGEST))
-    else:
-        for _ in range(20):
-            assert not probe.ready("demand-green-0", port, release=DIGEST)
-            time.sleep(0.02)
-        assert not probe.ready("demand-green-0", port, release=DIGEST)
+def probe() -> ReadinessProbe:
+    return ReadinessProbe(waiting=0.0, settled=0.0, timeout=0.2, failures=2)
+
+
+def comes(condition, seconds: float = 20.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+@pytest.mark.parametrize("said", ["", "demand@3f2c91a07b5d", RELEASE])
+def test_a_part_that_names_its_release_in_any_form_is_ready(port: int, said: str) -> None:
+    Part.said, asked = said, probe()
+    assert comes(lambda: asked.ready("a", port, release=RELEASE))
+
+
+@pytest.mark.parametrize("said", ["demand@0000", "demand@", "demand@3f2c", "4" * 64])
+def test_what_names_another_release_is_not_ready_but_alive(port: int, said: str) -> None:
+    Part.said, asked = said, probe()
+    assert not comes(lambda: asked.ready("a", port, release=RELEASE), 0.3)
+    assert asked.silent_seconds("a") < 0.3
+
+
+def test_an_answer_of_503_is_a_sign_of_life_and_none_at_all_is_not(port: int) -> None:
+    asked = probe()
+    assert comes(lambda: asked.ready("a", port))
+    Part.status = 503
+    assert comes(lambda: not asked.ready("a", port))
+    assert comes(lambda: (asked.ready("a", port), asked.unready_seconds("a") > 0.1)[1])
+    assert asked.silent_seconds("a") < 0.1
+    Part.slow = 1.0
+    assert comes(lambda: (asked.ready("a", port), asked.silent_seconds("a") > 0.5)[1])
+    Part.slow, Part.status = 0.0, 200
+    assert comes(lambda: asked.ready("a", port))
+    assert (asked.silent_seconds("a"), asked.unready_seconds("a")) == (0.0, 0.0)
