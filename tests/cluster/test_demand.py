@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from tests.cluster.access import await_true
 from tests.cluster.client import Client
+from tests.cluster.objects import pod
 from tests.cluster.platform_on_cluster import MODEL, Commands, OnCluster
 from tests.cluster.prometheus import Prometheus
 from tests.cluster.train import Releases, Training
@@ -63,7 +64,8 @@ class Story:
 
     def tell(self) -> None:
         releases, client = self.seen.releases, Client(self.on)
-        self.commands.build(*(releases.first, releases.second, releases.pence, releases.fault, releases.again, releases.later))
+        wanted = ("first", "second", "refusing", "pence", "fault", "again", "later", "quick")
+        self.commands.build(*(getattr(releases, name) for name in wanted))
         prometheus = Prometheus(self.on.kubernetes)
         prometheus.install([self.on.home, self.on.models])
         self.say("materializing")
@@ -72,6 +74,7 @@ class Story:
         self.until(lambda: self.clients_reach(releases.first))
         client.start(releases.skus, 40)
         self.order("good", releases.second)
+        self.order("refusing", releases.refusing)
         self.order("pence", releases.pence)
         self.order("fault", releases.fault)
         self.fewer_gates(releases.pence)
@@ -93,6 +96,7 @@ class Story:
         self.seen.targets = prometheus.targets()
         self.seen.requests = client.stop()
         self.seen.switches = len(_passages(self.seen.requests))
+        self.probes_alone(releases.quick)
         self.read_ledger()
         self.verify_ledger()
         self.say("told")
@@ -122,6 +126,16 @@ class Story:
         self.seen.commands["doctor with fewer gates"] = self.doctor()
         self.until(lambda: json.loads(self.status() or "{}").get("status") == "ABORTED", 90)
         self.seen.unasked = {"live": self.live()}
+
+    def probes_alone(self, digest: str) -> None:
+        """Nobody asks for predictions any more, and somebody asks for nothing but health: what a bake is to see never comes."""
+        url = f"http://tidegate-gateway.{self.on.home}.svc.cluster.local/models/{MODEL}/livez"
+        self.on.kubernetes.apply(
+            pod("probes", self.on.kubernetes.responder, ["load", url, "300"], restartPolicy="Never"), self.on.clients
+        )
+        checks = [option for gate in ("parity", "shadow", "drift") for option in ("--override", f"{gate}=nobody asks now")]
+        self.order("probes alone", digest, *checks, "--by", "ada")
+        self.on.kubernetes.kubectl("delete", "pod", "probes", "-n", self.on.clients, "--grace-period=1")
 
     def frozen(self, releases: Releases) -> None:
         """A freeze holds a rollout in its middle, and keeps others from starting; let go, it goes on by itself, though gate
@@ -283,6 +297,27 @@ def test_a_good_release_is_promoted_by_the_verdicts_of_every_gate(seen: Seen) ->
     verdicts = {e["body"]["gate"]: e["body"]["verdict"] for e in seen.ledger if _about(e, seen.releases.second, "verdict")}
     assert verdicts == {"parity": "PASS", "shadow": "PASS", "drift": "PASS", "bake": "PASS"}
     assert [e["action"] for e in seen.ledger if _about(e, seen.releases.second)][:2] == ["rollout", "rollout.start"]
+
+
+def test_a_candidate_that_refuses_what_the_live_release_answers_is_stopped_before_any_client_meets_it(seen: Seen) -> None:
+    code, said = seen.commands["refusing"]
+    assert code == 5, said
+    assert "ABORTED" in said
+    (shadow,) = [
+        e["body"] for e in seen.ledger if _about(e, seen.releases.refusing, "verdict") and e["body"]["gate"] == "shadow"
+    ]
+    assert shadow["verdict"] == "FAIL"
+    assert "refuse" in shadow["message"]
+    assert not [record for record in seen.requests if _of(record, seen.releases.refusing)]
+
+
+def test_probes_alone_are_no_traffic_that_a_bake_passes_on(seen: Seen) -> None:
+    code, said = seen.commands["probes alone"]
+    assert code == 5, said
+    assert "ROLLED_BACK" in said
+    (bake,) = [e["body"] for e in seen.ledger if _about(e, seen.releases.quick, "verdict") and e["body"]["gate"] == "bake"]
+    assert bake["verdict"] == "ERROR"
+    assert bake["evidence"]["sample_size"] == 0
 
 
 def test_prices_in_pence_are_stopped_before_any_client_meets_them(seen: Seen) -> None:

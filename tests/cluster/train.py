@@ -35,7 +35,8 @@ SMALLER = {"training_rows": 40_000, "origins": 2, "trees": 60}  # than what the 
 
 @dataclass(frozen=True)
 class Releases:
-    """Digests. `again` and `later` are `second` with one more file beside the service; `fault` fails live."""
+    """Digests. `again` and `later` are `second` with one more file beside the service; `fault` fails live, `refusing` answers
+    only for short SKUs, and `quick` is `second` whose bake has to end soon."""
 
     first: str
     second: str
@@ -43,6 +44,8 @@ class Releases:
     later: str
     pence: str
     fault: str
+    refusing: str
+    quick: str
     skus: list[str]
 
 
@@ -71,7 +74,7 @@ class Training:
 
 
 def train(folder: Path) -> Releases:
-    """Releases of two models, one of them in three ways, and of one that was trained on prices in pence."""
+    """Releases of two models, one of them in several ways, and of one that was trained on prices in pence."""
     from tidegate.adapters.project_file import load_project
     from tidegate.bootstrap.control import Platform
     from tidegate.demo.faults.pence import export_in_pence
@@ -97,15 +100,20 @@ def train(folder: Path) -> Releases:
     assert all(platform.promote(MODEL, each).opens for each in (june, version, in_pence))
     first = released(june)
     serving = platform.project.model(MODEL).serving
-    for name in ("again", "later", "fault"):
+    for name in ("again", "later", "fault", "refusing"):
         shutil.copytree(serving, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("again", "later"):
         (folder / name / "README.md").write_text(f"The same, {name}.\n")
     shutil.copy(FAULT, folder / "fault" / "middleware.py")
-    folders = (serving, folder / "again", folder / "later", folder / "fault")
-    second, again, later, fault = (released(version, serving=path) for path in folders)
+    _changed(folder / "refusing/service.py", "max_length=64", "max_length=5")
+    folders = (serving, *(folder / name for name in ("again", "later", "fault", "refusing")))
+    second, again, later, fault, refusing = (released(version, serving=path) for path in folders)
     pence = released(in_pence)
-    return Releases(first, second, again, later, pence, fault, list(platform.known_entities(MODEL, SEPTEMBER)))
+    monitor = Path(shutil.copy(config.monitor, folder / "quick.yaml"))
+    _changed(monitor, "timeout_seconds: 180", "timeout_seconds: 30")
+    hurried = Platform(replace(platform.project, models={MODEL: replace(config, monitor=monitor)}))
+    quick = hurried.build_release(MODEL, version).digest
+    return Releases(first, second, again, later, pence, fault, refusing, quick, list(platform.known_entities(MODEL, SEPTEMBER)))
 
 
 def content() -> str:
@@ -125,6 +133,12 @@ def make(into: Path) -> None:
         for name in ("data", "features", "releases"):
             shutil.copytree(Path(work) / "state" / name, into / "state" / name)
     (into / RESULT).write_text(json.dumps(asdict(result)))
+
+
+def _changed(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert text.count(old) == 1, f"{file} has {text.count(old)} times {old}"
+    file.write_text(text.replace(old, new))
 
 
 def _smaller(pipeline: Path, folder: Path) -> Path:
