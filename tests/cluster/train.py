@@ -130,7 +130,7 @@ def make(into: Path) -> None:
     """Train; of all that comes of it, `into` gets what the tests use."""
     with tempfile.TemporaryDirectory(prefix="train-") as work:
         result = train(Path(work))
-        for name in ("data", "features", "releases"):
+        for name in ("data", "features", "releases", "keys", "ledger"):
             shutil.copytree(Path(work) / "state" / name, into / "state" / name)
     (into / RESULT).write_text(json.dumps(asdict(result)))
 
