@@ -67,7 +67,7 @@ def release(folder: Path, say: Say, given: str | None = None) -> Image:
     one that is damaged, or that no key of its state folder or of TIDEGATE_TRUSTED_KEYS signed."""
     require_signed(folder, keys_beside(folder))
     verify_release(folder)
-    folders = {"/opt/tidegate": layers.package(say), f"/release/{folder.name}": folder}
+    folders = {"/opt/tidegate": layers.package(say), f"/release/{folder.name}": layers.release(folder, say)}
     entrypoint = [PYTHON, "-m", "tidegate.bootstrap.serving"]
     return build(Recipe(f"release-{folder.name[:12]}", serving(say, given), folders, entrypoint), say)
 

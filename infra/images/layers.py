@@ -19,6 +19,9 @@ from infra.one_node.kept import made_once
 from infra.one_node.layout import cache_folder
 from packaging.requirements import Requirement
 
+from tidegate.domain.release_folder import MANIFEST, read_manifest
+from tidegate.domain.release_signature import SIGNATURE
+
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = "bookworm"
 DEBIAN_PACKAGES = ("python3-minimal", "libpython3.11", "libgomp1", "ca-certificates")
@@ -113,6 +116,7 @@ def package(say: Say) -> Path:
     def make(into: Path) -> None:
         shutil.copytree(source, into / "tidegate", ignore=shutil.ignore_patterns("__pycache__"))
         _compile(into)
+        _readable(into)
 
     return _once(f"tidegate-{_content([source])}", make, say)
 
@@ -127,6 +131,7 @@ def project(say: Say) -> Path:
                 shutil.copytree(source, into / source.name, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(source, into / source.name)
+        _readable(into)
 
     return _once(f"project-{_content(sources)}", make, say)
 
@@ -162,15 +167,30 @@ def triton(say: Say) -> Path:
     return _once(f"triton-{_content([TRITON])}", make, say)
 
 
+def release(folder: Path, say: Say) -> Path:
+    """A release as it was built and signed, without what else lies in its folder."""
+    manifest = read_manifest(folder)
+
+    def make(into: Path) -> None:
+        for name in (MANIFEST, SIGNATURE, *manifest.files):
+            (into / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / name, into / name)
+        _readable(into)
+
+    signature = hashlib.sha256((folder / SIGNATURE).read_bytes()).hexdigest()[:16]
+    return _once(f"release-{folder.name[:16]}-{signature}", make, say)
+
+
 def model_repository(release: Path, say: Say, device: Literal["cpu", "gpu"]) -> Path:
     """A release as Triton's model repository, for that device alone."""
     from tidegate.bootstrap.triton import export  # of the environment, as the packages are
 
     def make(into: Path) -> None:
         export(release, into, device)
+        _readable(into)
 
     how = _content([ROOT / "platform" / "tidegate" / "serving" / "triton.py"])
-    return _once(f"models-{device}-{release.name[:16]}-{how}", make, say)
+    return _once(f"repository-{device}-{release.name[:16]}-{how}", make, say)
 
 
 def _uv() -> str:
@@ -215,6 +235,13 @@ def _content(sources: Iterable[Path]) -> str:
             if path.is_file() and "__pycache__" not in path.parts:
                 digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _readable(folder: Path) -> None:
+    """By the user that pods run as, whatever the umask here is and though a state folder's files are their owner's alone."""
+    for path in folder.rglob("*"):
+        mode = path.stat().st_mode
+        path.chmod(mode | (0o555 if mode & 0o100 else 0o444))
 
 
 def _once(name: str, make: Callable[[Path], None], say: Say) -> Path:

@@ -97,3 +97,20 @@ def test_an_image_is_named_by_its_release_wherever_that_lies_and_a_damaged_one_i
     (there / "model/model.onnx").write_bytes(b"another")
     with pytest.raises(IntegrityError, match="changed or is damaged"):
         build.release(there, lambda _: None, given)
+
+
+def test_a_release_in_an_image_can_be_read_by_the_user_that_pods_run_as(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A state folder is its owner's alone, and what lies beside a release's files in it is no part of the release."""
+    monkeypatch.setenv("TIDEGATE_CACHE", str(tmp_path / "cache"))
+    folder = build_release(tmp_path)
+    (folder / "notes.txt").write_text("mine")
+    for path in folder.rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    layer = layers.release(folder, lambda _: None)
+    assert {path.relative_to(layer) for path in layer.rglob("*")} == {
+        path.relative_to(folder) for path in folder.rglob("*") if path.name != "notes.txt"
+    }
+    for path in layer.rglob("*"):
+        assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644), path
