@@ -9,7 +9,7 @@ from tests.cluster.deployment import MODEL, A, Deployed
 
 def test_clients_lose_nothing_over_ten_switches_in_both_directions(deployed: Deployed) -> None:
     """Five releases become live, and each is taken back for A again: ten switches under kept-alive connections."""
-    counted = deployed.start_load(deployed.gateway())
+    counted = deployed.start_load(f"{deployed.gateway()}predict")
     newer = [str(i) * 64 for i in range(1, 6)]
     for release in newer:
         for wanted in (release, A):
@@ -31,7 +31,7 @@ def test_clients_lose_nothing_over_ten_switches_in_both_directions(deployed: Dep
 
 
 def test_a_release_that_is_stopped_never_answers_a_client(deployed: Deployed) -> None:
-    counted = deployed.start_load(deployed.gateway())
+    counted = deployed.start_load(f"{deployed.gateway()}predict")
     deployed.verdict("parity", "FAIL")
     deployed.release("b" * 64)
     deployed.until(lambda: deployed.phase() == "Degraded")
@@ -41,7 +41,7 @@ def test_a_release_that_is_stopped_never_answers_a_client(deployed: Deployed) ->
 
 
 def test_a_pod_that_is_evicted_is_drained_and_replaced(deployed: Deployed) -> None:
-    counted = deployed.start_load(deployed.gateway())
+    counted = deployed.start_load(f"{deployed.gateway()}predict")
     first, second = sorted(deployed.pods(A))
     deployed.kubernetes.kubectl("delete", "pod", first, "-n", deployed.namespace, "--wait=false")
     deployed.until(lambda: first not in deployed.pods(A) and len(deployed.pods(A)) == 2 and deployed.phase() == "Healthy")
@@ -51,7 +51,7 @@ def test_a_pod_that_is_evicted_is_drained_and_replaced(deployed: Deployed) -> No
 
 
 def test_a_pod_that_is_killed_leaves_the_other_answering(deployed: Deployed) -> None:
-    counted = deployed.start_load(deployed.gateway())
+    counted = deployed.start_load(f"{deployed.gateway()}predict")
     killed = sorted(deployed.pods(A))[0]
     deployed.kubernetes.kubectl("delete", "pod", killed, "-n", deployed.namespace, "--grace-period=0", "--force")
     deployed.until(lambda: len(set(deployed.pods(A)) - {killed}) == 2 and deployed.phase() == "Healthy")

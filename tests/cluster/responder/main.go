@@ -7,7 +7,7 @@
 //	load URL SECONDS [RATE BODY]
 //	                 a client that counts what it sent, what was answered by which release in each second, and what was lost;
 //	                 8 workers, each of which asks again 50 ms after it was answered; or RATE requests a second at random, each
-//	                 a POST of BODY; or, with RATE 0, 8 workers that POST it again as soon as they are answered
+//	                 a POST of BODY; with RATE 0, 8 workers that POST it again as soon as they are answered; with RATE -1, 50 ms after
 package main
 
 import (
@@ -227,7 +227,7 @@ func load(url string, duration time.Duration, rate float64, body string) {
 		}
 	} else {
 		pause := 50 * time.Millisecond
-		if body != "" {
+		if body != "" && rate == 0 {
 			pause = 0
 		}
 		for range 8 {
