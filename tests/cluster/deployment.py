@@ -150,8 +150,8 @@ class Deployed:
         self.until(all_answer)
 
     def start_load(self, url: str, rate: str = "-1", body: str = "{}", name: str = "load") -> Callable[..., Load]:
-        """Send `body` from inside the cluster, at a rate that the responder describes; returns once that is answered. What is returned ends it after `more` seconds, and says
-        what was counted."""
+        """Send `body` from inside the cluster, at a rate that the responder describes; returns once that is answered. What is
+        returned ends it after `more` seconds, and says what was counted."""
         client = pod(name, self.kubernetes.responder, ["load", url, "900", rate, body], restartPolicy="Never")
         self.kubernetes.kubectl("delete", "pod", name, "-n", self.namespace, "--ignore-not-found")
         self.kubernetes.apply(client, self.namespace)
