@@ -174,11 +174,11 @@ class Story:
         self.until(self.settled, 60)
 
     def back_and_forth(self) -> None:
-        """Between the two that passed everything, each time to the one that was live before."""
+        """Between the two that passed everything: each was gone back from, so it is named."""
         about = ["--reason", "back and forth", "--by", "ada", "--target", "kubernetes"]
         for digest in (self.seen.releases.again, self.seen.releases.second) * 3:
             self.say(f"rollback to {digest[:12]}")
-            code, said = self.run("rollback", MODEL, *about)
+            code, said = self.run("rollback", MODEL, "--to", f"{MODEL}@{digest[:12]}", *about)
             assert code == 0, said
             self.until(lambda digest=digest: self.clients_reach(digest), 60)  # type: ignore[misc]
 

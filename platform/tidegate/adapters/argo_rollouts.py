@@ -156,11 +156,16 @@ class ArgoRollouts:
                 found.append(Pods(_annotations(each["spec"]["template"]).get(RELEASE, ""), role, ready, wanted))
         return sorted(found, key=lambda pods: pods.role)
 
-    def earlier(self, model: str) -> Earlier:
-        """What was live before the release that clients reach now. Raises NotFound where the cluster keeps nothing of it."""
+    def earlier(self, model: str, to: str = "") -> Earlier:
+        """What was live before the release that clients reach now, or the one whose digest begins with `to`. Raises NotFound
+        where the cluster keeps nothing of it."""
         rollout = self._api.get(self._path(model))
         runs = self._api.get(namespaced(GROUP, self._namespace, "analysisruns"))["items"]
-        found = earlier(rollout, self._sets(model), runs)
+        found = earlier(rollout, self._sets(model), runs, to)
+        if found is None and to:
+            raise NotFound(
+                f"going back with model {model}: the cluster keeps no release {to} that was live before and passed everything"
+            )
         if found is None:
             raise NotFound(
                 f"going back with model {model}: the cluster keeps no earlier release that passed everything and was not "
@@ -257,11 +262,12 @@ def under_way(model: str, rollout: Json, replica_sets: list[Json], analysis: Jso
     )
 
 
-def earlier(rollout: Json, replica_sets: list[Json], analyses: list[Json]) -> Earlier | None:
+def earlier(rollout: Json, replica_sets: list[Json], analyses: list[Json], to: str = "") -> Earlier | None:
     """The newest release before the live one whose bake passed, or that was the first of all and so had none.
 
     A bake that was ended early, by the next release say, is called successful by Argo Rollouts, and passed nothing. What a
-    person went back from, and nobody rolled out since, is passed over: the order names the revision that was live then.
+    person went back from, and nobody rolled out since, is passed over (the order names the revision that was live then),
+    unless `to` is how its digest begins.
     """
     status = rollout.get("status", {})
     others = {status.get("blueGreen", {}).get("activeSelector"), status.get("currentPodHash")}
@@ -281,7 +287,8 @@ def earlier(rollout: Json, replica_sets: list[Json], analyses: list[Json]) -> Ea
         }
         release = _annotations(each["spec"]["template"]).get(RELEASE)
         latest = max(history, default=0)
-        if release and pods not in others and latest not in gone_back_from and (pods in passed or 1 in history):
+        wanted = release.startswith(to) if release and to else latest not in gone_back_from
+        if release and wanted and pods not in others and (pods in passed or 1 in history):
             found[latest] = Earlier(release, pods, _template(each))
     return found[max(found)] if found else None
 

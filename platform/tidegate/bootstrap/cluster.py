@@ -154,28 +154,33 @@ class ClusterTarget:
             self._scaled_by(model),
         )
 
-    def earlier(self, model: str) -> str:
+    def earlier(self, model: str, to: str = "") -> str:
         """The id of the release that `rollback` would go back to."""
         now = self._rollouts.under_way(model)
         going_back = not now.done and not now.stopped
-        digest = now.previous if going_back else self._rollouts.earlier(model).release
+        digest = now.previous if going_back else self._rollouts.earlier(model, to).release
         return f"{model}@{(digest or '')[:SHORT]}"
 
-    def rollback(self, model: str, reason: str, actor: str, say: Say) -> Outcome:
+    def rollback(self, model: str, reason: str, actor: str, say: Say, to: str = "") -> Outcome:
         """Go back to the release before, now and without gates: by ending the rollout under way, else by starting the earlier
-        release's pods again. Can be repeated. Raises NotFound where the cluster keeps no earlier release."""
+        release's pods again, or those of the one whose digest begins with `to`. Can be repeated. Raises NotFound where the
+        cluster keeps no such release, Conflict for `to` while a rollout is under way."""
         now = self._rollouts.under_way(model)
         if now.past_gates and not now.done and not now.stopped:
             say(f"going back to {model}@{now.candidate[:SHORT]} was ordered before, and goes on")
             self._let_past(model, self._rollouts.wanted_pods(model))
             return self.follow(model, say)
         if not now.done and not now.stopped:
+            if to:
+                raise Conflict(
+                    f"going back with model {model} to {to}: a rollout is under way; end it with 'tidegate rollout abort'"
+                )
             self.abort(model, reason, actor)
             return self.follow(model, say)
-        to: Earlier = self._rollouts.earlier(model)
-        say(f"going back to {model}@{to.release[:SHORT]}")
-        self._rollouts.go_back(model, to, _order("rollback", actor, reason, release=to.release))
-        self._let_past(model, to.pods)
+        back: Earlier = self._rollouts.earlier(model, to)
+        say(f"going back to {model}@{back.release[:SHORT]}")
+        self._rollouts.go_back(model, back, _order("rollback", actor, reason, release=back.release))
+        self._let_past(model, back.pods)
         return self.follow(model, say)
 
     def abort(self, model: str, reason: str, actor: str) -> Outcome:

@@ -54,14 +54,15 @@ def start_on_cluster(
         raise GateClosed(f"rollout of {outcome.release} is {outcome.status}: {outcome.reason}")
 
 
-def roll_back_on_cluster(session: Session, model: str, reason: str, actor: str, dry_run: bool) -> None:
-    """Follows to the end; raises GateClosed when clients do not reach the earlier release."""
+def roll_back_on_cluster(session: Session, model: str, reason: str, actor: str, dry_run: bool, to: str = "") -> None:
+    """To the release before, or the one whose digest begins with `to`. Follows to the end; raises GateClosed when clients do
+    not reach it."""
     cluster = on_cluster(session)
     if dry_run:
-        to = cluster.earlier(model)
-        session.emit({"model": model, "to": to}, f"would go back to {to}")
+        back = cluster.earlier(model, to)
+        session.emit({"model": model, "to": back}, f"would go back to {back}")
         return
-    outcome = cluster.rollback(model, reason, actor, session.progress)
+    outcome = cluster.rollback(model, reason, actor, session.progress, to)
     emit_outcome(session, outcome)
     if outcome.status not in ("DONE", "ABORTED", "ROLLED_BACK"):
         raise GateClosed(f"rollback of {model} is {outcome.status}: {outcome.reason}")

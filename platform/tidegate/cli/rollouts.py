@@ -252,7 +252,7 @@ def doctor(session: Session) -> None:
 )
 @model_argument
 @click.option("--reason", required=True, help="Why, for the ledger.")
-@click.option("--to", "to", metavar="RELEASE", help="Another release that was live once, though it was taken back; locally.")
+@click.option("--to", "to", metavar="RELEASE", help="Another release that was live once, though it was taken back.")
 @target_option
 @actor_option
 @dry_run_option
@@ -266,9 +266,7 @@ def rollback(
     """
     name, platform = session.model(model), session.platform
     if target == "kubernetes":
-        if to:
-            raise click.UsageError("--to goes with the target local; on a cluster, roll the release out again")
-        roll_back_on_cluster(session, name, reason, person(actor), dry_run)
+        roll_back_on_cluster(session, name, reason, person(actor), dry_run, (to or "").rpartition("@")[2])
         return
     if dry_run:
         live = platform.release(platform.live_release(name)).id

@@ -160,3 +160,13 @@ def test_pods_are_told_by_what_they_are_to_clients() -> None:
 def test_without_an_earlier_release_it_says_so() -> None:
     with pytest.raises(NotFound, match="keeps no earlier release"):
         ArgoRollouts(Api(rollout("live"), []), "models").earlier("demand")  # type: ignore[arg-type]
+
+
+def test_a_person_may_name_what_was_gone_back_from() -> None:
+    sets = [replica_set(name, i + 1) for i, name in enumerate(["first", "good", "live"])]
+    runs = [analysis("good", "Successful"), analysis("live", "Successful")]
+    gone_back = rollout("live")
+    order = {"id": "1", "order": "rollback", "actor": "ada", "reason": "known", "at": 0.0, "revision": 2, "release": "first"}
+    gone_back["metadata"]["annotations"] = {ORDERS: json.dumps([order])}
+    found = [earlier(gone_back, sets, runs, to) for to in ("", "good", "goo", "live", "none")]
+    assert [each and each.release for each in found] == ["first", "good", "good", None, None]
