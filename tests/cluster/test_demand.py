@@ -307,7 +307,7 @@ def test_a_candidate_that_refuses_what_the_live_release_answers_is_stopped_befor
         e["body"] for e in seen.ledger if _about(e, seen.releases.refusing, "verdict") and e["body"]["gate"] == "shadow"
     ]
     assert shadow["verdict"] == "FAIL"
-    assert "refuse" in shadow["message"]
+    assert "refusal rate" in shadow["message"]
     assert not [record for record in seen.requests if _of(record, seen.releases.refusing)]
 
 
