@@ -1,15 +1,7 @@
 """Rollouts of models by Argo Rollouts: what is under way, orders left on the Rollout, and mirroring to the preview's pods.
 
 A pod template names its release and slot in annotations; Argo Rollouts names ReplicaSets by the hash of their template. Orders
-of people are annotations of the Rollout: who may write them is a matter of the cluster's RBAC, and its audit log has them.
-
-    tidegate/orders             the latest orders, oldest first: [{"id", "order", "actor", "reason", "at", "revision", ...}]
-    tidegate/hold               the freeze that is in force: nothing goes forward
-    tidegate/override-<gate>    the override of that gate
-
-"order" is rollout, rollback, abort, freeze, unfreeze or override; "release" and "gate" say what it is about. An override or a
-rollback counts for the rollout that it was given for: "revision" is what Argo Rollouts numbered the last that it had seen, and
-the one that is wanted is that or the next.
+of people are annotations of the Rollout (`rollout_orders`).
 """
 
 from __future__ import annotations
@@ -23,6 +15,19 @@ from typing import Any
 
 from tidegate.adapters.gate_analyses import asked_gates
 from tidegate.adapters.kubernetes_api import Forbidden, KubernetesApi, namespaced
+from tidegate.adapters.rollout_orders import (
+    HOLD,
+    ORDERS,
+    OVERRIDE,
+    REVISION,
+    annotations_of,
+    hold,
+    orders,
+    overrides,
+    past_gates,
+    revision,
+    with_order,
+)
 from tidegate.domain.errors import Conflict, InvalidInput, NotFound
 from tidegate.domain.slots import Slot
 from tidegate.ports.cluster_rollouts import UnderWay
@@ -30,17 +35,8 @@ from tidegate.ports.cluster_rollouts import UnderWay
 GROUP = "argoproj.io/v1alpha1"
 HASH = "rollouts-pod-template-hash"
 RELEASE, SLOT = "tidegate/release", "tidegate/slot"
-ORDERS, HOLD, OVERRIDE = "tidegate/orders", "tidegate/hold", "tidegate/override-"
-KINDS = ("rollout", "rollback", "abort", "freeze", "unfreeze", "override")  # of orders
-NEEDED = {"id", "order", "actor", "reason", "at"}
-FIELDS: Mapping[str, type | tuple[type, ...]] = {
-    **dict.fromkeys((*sorted(NEEDED - {"at"}), "release", "gate"), str),
-    "at": (int, float),
-    "revision": int,
-}
-KEPT_ORDERS, KEPT_BYTES = 50, 64 * 1024  # of those on a Rollout, whose annotations may have 256 KiB in all
 ATTEMPTS = 20  # at a change of an object that others change, too
-REVISION, EPHEMERAL = "rollout.argoproj.io/revision", "rollout.argoproj.io/ephemeral-metadata"
+EPHEMERAL = "rollout.argoproj.io/ephemeral-metadata"
 ROLE = "tidegate/role"
 NOBODY = {ROLE: "nobody"}  # no selector at all would leave the endpoints of the last one as they are
 RUNNING = ("Pending", "Running")
@@ -108,7 +104,7 @@ class ArgoRollouts:
     def measured(self, model: str) -> list[str]:
         """What the analyses of the release under way have come to: a line for each metric that is not running."""
         rollout = self._api.get(self._path(model))
-        candidate = _annotations(rollout["spec"]["template"]).get(RELEASE)
+        candidate = annotations_of(rollout["spec"]["template"]).get(RELEASE)
         lines = []
         for stage in ("prePromotionAnalysisRunStatus", "postPromotionAnalysisRunStatus"):
             if name := (rollout.get("status", {}).get("blueGreen", {}).get(stage) or {}).get("name"):
@@ -122,17 +118,17 @@ class ArgoRollouts:
         """Leave an order on the Rollout, after those that are there, and what it sets in force or ends."""
 
         def leave(rollout: Json) -> None:
-            given = {**order, "revision": _revision(rollout)}
-            annotations: dict[str, str | None] = {ORDERS: _with(rollout, given)}
+            given = {**order, "revision": revision(rollout)}
+            changed: dict[str, str | None] = {ORDERS: with_order(rollout, given)}
             match order["order"]:
                 case "freeze":
-                    annotations[HOLD] = json.dumps(given)
+                    changed[HOLD] = json.dumps(given)
                 case "unfreeze":
-                    annotations[HOLD] = None
+                    changed[HOLD] = None
                 case "override":
-                    annotations[f"{OVERRIDE}{order['gate']}"] = json.dumps(given)
+                    changed[f"{OVERRIDE}{order['gate']}"] = json.dumps(given)
             unchanged = {"resourceVersion": rollout["metadata"]["resourceVersion"]}
-            self._api.merge(self._path(model), {"metadata": {**unchanged, "annotations": annotations}})
+            self._api.merge(self._path(model), {"metadata": {**unchanged, "annotations": changed}})
 
         self._change(model, leave)
 
@@ -153,7 +149,7 @@ class ArgoRollouts:
             wanted, ready = int(each["spec"].get("replicas", 0)), int(each.get("status", {}).get("readyReplicas", 0))
             if wanted or ready:
                 role = roles.get(each["metadata"]["labels"].get(HASH), "none")
-                found.append(Pods(_annotations(each["spec"]["template"]).get(RELEASE, ""), role, ready, wanted))
+                found.append(Pods(annotations_of(each["spec"]["template"]).get(RELEASE, ""), role, ready, wanted))
         return sorted(found, key=lambda pods: pods.role)
 
     def earlier(self, model: str, to: str = "") -> Earlier:
@@ -178,12 +174,12 @@ class ArgoRollouts:
         """Wish for an earlier release, from the very template that its pods had; `promote` then lets it past the gates."""
 
         def wish(rollout: Json) -> None:
-            given = {**order, "revision": _revision(rollout)}
+            given = {**order, "revision": revision(rollout)}
             operations: list[Json] = [
                 {"op": "replace", "path": "/metadata/resourceVersion", "value": rollout["metadata"]["resourceVersion"]},
                 {"op": "replace", "path": "/spec/template", "value": to.template},
                 {"op": "add", "path": _annotation(RELEASE), "value": to.release},
-                {"op": "add", "path": _annotation(ORDERS), "value": _with(rollout, given)},
+                {"op": "add", "path": _annotation(ORDERS), "value": with_order(rollout, given)},
             ]
             for stage in ("prePromotionAnalysis", "postPromotionAnalysis"):
                 if stage in rollout["spec"]["strategy"]["blueGreen"]:
@@ -236,29 +232,29 @@ class ArgoRollouts:
 def under_way(model: str, rollout: Json, replica_sets: list[Json], analysis: Json | None) -> UnderWay:
     """What the objects say. Raises InvalidInput for a Rollout that the model's chart did not make."""
     status = rollout.get("status", {})
-    annotations = _annotations(rollout["spec"]["template"])
-    if RELEASE not in annotations:
+    notes = annotations_of(rollout["spec"]["template"])
+    if RELEASE not in notes:
         raise InvalidInput(f"Rollout {model}: its pods have no annotation {RELEASE}; install it with the model's chart")
-    releases = {each["metadata"]["labels"].get(HASH): _annotations(each["spec"]["template"]) for each in replica_sets}
+    releases = {each["metadata"]["labels"].get(HASH): annotations_of(each["spec"]["template"]) for each in replica_sets}
     live = releases.get(status.get("blueGreen", {}).get("activeSelector"), {})
     stable = releases.get(status.get("stableRS"), {})
     settled = str(status.get("observedGeneration")) == str(rollout["metadata"].get("generation"))
-    candidate = annotations[RELEASE]
+    candidate = notes[RELEASE]
     stopped = str(status.get("message") or "the rollout was aborted") if status.get("abort") and settled else ""
     return UnderWay(
         model=model,
         candidate=candidate,
-        slot=_slot(annotations) or Slot.BLUE,
+        slot=_slot(notes) or Slot.BLUE,
         live=live.get(RELEASE),
         live_slot=_slot(live),
         previous=stable.get(RELEASE),
         judged_since=_began(analysis, candidate) if settled and not stopped else None,
         asked=asked_gates(analysis["spec"], model) if analysis else (),
         stopped=stopped,
-        hold=_hold(rollout),
-        overrides=_overrides(rollout, candidate),
-        orders=_orders(rollout),
-        past_gates=_past_gates(rollout, candidate),
+        hold=hold(rollout),
+        overrides=overrides(rollout, candidate),
+        orders=orders(rollout),
+        past_gates=past_gates(rollout, candidate),
     )
 
 
@@ -278,14 +274,14 @@ def earlier(rollout: Json, replica_sets: list[Json], analyses: list[Json], to: s
         and run.get("status", {}).get("phase") == "Successful"
         and not run.get("spec", {}).get("terminate")
     }
-    gone_back_from = {order.get("revision") for order in _orders(rollout) if order["order"] == "rollback"}
+    gone_back_from = {order.get("revision") for order in orders(rollout) if order["order"] == "rollback"}
     found: dict[int, Earlier] = {}
     for each in replica_sets:
-        pods, notes = each["metadata"]["labels"].get(HASH, ""), _annotations(each)
+        pods, notes = each["metadata"]["labels"].get(HASH, ""), annotations_of(each)
         history = {
             int(n) for n in (*notes.get("rollout.argoproj.io/revision-history", "").split(","), notes.get(REVISION, "")) if n
         }
-        release = _annotations(each["spec"]["template"]).get(RELEASE)
+        release = annotations_of(each["spec"]["template"]).get(RELEASE)
         latest = max(history, default=0)
         wanted = release.startswith(to) if release and to else latest not in gone_back_from
         if release and wanted and pods not in others and (pods in passed or 1 in history):
@@ -301,7 +297,7 @@ def _annotation(name: str) -> str:
 def _template(replica_set: Json) -> Json:
     """The pod template as the Rollout had it: without what Argo Rollouts adds for its ReplicaSets."""
     template: Json = json.loads(json.dumps(replica_set["spec"]["template"]))
-    added = json.loads(_annotations(replica_set).get(EPHEMERAL) or "{}")
+    added = json.loads(annotations_of(replica_set).get(EPHEMERAL) or "{}")
     metadata = template["metadata"]
     for name in (HASH, *(added.get("labels") or {})):
         metadata.get("labels", {}).pop(name, None)
@@ -339,66 +335,6 @@ def _judged(analysis: Json) -> str | None:
     return given.get("release")
 
 
-def _annotations(found: Json) -> Mapping[str, str]:
-    return found.get("metadata", {}).get("annotations") or {}
-
-
-def _slot(annotations: Mapping[str, str]) -> Slot | None:
-    name = annotations.get(SLOT)
+def _slot(notes: Mapping[str, str]) -> Slot | None:
+    name = notes.get(SLOT)
     return Slot(name) if name in set(Slot) else None
-
-
-def _hold(rollout: Json) -> Json | None:
-    text = _annotations(rollout).get(HOLD)
-    return None if text is None else _order(text) or {"actor": "unknown", "reason": f"{HOLD} cannot be read", "at": 0.0}
-
-
-def _overrides(rollout: Json, candidate: str) -> dict[str, Json]:
-    """Orders that can be read and are about this rollout of this release; anything else overrides nothing."""
-    found = {
-        name.removeprefix(OVERRIDE): _order(text) for name, text in _annotations(rollout).items() if name.startswith(OVERRIDE)
-    }
-    return {gate: order for gate, order in found.items() if order is not None and _about(order, rollout, candidate)}
-
-
-def _past_gates(rollout: Json, candidate: str) -> bool:
-    return any(order["order"] == "rollback" and _about(order, rollout, candidate) for order in _orders(rollout))
-
-
-def _about(order: Json, rollout: Json, candidate: str) -> bool:
-    """Whether it was given for the rollout that is wanted now, and not for an earlier one of the same release."""
-    revision = _revision(rollout)
-    return order.get("release") == candidate and order.get("revision") in (revision - 1, revision)
-
-
-def _revision(rollout: Json) -> int:
-    """Of the rollout that Argo Rollouts took notice of last; 0 before the first."""
-    return int(_annotations(rollout).get(REVISION, 0))
-
-
-def _orders(rollout: Json) -> list[Json]:
-    """Those that can be read, and of each what an order has: the ledger records them as they are."""
-    try:
-        found = json.loads(_annotations(rollout).get(ORDERS, "[]"))
-    except ValueError:
-        return []
-    orders = [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
-    known = [{name: each[name] for name, kind in FIELDS.items() if isinstance(each.get(name), kind)} for each in orders]
-    return [each for each in known if set(each) >= NEEDED and each["order"] in KINDS]
-
-
-def _with(rollout: Json, order: Json) -> str:
-    """The text of the orders on the Rollout and another one; the oldest make room."""
-    orders = [*_orders(rollout), order][-KEPT_ORDERS:]
-    while len(text := json.dumps(orders)) > KEPT_BYTES and len(orders) > 1:
-        del orders[0]
-    return text
-
-
-def _order(text: str) -> Json | None:
-    try:
-        order = json.loads(text)
-    except ValueError:
-        return None
-    complete = isinstance(order, dict) and str(order.get("actor", "")).strip() and str(order.get("reason", "")).strip()
-    return order if complete else None

@@ -32,6 +32,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from tidegate.adapters.ledger_checkpoints import Checkpoints
 from tidegate.adapters.ledger_keys import ADVICE, private_pem, public_pem, read_private, read_public
+from tidegate.domain.durable_files import sync_folder
 from tidegate.domain.errors import IntegrityError, Unavailable
 from tidegate.ledger.audit import absent, unrecorded
 from tidegate.ledger.chain import Head, check_chain, from_line, marked_lines, next_entry, signed_bytes, split_lines, to_line
@@ -188,14 +189,15 @@ class FileLedger:
         finally:
             os.close(descriptor)
         if created:
-            _sync_folder(self._path.parent)
+            sync_folder(self._path.parent)
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
     def _problem_of(self, content: bytes, head: Head) -> str:
         """Why the ledger does not verify, empty where it does. What was found sound before is only hashed again."""
         known, digest = self._sound
-        unchanged = len(content) >= known.size and hashlib.sha256(content[: known.size]).digest() == digest
+        begun = hashlib.sha256(memoryview(content)[: known.size])
+        unchanged = len(content) >= known.size and begun.digest() == digest
         covers = replace(head, pending=None)
         found = check_chain(content, head, known if unchanged and (known.sequence < head.sequence or known == covers) else None)
         if not found.ok:
@@ -210,7 +212,8 @@ class FileLedger:
             entries = (from_line(line, number) for number, line in enumerate(lines, start=1))
             if problem := unrecorded(rollouts, entries) if self.begun else absent(rollouts):
                 return problem
-        self._sound, self._audited = (covers, hashlib.sha256(content[: head.size]).digest()), True
+        begun.update(memoryview(content)[known.size : head.size])  # a head that is sound covers what was found sound before
+        self._sound, self._audited = (covers, begun.digest()), True
         return ""
 
     def _snapshot(self) -> tuple[bytes, Head]:
@@ -284,12 +287,4 @@ def _replace_file(path: Path, content: bytes, mode: int) -> None:
         handle.flush()
         os.fsync(descriptor)
     temporary.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(path.parent)

@@ -6,7 +6,6 @@ always whole. Building the same release again finds it there. Nothing that could
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tempfile
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.domain.digests import IGNORED_NAMES, canonical_json, folder_files
+from tidegate.domain.durable_files import sync_folder
 from tidegate.domain.errors import InvalidInput, NotFound
 from tidegate.domain.release import ReleaseManifest
 from tidegate.domain.release_folder import MANIFEST, MONITOR, SERVING, THRESHOLDS, read_manifest, verify_release
@@ -67,7 +67,7 @@ class ReleaseStore:
             if not final.exists():
                 _sync(draft)
                 draft.rename(final)
-                _sync_folder(self.root)
+                sync_folder(self.root)
         finally:
             if draft.exists():
                 shutil.rmtree(draft)
@@ -125,12 +125,4 @@ def refuse_pickles(folder: Path) -> None:
 
 def _sync(folder: Path) -> None:
     for path in [*folder.rglob("*"), folder]:
-        _sync_folder(path)
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_folder(path)

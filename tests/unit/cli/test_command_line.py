@@ -17,29 +17,6 @@ from tidegate.domain.errors import GateClosed
 from tidegate.ledger.memory import MemoryLedger
 
 HEAVY = ("polars", "pandas", "numpy", "rich", "feast", "mlflow", "kfp", "bentoml", "evidently", "onnxruntime", "yaml", "duckdb")
-PROJECT = """\
-apiVersion: tidegate/v1
-project: shop
-models:
-  demand:
-    ingest: ingest.py
-    sources: [one.parquet]
-    features: {repo: features, service: demand}
-    pipeline: pipeline.py
-    serving: serving
-    monitor: monitor.yaml
-"""
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("ingest.py", "one.parquet", "features/x.py", "pipeline.py", "serving/s.py", "monitor.yaml"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "tidegate.yaml").write_text(PROJECT)
-    monkeypatch.setenv("TIDEGATE_STATE", str(tmp_path / "state"))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def walk(command: click.Command, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:

@@ -14,30 +14,7 @@ import pytest
 from tidegate.bootstrap.control import Platform
 from tidegate.cli.main import run
 
-PROJECT = """\
-apiVersion: tidegate/v1
-project: shop
-models:
-  demand:
-    ingest: ingest.py
-    sources: [one.parquet]
-    features: {repo: features, service: demand}
-    pipeline: pipeline.py
-    serving: serving
-    monitor: monitor.yaml
-"""
 BOUNDING_SET_DROP, DAC_OVERRIDE, DAC_READ_SEARCH = 24, 1, 2
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("ingest.py", "one.parquet", "features/x.py", "pipeline.py", "serving/s.py", "monitor.yaml"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "tidegate.yaml").write_text(PROJECT)
-    monkeypatch.setenv("TIDEGATE_STATE", str(tmp_path / "state"))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def as_ordinary_user() -> None:
