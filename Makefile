@@ -59,7 +59,7 @@ lock: $(UV) ## write the locks anew from pyproject.toml and infra/images/triton 
 	  $(if $(UPGRADE),--upgrade) -q -o requirements.lock
 
 schema: setup ## write docs/tidegate.schema.json anew from the project file's definition
-	@$(ISOLATED) $(BIN)/python -m tidegate.adapters.project_file schema > build/tidegate.schema.json
+	@$(ISOLATED) $(BIN)/python -m tidegate.adapters.files.project_file schema > build/tidegate.schema.json
 	@mv build/tidegate.schema.json docs/tidegate.schema.json
 
 # Installs once; the stamp holds the digest of what the environment was made of, so a second call does nothing.

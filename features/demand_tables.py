@@ -3,7 +3,7 @@
 A row belongs to a SKU and a day *d*, from the SKU's first sale to the last whole day before `until`, days without a sale
 included. It is stamped with the midnight that ends *d* (`event_timestamp = d + 1 day, 00:00 UTC`) and computed from lines
 before that midnight alone: rolling windows look back, shifts are positive, expanding means end at *d*. What is not known yet
-is null. `tidegate.features.point_in_time` holds us to it. Windows count calendar days; a younger SKU's windows begin with its
+is null. `tidegate.data.point_in_time` holds us to it. Windows count calendar days; a younger SKU's windows begin with its
 first sale.
 """
 

@@ -7,8 +7,7 @@ is missing.
 
 import polars as pl
 
-from tidegate.features.ingest import IngestDefinition, Rule
-from tidegate.features.source_files import Column
+from tidegate.api.data import Column, IngestDefinition, Rule
 
 PRODUCT = r"^\d{5}[A-Z]{0,2}$|^DCGS\w+$|^SP1002$|^PADS$"
 NOT_PRODUCTS = {

@@ -1,10 +1,10 @@
 """Daily demand: from ingested invoice lines to a registered quantile model, as a Kubeflow pipeline.
 
 `tidegate train demand` runs it on this machine; demand_pipeline.yaml beside it is what a Kubeflow Pipelines endpoint gets.
-After a change, `python -m tidegate.adapters.kfp_runner compile pipelines/demand_pipeline.py` writes that file anew (a test
+After a change, `python -m tidegate.adapters.kfp.runner compile pipelines/demand_pipeline.py` writes that file anew (a test
 compares the two).
 
-Components are thin: each calls one step of tidegate.bootstrap.training, which the image has. They exchange folders.
+Components are thin: each calls one step of tidegate.api.training, which the image has. They exchange folders.
 """
 
 import json
@@ -41,7 +41,7 @@ PARAMETERS = {
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def extract(project: str, state: str, model: str, data: str, until: str, parameters: str, rows: dsl.Output[dsl.Dataset]) -> int:
-    from tidegate.bootstrap import training
+    from tidegate.api import training
 
     return training.extract_step(project, state, model, data, until, parameters, rows.path)
 
@@ -57,14 +57,14 @@ def validate(
     rows: dsl.Input[dsl.Dataset],
     findings: dsl.Output[dsl.Artifact],
 ) -> int:
-    from tidegate.bootstrap import training
+    from tidegate.api import training
 
     return training.validate_step(project, state, model, data, until, parameters, rows.path, findings.path)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def train(parameters: str, rows: dsl.Input[dsl.Dataset], trained: dsl.Output[dsl.Model]) -> int:
-    from tidegate.bootstrap import training
+    from tidegate.api import training
 
     return training.train_step(parameters, rows.path, trained.path)
 
@@ -85,7 +85,7 @@ def evaluate(
     trained: dsl.Input[dsl.Model],
     output: dsl.Output[dsl.Model],
 ) -> str:
-    from tidegate.bootstrap import training
+    from tidegate.api import training
 
     return training.evaluate_step(
         project,
@@ -106,7 +106,7 @@ def evaluate(
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def register(project: str, state: str, model: str, output: dsl.Input[dsl.Model]) -> str:
-    from tidegate.bootstrap import training
+    from tidegate.api import training
 
     return training.register_step(project, state, model, output.path)
 

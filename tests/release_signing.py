@@ -6,8 +6,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tidegate.adapters.note_keys import sign_note, verifier_key
-from tidegate.domain.release_signature import KEY_NAME, SIGNATURE, release_text
+from tidegate.adapters.files.note_keys import sign_note, verifier_key
+from tidegate.files.release_signature import KEY_NAME, SIGNATURE, release_text
 
 TEST_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 TRUSTED = str(verifier_key(KEY_NAME, TEST_KEY.public_key()))

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from serving_builders import CONTRACT, T0
-from tidegate.adapters.packed_rows import ViewRows, open_backend
+from tidegate.adapters.packed.places import open_backend
+from tidegate.adapters.packed.rows import ViewRows
 
 
 def free_port() -> int:
@@ -32,7 +33,7 @@ def arguments(folder: Path, logs: Path, port: int) -> list[str]:
     backend.write({"sku_sales": rows}, replace=True)
     backend.close()
     fixed = ["--model", "demand", "--slot", "green", "--replica", "1", "--online", str(store), "--port", str(port)]
-    command = [sys.executable, "-m", "tidegate.bootstrap.serving", "--release-folder", str(folder)]
+    command = [sys.executable, "-m", "tidegate.apps.slot", "--release-folder", str(folder)]
     return [*command, "--log-dir", str(logs), *fixed]
 
 

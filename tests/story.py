@@ -107,7 +107,7 @@ class Told:
         return found
 
     def pids_of(self, word: str) -> list[int]:
-        """Processes whose command line has `word` (`control`, `supervise`, `envoy`, `bootstrap.serving`)."""
+        """Processes whose command line has `word` (`control`, `supervise`, `envoy`, `apps.slot`)."""
         found = []
         for process in self.processes():
             try:

@@ -20,8 +20,8 @@ from infra.one_node.images import NONROOT, Image
 from infra.one_node.kept import STORAGE, locked, made_once
 from infra.one_node.layout import cache_folder
 
-from tidegate.adapters.release_keys import keys_beside, require_signed
-from tidegate.domain.release_folder import verify_release
+from tidegate.adapters.files.release_keys import keys_beside, require_signed
+from tidegate.files.release_folder import verify_release
 
 COMPRESSED = ("--compression-format", "zstd", "--compression-level", "1")  # as small as by gzip, in half the time
 PYTHON = "/usr/bin/python3"
@@ -68,7 +68,7 @@ def release(folder: Path, say: Say, given: str | None = None) -> Image:
     require_signed(folder, keys_beside(folder))
     verify_release(folder)
     folders = {"/opt/tidegate": layers.package(say), f"/release/{folder.name}": layers.release(folder, say)}
-    entrypoint = [PYTHON, "-m", "tidegate.bootstrap.serving"]
+    entrypoint = [PYTHON, "-m", "tidegate.apps.slot"]
     return build(Recipe(f"release-{folder.name[:12]}", serving(say, given), folders, entrypoint), say)
 
 

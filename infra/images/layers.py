@@ -19,8 +19,8 @@ from infra.one_node.kept import made_once
 from infra.one_node.layout import cache_folder
 from packaging.requirements import Requirement
 
-from tidegate.domain.release_folder import MANIFEST, read_manifest
-from tidegate.domain.release_signature import SIGNATURE
+from tidegate.files.release_folder import MANIFEST, read_manifest
+from tidegate.files.release_signature import SIGNATURE
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = "bookworm"
@@ -183,7 +183,7 @@ def release(folder: Path, say: Say) -> Path:
 
 def model_repository(release: Path, say: Say, device: Literal["cpu", "gpu"]) -> Path:
     """A release as Triton's model repository, for that device alone."""
-    from tidegate.bootstrap.triton import export  # of the environment, as the packages are
+    from tidegate.apps.triton import export  # of the environment, as the packages are
 
     def make(into: Path) -> None:
         export(release, into, device)

@@ -13,7 +13,7 @@ import bentoml
 import numpy as np
 from pydantic import Field
 
-from tidegate.serving.runtime.endpoint import Call, Endpoint, Message
+from tidegate.api.serving import Call, Endpoint, Message
 
 MICROSECONDS_A_DAY = 86_400_000_000
 EPOCH = date(1970, 1, 1)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tidegate.monitoring.calibration import calibrate
+from tidegate.statistics.calibration import calibrate
 
 STUDY = runpy.run_path(str(Path(__file__).parents[1] / "unit" / "monitoring" / "test_calibration.py"))
 

@@ -187,8 +187,8 @@ MATERIALIZE = """
 import sys
 from datetime import datetime
 from pathlib import Path
-from tidegate.adapters.feast_features import FeastFeatureStore
-from tidegate.domain.feature_folder import feature_folder
+from tidegate.adapters.feast.features import FeastFeatureStore
+from tidegate.files.feature_folder import feature_folder
 repo, state, online, until = sys.argv[1:]
 store = FeastFeatureStore(Path(repo), feature_folder(Path(state), "demand"), online)
 store.apply()

@@ -75,8 +75,8 @@ class Training:
 
 def train(folder: Path) -> Releases:
     """Releases of two models, one of them in several ways, and of one that was trained on prices in pence."""
-    from tidegate.adapters.project_file import load_project
-    from tidegate.bootstrap.control import Platform
+    from tidegate.adapters.files.project_file import load_project
+    from tidegate.apps.platform import Platform
     from tidegate.demo.faults.pence import export_in_pence
     from tidegate.demo.story import JUNE, SEPTEMBER
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.adapters.mlflow_artifacts import MlflowArtifacts, tables_digest
-from tidegate.domain.digests import file_digest
+from tidegate.adapters.mlflow.artifacts import MlflowArtifacts, tables_digest
 from tidegate.domain.errors import IntegrityError, NotFound, Unavailable
 from tidegate.domain.release import Lineage, ReleaseManifest
+from tidegate.files.digests import file_digest
 
 
 @pytest.fixture(scope="module")

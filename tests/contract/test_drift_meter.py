@@ -6,11 +6,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tidegate.adapters.evidently_drift import EvidentlyDriftMeter
+from tidegate.adapters.evidently.drift import EvidentlyDriftMeter
 from tidegate.domain.errors import InvalidInput
-from tidegate.monitoring.calibration import calibrate
-from tidegate.monitoring.distances import comparable, distance, method_for
 from tidegate.ports.drift import DriftCheck
+from tidegate.statistics.calibration import calibrate
+from tidegate.statistics.distances import comparable, distance, method_for
 
 
 def columns(rows: int, seed: int, shift: float = 0.0) -> dict[str, np.ndarray]:

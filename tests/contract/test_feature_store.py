@@ -17,14 +17,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tidegate.adapters.feast_features import FeastFeatureStore
-from tidegate.adapters.packed_online import open_online_reader
-from tidegate.adapters.packed_rows import ViewRows, open_backend
+from tidegate.adapters.feast.features import FeastFeatureStore
+from tidegate.adapters.packed.online import open_online_reader
+from tidegate.adapters.packed.places import open_backend
+from tidegate.adapters.packed.rows import ViewRows
+from tidegate.data.tables import build_tables
 from tidegate.domain.errors import IntegrityError, InvalidInput, NotFound, Unavailable
-from tidegate.domain.feature_folder import FeatureFolder, feature_folder
 from tidegate.domain.release import FeatureContract
-from tidegate.domain.source_code import Sources
-from tidegate.features.tables import build_tables
+from tidegate.files.feature_folder import FeatureFolder, feature_folder
+from tidegate.files.source_code import Sources
 from tidegate.serving.runtime.vectors import assemble, load_on_demand
 
 REPO = Path(__file__).parents[2] / "features"
@@ -255,7 +256,7 @@ def test_what_is_not_there_yet_is_named(tmp_path: Path, folder: FeatureFolder) -
 
 
 def test_the_reader_needs_no_control_plane_library() -> None:
-    script = "import sys, tidegate.adapters.packed_online as _; print([m for m in sys.argv[1:] if m in sys.modules])"
+    script = "import sys, tidegate.adapters.packed.online as _; print([m for m in sys.argv[1:] if m in sys.modules])"
     vendors = ["feast", "pandas", "polars", "redis", "duckdb", "mlflow", "pyarrow"]
     done = subprocess.run([sys.executable, "-c", script, *vendors], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

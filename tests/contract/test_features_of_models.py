@@ -14,13 +14,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tidegate.adapters.feast_features import FeastFeatureStore
-from tidegate.adapters.feast_registry import place_files, read_registry
-from tidegate.adapters.flat_features import ASIDE, take_over
-from tidegate.adapters.packed_online import open_online_reader
+from tidegate.adapters.feast.features import FeastFeatureStore
+from tidegate.adapters.feast.flat_features import ASIDE, take_over
+from tidegate.adapters.feast.registry import place_files, read_registry
+from tidegate.adapters.packed.online import open_online_reader
+from tidegate.data.tables import build_tables
 from tidegate.domain.errors import IntegrityError, NotFound, Unavailable
-from tidegate.domain.feature_folder import FeatureFolder, feature_folder
-from tidegate.features.tables import build_tables
+from tidegate.files.feature_folder import FeatureFolder, feature_folder
 
 START = datetime(2011, 1, 3, tzinfo=UTC)
 UNTIL = START + timedelta(days=20)
@@ -30,7 +30,7 @@ project: shop
 provider: local
 registry: {path: registry.db}
 offline_store: {type: duckdb}
-online_store: {type: tidegate.adapters.feast_packed_store.PackedOnlineStore, url: online.db}
+online_store: {type: tidegate.adapters.feast.packed_store.PackedOnlineStore, url: online.db}
 entity_key_serialization_version: 3
 """
 TABLES = """
@@ -217,7 +217,7 @@ def test_taking_over_imports_no_feast(tmp_path: Path) -> None:
     """A supervisor does it before its first look; Feast takes seconds to import, and a watcher ends who is silent."""
     state = flat(tmp_path)
     script = (
-        "import sys\nfrom pathlib import Path\nfrom tidegate.adapters.flat_features import take_over\n"
+        "import sys\nfrom pathlib import Path\nfrom tidegate.adapters.feast.flat_features import take_over\n"
         "print(take_over(Path(sys.argv[1]), ['first']), {'feast', 'pandas', 'polars'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", script, str(state)], capture_output=True, text=True, check=True)

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tidegate.adapters.redis_record_sink import RedisSink
-from tidegate.adapters.redis_records import RedisRecords
+from tidegate.adapters.redis.record_sink import RedisSink
+from tidegate.adapters.redis.records import RedisRecords
 from tidegate.domain.errors import Unavailable
 from tidegate.domain.slots import Slot
 from tidegate.ports.inference_records import InferenceRecords
-from tidegate.serving.inference_records import InferenceLogFiles
+from tidegate.serving.records import InferenceLogFiles
 from tidegate.serving.runtime.dataplane import Prediction
 from tidegate.serving.runtime.inference_log import Identity, InferenceLog, Served
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.adapters.ledger_file import FileLedger
+from tidegate.adapters.files.ledger_file import FileLedger
 from tidegate.domain.errors import InvalidInput
 from tidegate.ledger.chain import GENESIS
 from tidegate.ledger.memory import MemoryLedger

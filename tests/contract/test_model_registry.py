@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 
 from fakes.memory_registry import MemoryRegistry
-from tidegate.adapters import mlflow_database, mlflow_registry
-from tidegate.adapters.lightgbm_quantiles import LightgbmQuantiles
-from tidegate.adapters.mlflow_registry import MlflowModelRegistry
+from tidegate.adapters.lightgbm.quantiles import LightgbmQuantiles
+from tidegate.adapters.mlflow import database as mlflow_database
+from tidegate.adapters.mlflow import registry as mlflow_registry
+from tidegate.adapters.mlflow.registry import MlflowModelRegistry
 from tidegate.adapters.vendor_imports import settle_mlflow
 from tidegate.domain.errors import GateClosed, IntegrityError, InvalidInput, NotFound, Unavailable
-from tidegate.domain.release_folder import CONTRACT, MODEL
-from tidegate.domain.training_folder import output_digest
 from tidegate.domain.verdict import Evidence, GateResult, Verdict
+from tidegate.files.release_folder import CONTRACT, MODEL
+from tidegate.files.training_folder import output_digest
 from tidegate.ledger.memory import MemoryLedger
 from tidegate.ports.registry import OUTPUT_TAG
 from tidegate.registry.evidence import promoted

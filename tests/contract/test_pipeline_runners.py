@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tidegate.adapters.kfp_runner import KfpEndpointRunner, LocalKfpRunner, compile_pipeline, main
+from tidegate.adapters.kfp.runner import KfpEndpointRunner, LocalKfpRunner, compile_pipeline, main
 from tidegate.domain.errors import InvalidInput, Unavailable
 
 PIPELINES = Path(__file__).resolve().parents[2] / "pipelines"
@@ -23,7 +23,7 @@ from kfp import dsl
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
 def first(word: str, into: dsl.Output[dsl.Artifact]):
-    from tidegate.pipelines.messages import say
+    from tidegate.training.messages import say
 
     say("writing " + word)
     with open(into.path, "w") as file:
@@ -35,7 +35,7 @@ def second(found: dsl.Input[dsl.Artifact]) -> str:
     import os
 
     from tidegate.domain.errors import Conflict
-    from tidegate.pipelines.messages import told
+    from tidegate.training.messages import told
 
     text = open(found.path).read()
 
@@ -107,7 +107,7 @@ def test_the_compiled_pipeline_beside_the_definition_is_up_to_date(tmp_path: Pat
     into = tmp_path / "demand_pipeline.yaml"
     compile_pipeline(PIPELINES / "demand_pipeline.py", into)
     assert into.read_bytes() == (PIPELINES / "demand_pipeline.yaml").read_bytes(), (
-        "run: python -m tidegate.adapters.kfp_runner compile pipelines/demand_pipeline.py"
+        "run: python -m tidegate.adapters.kfp.runner compile pipelines/demand_pipeline.py"
     )
     spec = next(yaml.safe_load_all(into.read_text()))
     assert set(spec["root"]["dag"]["tasks"]) == {"extract", "validate", "train", "evaluate", "register"}

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tidegate.adapters.lightgbm_quantiles import LightgbmQuantiles
-from tidegate.adapters.openmp import import_lightgbm
+from tidegate.adapters.lightgbm.openmp import import_lightgbm
+from tidegate.adapters.lightgbm.quantiles import LightgbmQuantiles
 from tidegate.domain.errors import InvalidInput
-from tidegate.domain.training_folder import QUANTILE_COLUMNS
-from tidegate.pipelines.scoring import score
+from tidegate.files.training_folder import QUANTILE_COLUMNS
+from tidegate.forecasting.scoring import score
 from tidegate.ports.training import TrainedModel
 
 NAMES = ("a", "b", "c", "d")

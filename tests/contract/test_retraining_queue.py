@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fakes.retraining import FakeRetraining, Store
-from tidegate.adapters.redis_retraining import DELIVERIES, RedisRetraining
+from tidegate.adapters.redis.retraining import DELIVERIES, RedisRetraining
 from tidegate.domain.errors import Unavailable
 from tidegate.ports.retraining import Report, RetrainingRequest
 

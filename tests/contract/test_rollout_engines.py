@@ -17,9 +17,9 @@ from tidegate.domain.errors import Unavailable
 from tidegate.domain.slots import Desired, Slot
 from tidegate.domain.verdict import Verdict
 from tidegate.ledger.memory import MemoryLedger
-from tidegate.rollout.cluster_watch import ClusterWatch
+from tidegate.rollout.cluster.gate_service import GateService
+from tidegate.rollout.cluster.watch import ClusterWatch
 from tidegate.rollout.engine import Engine
-from tidegate.rollout.gate_service import GateService
 from tidegate.rollout.orders import Orders
 from tidegate.rollout.plan import RolloutConfig
 from tidegate.rollout.state import RolloutStore, Status

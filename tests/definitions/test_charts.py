@@ -18,7 +18,7 @@ import jsonschema
 import pytest
 import yaml
 
-from tidegate.adapters import envoy_chart
+from tidegate.adapters.envoy import chart as envoy_chart
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tidegate.adapters.gate_http import gate_app
-from tidegate.adapters.monitor_http import Looks
+from tidegate.adapters.http.gates import gate_app
+from tidegate.adapters.http.monitor import Looks
 from tidegate.serving.runtime.inference_log import Identity, InferenceLog
 from tidegate.serving.runtime.metrics import ServingMetrics
 

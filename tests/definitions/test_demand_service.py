@@ -10,11 +10,11 @@ import pytest
 import yaml
 
 from serving_builders import AsgiClient, FakeReader, Reply, demand_release
-from tidegate.adapters.bento_build import build_bento
-from tidegate.adapters.bento_hosting import service_asgi
-from tidegate.adapters.onnx_session import open_onnx
-from tidegate.bootstrap.bento import bento_service
-from tidegate.bootstrap.serving import SlotSettings, build, release_service
+from tidegate.adapters.bento.build import build_bento
+from tidegate.adapters.bento.hosting import service_asgi
+from tidegate.adapters.onnx.session import open_onnx
+from tidegate.apps.bento import bento_service
+from tidegate.apps.slot import SlotSettings, build, release_service
 from tidegate.domain.errors import IntegrityError
 from tidegate.serving.runtime.dataplane import Predictor
 from tidegate.serving.runtime.release_loader import load_release

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from tidegate.features.tables import feature_names, load_build
+from tidegate.data.tables import feature_names, load_build
 
 REPO = Path(__file__).parents[2] / "features"
 PLATFORM = Path(__file__).parents[2] / "platform"

@@ -52,8 +52,8 @@ class Absent(importlib.abc.MetaPathFinder):
 for name in [n for n in sys.modules if n.partition(".")[0] in owners]:
     del sys.modules[name]
 sys.meta_path.insert(0, Absent())
-import tidegate.bootstrap.serving, tidegate.adapters.packed_online, tidegate.adapters.redis_record_sink
-import tidegate.adapters.onnx_session, tidegate.serving.runtime.generic, redis, uvicorn
+import tidegate.apps.slot, tidegate.adapters.packed.online, tidegate.adapters.redis.record_sink
+import tidegate.adapters.onnx.session, tidegate.serving.runtime.generic, redis, uvicorn
 import uvicorn.protocols.http.httptools_impl
 import _bentoml_impl.server.app
 """

@@ -5,8 +5,8 @@ from __future__ import annotations
 import runpy
 from pathlib import Path
 
-from tidegate.monitoring.config import load_monitor
-from tidegate.monitoring.drift_check import watched
+from tidegate.gates.drift_check import watched
+from tidegate.gates.monitor_file import load_monitor
 
 ROOT = Path(__file__).parents[2]
 

@@ -25,8 +25,8 @@ import polars as pl
 import pytest
 
 from story import ROOT, Told, eventually, tell
-from tidegate.adapters.project_file import load_project
-from tidegate.bootstrap.control import Platform
+from tidegate.adapters.files.project_file import load_project
+from tidegate.apps.platform import Platform
 from tidegate.domain.slots import Slot
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1600)]  # the first of them waits for the whole demo
@@ -302,7 +302,7 @@ def test_kills_in_the_middle_of_a_rollout_end_in_a_consistent_state(told: Told) 
     with load(told, "kills") as log:
         order = ("rollout", "demand", "--release", candidate.id, "--override", "drift=December was looked at by a person")
         command = told.popen(*order)
-        kinds = ["control", "bootstrap.serving", "supervise", "control"]
+        kinds = ["control", "apps.slot", "supervise", "control"]
         stage = -1
         while (rollout := eventually(lambda: platform.rollouts.latest("demand"))).candidate != candidate.digest:
             pass

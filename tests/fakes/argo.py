@@ -14,7 +14,7 @@ from fakes.rollouts import Clock
 from tidegate.domain.errors import TidegateError
 from tidegate.domain.slots import Slot
 from tidegate.ports.cluster_rollouts import UnderWay
-from tidegate.rollout.gate_service import Answer
+from tidegate.rollout.cluster.gate_service import Answer
 
 ERRORS_IN_A_ROW = 3
 

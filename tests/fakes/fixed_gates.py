@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tidegate.adapters.local_target import LocalTarget
+from tidegate.adapters.machine.local_target import LocalTarget
 from tidegate.domain.local import LocalConfig
 from tidegate.domain.verdict import Evidence, GateResult, Verdict
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from tidegate.domain.digests import file_digest
 from tidegate.domain.errors import InvalidInput, NotFound, Unavailable
-from tidegate.domain.release_folder import CONTRACT, MODEL
-from tidegate.domain.training_folder import output_digest
+from tidegate.files.digests import file_digest
+from tidegate.files.release_folder import CONTRACT, MODEL
+from tidegate.files.training_folder import output_digest
 from tidegate.ports.registry import OUTPUT_TAG, ModelVersion, check_digests
 
 

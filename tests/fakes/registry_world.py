@@ -11,12 +11,12 @@ from typing import Any
 
 from fakes.memory_registry import MemoryRegistry
 from fakes.rollouts import FakeTarget
-from tidegate.adapters.project_file import load_project
+from tidegate.adapters.files.project_file import load_project
 from tidegate.domain.project import Project
 from tidegate.domain.release import ReleaseManifest
 from tidegate.domain.slots import Desired, Slot
+from tidegate.gates.monitor_file import MonitorConfig, load_monitor
 from tidegate.ledger.memory import MemoryLedger
-from tidegate.monitoring.config import MonitorConfig, load_monitor
 from tidegate.ports.registry import OUTPUT_TAG, ModelVersion
 from tidegate.registry.evidence import record_registration
 from tidegate.registry.releases import ReleaseStore

@@ -63,7 +63,7 @@ def render(case: Case, helm: Path) -> str:
 
 def gateway_is_stale() -> bool:
     """Whether the chart's gateway differs from what the platform renders; without --check it is written anew."""
-    from tidegate.adapters import envoy_chart
+    from tidegate.adapters.envoy import chart as envoy_chart
 
     folder = ROOT / "charts/tidegate/envoy"
     kept = {path.name: path.read_text() for path in folder.glob("*.json")}

@@ -11,11 +11,11 @@ from tidegate.cli.session import Session
 from tidegate.domain.errors import GateClosed, Unavailable
 
 if TYPE_CHECKING:
-    from tidegate.bootstrap.cluster import ClusterStatus, ClusterTarget, Outcome
+    from tidegate.apps.cluster import ClusterStatus, ClusterTarget, Outcome
 
 
 def on_cluster(session: Session) -> ClusterTarget:
-    from tidegate.bootstrap.cluster import ClusterTarget
+    from tidegate.apps.cluster import ClusterTarget
 
     return ClusterTarget(session.platform)
 
@@ -75,7 +75,7 @@ def show_cluster(session: Session, models: list[str]) -> None:
 
 
 def diagnose_cluster(session: Session) -> None:
-    from tidegate.bootstrap.doctor import diagnose
+    from tidegate.apps.doctor import diagnose
 
     checks = diagnose(session.project)
     lines = []

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tidegate.cli.session import Session, command, dry_run_option, examples, model_argument, moment
-from tidegate.domain.feature_folder import feature_folder
+from tidegate.files.feature_folder import feature_folder
 
 
 @click.command(

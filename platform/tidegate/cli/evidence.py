@@ -15,7 +15,7 @@ from tidegate.domain.verdict import GateResult, to_json
 from tidegate.ports.ledger import Entry, Line, Verification
 
 if TYPE_CHECKING:
-    from tidegate.adapters.ledger_file import FileLedger
+    from tidegate.adapters.files.ledger_file import FileLedger
 
 COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "ERROR": "magenta"}
 
@@ -79,7 +79,7 @@ def monitor(session: Session, dry_run: bool, **given: Any) -> None:
     Runs in a pod that the platform's chart installs. Verdicts are shown to Prometheus and reported to the gate service, which
     records them and asks for retraining where the world has moved.
     """
-    from tidegate.bootstrap.monitor_server import MonitorSettings, serve_monitor
+    from tidegate.apps.monitor import MonitorSettings, serve_monitor
 
     settings = MonitorSettings(**given)
     if dry_run:
@@ -144,8 +144,8 @@ def serve_gates(session: Session, dry_run: bool, **given: Any) -> None:
     Runs in a pod that the platform's chart installs; it also keeps the ledger, and mirrors live traffic to a release while it
     is judged. It takes no orders: freezes and overrides are annotations of the Rollout.
     """
-    from tidegate.bootstrap.gate_server import GateServerSettings
-    from tidegate.bootstrap.gate_server import serve_gates as serve
+    from tidegate.apps.gate_service import GateServerSettings
+    from tidegate.apps.gate_service import serve_gates as serve
 
     settings = GateServerSettings(**given)
     where = f"{settings.host}:{settings.port}"
@@ -214,7 +214,7 @@ def verify(session: Session) -> None:
     A ledger that does not know this state folder's rollouts is not theirs. With `ledger.checkpoint` in the project file, it is
     compared with what was noted elsewhere: that alone finds one that was written anew, or put back from an older copy.
     """
-    from tidegate.bootstrap.trust import waiting_remarks
+    from tidegate.apps.trust import waiting_remarks
 
     verification = _begun(session).verify()
     waiting = waiting_remarks(session.project, list(session.project.models))

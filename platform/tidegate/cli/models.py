@@ -62,8 +62,8 @@ def retrain(session: Session, queue: str, dry_run: bool) -> None:
     Runs in a Job that the platform's chart starts when a verdict saw drift. MLFLOW_TRACKING_URI names the registry. A request
     stays in the queue until its version is registered; --dry-run says what is waiting.
     """
-    from tidegate.adapters.redis_retraining import RedisRetraining
-    from tidegate.bootstrap.retraining import retrain as answer
+    from tidegate.adapters.redis.retraining import RedisRetraining
+    from tidegate.apps.retraining import retrain as answer
 
     requests = RedisRetraining(queue, worker=f"{socket.gethostname()}-{os.getpid()}")
     if dry_run:
@@ -274,7 +274,7 @@ def verify(session: Session, release_id: str) -> None:
 
     A release that the ledger names and that has no signature yet, from before there were signatures, is signed.
     """
-    from tidegate.domain.release_folder import ignored_files
+    from tidegate.files.release_folder import ignored_files
 
     releases = session.platform.releases
     manifest = releases.verify(release_id)
@@ -311,7 +311,7 @@ def sign(session: Session, release_id: str, reason: str, actor: str | None, dry_
 @command()
 def export_triton(session: Session, release_id: str, folder: Path, device: Literal["cpu", "gpu"] | None) -> None:
     """Write a release into FOLDER as a model repository that a Triton server loads."""
-    from tidegate.bootstrap.triton import export
+    from tidegate.apps.triton import export
 
     manifest = session.platform.release(release_id)
     written = export(session.platform.admit(manifest), folder, device)

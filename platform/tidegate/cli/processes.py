@@ -69,8 +69,8 @@ def prune(session: Session, dry_run: bool) -> None:
     What is live or was, what a rollout under way looks at, and what the ledger names is kept. The supervisor prunes logs
     by itself.
     """
-    from tidegate.bootstrap.retention import plan_pruning
-    from tidegate.bootstrap.retention import prune as remove
+    from tidegate.apps.retention import plan_pruning
+    from tidegate.apps.retention import prune as remove
 
     pruning = plan_pruning(session.project)
     if not dry_run:

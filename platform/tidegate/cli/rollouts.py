@@ -130,7 +130,7 @@ def _require_told(session: Session, model: str) -> None:
 
 
 def _emit_rollout(session: Session, found: Rollout) -> None:
-    from tidegate.bootstrap.model_status import evidence_of
+    from tidegate.apps.model_status import evidence_of
 
     gates = [verdict_text({**value, "release": ""}) for value in evidence_of(found)]
     head = f"rollout {found.id} of {found.candidate_id}: {found.status}"

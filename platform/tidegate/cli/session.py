@@ -29,7 +29,7 @@ from tidegate.domain.errors import InvalidInput, TidegateError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tidegate.bootstrap.control import Platform
+    from tidegate.apps.platform import Platform
     from tidegate.domain.project import Project
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -47,13 +47,13 @@ class Session:
 
     @cached_property
     def project(self) -> Project:
-        from tidegate.adapters.project_file import load_project
+        from tidegate.adapters.files.project_file import load_project
 
         return load_project(self.project_path, check_files=self.check_files)
 
     @cached_property
     def platform(self) -> Platform:
-        from tidegate.bootstrap.control import Platform
+        from tidegate.apps.platform import Platform
 
         platform = Platform(self.project, progress=self.progress)
         if platform.open_to_others:

@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from tidegate.bootstrap.model_status import FIRST, OVERRIDDEN, ModelStatus
+from tidegate.apps.model_status import FIRST, OVERRIDDEN, ModelStatus
 from tidegate.cli.session import ago, clock_time
 
 STYLES = {"PASS": "green", "FAIL": "bold red", "INCONCLUSIVE": "yellow", "ERROR": "bold magenta", OVERRIDDEN: "bold yellow"}

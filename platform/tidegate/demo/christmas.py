@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from tidegate.domain.release_folder import MODEL, read_contract, verified_bytes
+from tidegate.files.release_folder import MODEL, read_contract, verified_bytes
 
 if TYPE_CHECKING:
-    from tidegate.bootstrap.control import Platform
+    from tidegate.apps.platform import Platform
 
 HORIZONS = 14
 QUANTILES = (0.1, 0.5, 0.9)
@@ -26,8 +26,8 @@ class Comparison:
     rows: pl.DataFrame
 
     def errors(self, name: str) -> dict[str, float]:
-        """WAPE of the median and mean pinball loss over the three quantiles (formulas: `tidegate.pipelines.metrics`)."""
-        from tidegate.pipelines.metrics import mean_pinball, wape
+        """WAPE of the median and mean pinball loss over the three quantiles (formulas: `tidegate.forecasting.metrics`)."""
+        from tidegate.forecasting.metrics import mean_pinball, wape
 
         actual = self.rows["actual"].to_numpy()
         forecast = self.rows.select(f"{name}_q10", f"{name}_q50", f"{name}_q90").to_numpy()
@@ -68,7 +68,7 @@ def compare(
 
 
 def _forecasts(platform: Platform, model: str, release: str, rows: pl.DataFrame, name: str) -> list[pl.Series]:
-    from tidegate.adapters.onnx_session import open_onnx
+    from tidegate.adapters.onnx.session import open_onnx
 
     manifest, folder = platform.releases.open(release)
     contract = read_contract(folder, manifest)
@@ -86,8 +86,8 @@ def drift_by_week(
 
     Each week is looked at through one window of vectors as large as the thresholds were calibrated for, drawn from the SKUs at
     the week's middle."""
-    from tidegate.monitoring.distances import distance
-    from tidegate.monitoring.drift_check import read_profile
+    from tidegate.gates.drift_check import read_profile
+    from tidegate.statistics.distances import distance
 
     manifest, folder = platform.releases.open(release)
     contract = read_contract(folder, manifest)

@@ -17,7 +17,7 @@ from tidegate.demo.christmas import Comparison, drift_by_week
 from tidegate.domain.release import ReleaseManifest
 
 if TYPE_CHECKING:
-    from tidegate.bootstrap.control import Platform
+    from tidegate.apps.platform import Platform
 
 RAW = (
     "requests.jsonl",

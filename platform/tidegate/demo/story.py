@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tidegate.bootstrap.control import Platform
+from tidegate.apps.platform import Platform
 from tidegate.demo.christmas import Comparison, compare
 from tidegate.demo.collect import Cast, collect
 from tidegate.demo.faults.pence import export_in_pence

@@ -1,6 +1,6 @@
 """A project: its models, the definitions that make each, and where they run.
 
-These dataclasses are the one definition of the project file: `tidegate.adapters.project_file` reads `tidegate.yaml` by
+These dataclasses are the one definition of the project file: `tidegate.adapters.files.project_file` reads `tidegate.yaml` by
 walking their fields, and generates the JSON schema for editors from the same. `key(...)` gives a field its name in the file,
 its sentence of documentation and its limits; fields without it are filled in by the loader. All paths are absolute.
 """

@@ -6,7 +6,7 @@
     — tidegate/release 8uEPbgtfb2pz...                   a signature each line: key name, base64(key id, signature)
 
 A key is named and known by one line, `NAME+ID+BASE64` (the format's verifier key), which fits an environment variable. This
-module reads and writes the formats and computes nothing secret; `tidegate.adapters.note_keys` signs and verifies.
+module reads and writes the formats and computes nothing secret; `tidegate.adapters.files.note_keys` signs and verifies.
 """
 
 from __future__ import annotations

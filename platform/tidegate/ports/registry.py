@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from tidegate.domain.digests import file_digest
 from tidegate.domain.errors import IntegrityError
-from tidegate.domain.release_folder import MODEL
-from tidegate.domain.training_folder import output_digest
+from tidegate.files.digests import file_digest
+from tidegate.files.release_folder import MODEL
+from tidegate.files.training_folder import output_digest
 
 DIGEST_TAG, OUTPUT_TAG = "tidegate.artifact_digest", "tidegate.output_digest"  # where a version's two digests are kept
 
@@ -33,7 +33,7 @@ class ModelVersion:
 
 class ModelRegistry(Protocol):
     def register(self, model: str, folder: Path, metrics: Mapping[str, float], tags: Mapping[str, str]) -> ModelVersion:
-        """Log the training output `folder` (layout: `tidegate.registry.training_output`) and register it."""
+        """Log the training output `folder` (layout: `tidegate.files.training_output`) and register it."""
 
     def get(self, model: str, version_or_alias: str) -> ModelVersion:
         """Raises NotFound."""

@@ -18,10 +18,10 @@ from dataclasses import asdict
 import polars as pl
 
 from tidegate.domain.errors import Conflict, IntegrityError, TidegateError
-from tidegate.domain.training_folder import output_digest
+from tidegate.files.training_folder import output_digest
+from tidegate.files.training_output import TrainingOutput
 from tidegate.ports.ledger import Ledger
 from tidegate.ports.registry import ModelVersion
-from tidegate.registry.training_output import TrainingOutput
 
 REGISTRATION, BOUND, PROMOTION = "registration", "evidence.bound", "promotion"
 

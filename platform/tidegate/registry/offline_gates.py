@@ -17,7 +17,7 @@ import polars as pl
 
 from tidegate.domain.errors import InvalidInput
 from tidegate.domain.verdict import Evidence, Finding, GateResult, Verdict, evaluate_closed
-from tidegate.registry.training_output import TrainingOutput
+from tidegate.files.training_output import TrainingOutput
 
 DRAWS = 2000
 CONFIDENCE = 0.95  # of the one-sided upper bound

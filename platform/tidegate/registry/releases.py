@@ -13,13 +13,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tidegate.domain.digests import IGNORED_NAMES, canonical_json, folder_files
-from tidegate.domain.durable_files import sync_folder
+from tidegate.domain.digests import canonical_json
 from tidegate.domain.errors import InvalidInput, NotFound
 from tidegate.domain.release import ReleaseManifest
-from tidegate.domain.release_folder import MANIFEST, MONITOR, SERVING, THRESHOLDS, read_manifest, verify_release
+from tidegate.files.digests import IGNORED_NAMES, folder_files
+from tidegate.files.durable_files import sync_folder
+from tidegate.files.release_folder import MANIFEST, MONITOR, SERVING, THRESHOLDS, read_manifest, verify_release
+from tidegate.files.training_output import TrainingOutput
 from tidegate.ports.registry import ModelVersion
-from tidegate.registry.training_output import TrainingOutput
 
 PICKLE_SUFFIXES = frozenset({".pkl", ".pickle", ".joblib", ".dill", ".cloudpickle", ".pt", ".pth"})
 DIGEST = re.compile(r"[0-9a-f]{64}")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tidegate.domain.durable_files import replace_durably
+from tidegate.files.durable_files import replace_durably
 
 
 @dataclass(frozen=True)

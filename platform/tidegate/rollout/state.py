@@ -18,9 +18,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from tidegate.domain.durable_files import locked, read_json, remove, replace_durably
 from tidegate.domain.errors import Conflict, IntegrityError, NotFound, TidegateError
 from tidegate.domain.formats import Format, Unknown, document
+from tidegate.files.durable_files import locked, read_json, remove, replace_durably
 from tidegate.rollout.plan import Plan, Stage
 
 

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from tidegate.domain.clocks import SteadyClock
-from tidegate.domain.durable_files import locked, read_json, replace_durably
 from tidegate.domain.errors import TidegateError, Unavailable
+from tidegate.files.durable_files import locked, read_json, replace_durably
 from tidegate.rollout.state_folder import StateFolder
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.domain.clocks import Reading
-from tidegate.domain.durable_files import locked, read_json, replace_durably
 from tidegate.domain.errors import Conflict, IntegrityError, InvalidInput, TidegateError, Unavailable
 from tidegate.domain.formats import WrittenByNewer
 from tidegate.domain.slots import Desired
+from tidegate.files.durable_files import locked, read_json, replace_durably
 from tidegate.rollout.recovery import recorded
 from tidegate.rollout.state import RolloutStore
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tidegate.domain.durable_files import replace_durably
 from tidegate.domain.errors import IntegrityError, TidegateError
+from tidegate.files.durable_files import replace_durably
 from tidegate.ports.ledger import Ledger
 
 Json = dict[str, Any]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tidegate.domain.errors import InvalidInput
-from tidegate.domain.release_folder import MODEL, read_contract, read_manifest, verified_bytes
+from tidegate.files.release_folder import MODEL, read_contract, read_manifest, verified_bytes
 from tidegate.ports.inference_records import InferenceRecord
 from tidegate.serving.runtime.tensors import FEATURES, OpenModel
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from tidegate.domain.release_folder import MODEL, read_manifest, verified_bytes
+from tidegate.files.release_folder import MODEL, read_manifest, verified_bytes
 from tidegate.serving.runtime.tensors import OpenModel, TensorModel, TensorSpec
 
 Device = Literal["cpu", "gpu"]

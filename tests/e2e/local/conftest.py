@@ -11,8 +11,9 @@ import psutil
 import pytest
 
 from story import eventually, free_ports
-from tidegate.adapters.local_target import LocalTarget
-from tidegate.bootstrap import local, supervision
+from tidegate.adapters.files.project_file import project_with_state
+from tidegate.adapters.machine.local_target import LocalTarget
+from tidegate.apps import supervision
 from tidegate.domain.errors import Unavailable
 from tidegate.domain.local import LocalConfig
 from tidegate.domain.project import Project
@@ -96,7 +97,7 @@ class Platform:
         return [p for p in found if p.pid != os.getpid()]
 
     def pid_of(self, kind: str) -> int:
-        from tidegate.adapters.local_processes import read_records
+        from tidegate.adapters.machine.local_processes import read_records
 
         return next(r.pid for r in read_records(self.target.state.pids) if r.labels.get("kind") == kind)
 
@@ -105,7 +106,7 @@ class Platform:
 def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(PLATFORM), str(FAKES)]))
     monkeypatch.delenv("TIDEGATE_STATE", raising=False)
-    project = local.open_project(write_project(tmp_path, *free_ports().values()), None)
+    project = project_with_state(write_project(tmp_path, *free_ports().values()), None)
     running = Platform(project)
     try:
         yield running

@@ -31,8 +31,9 @@ import psutil
 from e2e.local.conftest import FAKES, PLATFORM, Platform, write_project
 from fakes.rollouts import manifest
 from story import eventually, free_ports
-from tidegate.adapters.local_processes import read_records
-from tidegate.bootstrap import local, rollouts, supervision
+from tidegate.adapters.files.project_file import project_with_state
+from tidegate.adapters.machine.local_processes import read_records
+from tidegate.apps import rollouts, supervision
 from tidegate.domain.release import ReleaseManifest
 from tidegate.rollout.plan import Bake, Check, RolloutConfig
 from tidegate.rollout.state import Status
@@ -237,7 +238,7 @@ async def release_of_answer(url: str) -> str:
 
 @contextmanager
 def running_platform(folder: Path) -> Iterator[Platform]:
-    project = local.open_project(write_project(folder, *free_ports().values()), None)
+    project = project_with_state(write_project(folder, *free_ports().values()), None)
     platform = Platform(project)
     try:
         yield platform

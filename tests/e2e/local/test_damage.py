@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from e2e.local.test_supervisor import R1, R2, under_load
-from tidegate.bootstrap import supervision
+from tidegate.apps import supervision
 from tidegate.domain.errors import Conflict
 from tidegate.domain.slots import Slot
 from tidegate.rollout.state_folder import read_observed
@@ -90,7 +90,7 @@ def test_another_project_file_or_port_is_said_and_harms_nothing(platform, tmp_pa
 
 
 def test_the_access_log_is_rotated_while_requests_come_and_every_one_is_in_one_of_its_files(platform) -> None:
-    from tidegate.bootstrap.retention import plan_pruning, prune
+    from tidegate.apps.retention import plan_pruning, prune
 
     platform.up()
     platform.stage(Slot.BLUE, R1)

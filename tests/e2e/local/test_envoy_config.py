@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.adapters import envoy_config
-from tidegate.adapters.envoy_routes import envoy_binary
+from tidegate.adapters.envoy import config as envoy_config
+from tidegate.adapters.envoy.routes import envoy_binary
 from tidegate.domain.local import LocalConfig
 from tidegate.domain.slots import Slot
 from tidegate.ports.local import ModelRoutes

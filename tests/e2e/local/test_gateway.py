@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from story import eventually, free_ports
-from tidegate.adapters.envoy_routes import EnvoyRouter
-from tidegate.adapters.envoy_stats import slot_traffic
+from tidegate.adapters.envoy.routes import EnvoyRouter
+from tidegate.adapters.envoy.stats import slot_traffic
 from tidegate.domain.local import LocalConfig
 from tidegate.domain.slots import Slot
 from tidegate.ports.local import ModelRoutes

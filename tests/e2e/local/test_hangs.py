@@ -15,10 +15,10 @@ from e2e.local.conftest import FAKES
 from e2e.local.test_rollouts import CONFIG, release
 from e2e.local.test_supervisor import R1, under_load
 from story import eventually
-from tidegate.adapters.heartbeats import Heartbeats
-from tidegate.adapters.local_processes import read_records
-from tidegate.bootstrap import rollouts, supervision
-from tidegate.bootstrap.standby import follow_with_hands, free_locks
+from tidegate.adapters.machine.heartbeats import Heartbeats
+from tidegate.adapters.machine.local_processes import read_records
+from tidegate.apps import rollouts, supervision
+from tidegate.apps.standby import follow_with_hands, free_locks
 from tidegate.domain.slots import Slot
 from tidegate.rollout.state import Status
 
@@ -206,7 +206,7 @@ def test_a_bake_goes_on_after_down_and_up(platform) -> None:
 def test_a_stranger_on_a_replicas_port_is_not_sent_traffic(platform) -> None:
     """What answers `/readyz` in another release's name is not ready."""
     serving(platform)
-    from tidegate.adapters.readiness import ReadinessProbe
+    from tidegate.adapters.machine.readiness import ReadinessProbe
 
     probe = ReadinessProbe()
     port = next(r.labels["port"] for r in read_records(platform.target.state.pids) if r.labels.get("kind") == "slot")

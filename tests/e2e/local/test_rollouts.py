@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from fakes.rollouts import manifest
-from tidegate.bootstrap import rollouts, supervision
+from tidegate.apps import rollouts, supervision
 from tidegate.domain.release import ReleaseManifest
 from tidegate.domain.slots import Slot
 from tidegate.rollout.plan import Bake, Check, RolloutConfig

@@ -11,7 +11,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tidegate.bootstrap import local, supervision
+from tidegate.apps import supervision
+from tidegate.apps import supervisor as local
 from tidegate.domain.errors import Conflict, Unavailable
 from tidegate.domain.slots import Slot
 

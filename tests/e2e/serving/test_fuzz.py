@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from serving_builders import demand_release
 from slot_process import Slot, arguments, free_port
 from story import eventually, free_ports
-from tidegate.adapters.envoy_routes import EnvoyRouter
+from tidegate.adapters.envoy.routes import EnvoyRouter
 from tidegate.domain.local import LocalConfig
 from tidegate.domain.slots import Slot as SlotName
 from tidegate.ports.local import ModelRoutes

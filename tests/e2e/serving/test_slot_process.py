@@ -18,8 +18,8 @@ import pytest
 
 from serving_builders import demand_release
 from slot_process import Slot, arguments, free_port
-from tidegate.adapters.onnx_session import open_onnx
-from tidegate.serving.inference_records import InferenceLogFiles
+from tidegate.adapters.onnx.session import open_onnx
+from tidegate.serving.records import InferenceLogFiles
 from tidegate.serving.replay import replay
 
 pytestmark = pytest.mark.e2e

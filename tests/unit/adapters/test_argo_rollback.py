@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tidegate.adapters.argo_rollouts import EPHEMERAL, HASH, RELEASE, ArgoRollouts, earlier
-from tidegate.adapters.rollout_orders import ORDERS, REVISION
+from tidegate.adapters.kubernetes.argo_rollouts import EPHEMERAL, HASH, RELEASE, ArgoRollouts, earlier
+from tidegate.adapters.kubernetes.rollout_orders import ORDERS, REVISION
 from tidegate.domain.errors import NotFound
 
 Json = dict[str, Any]

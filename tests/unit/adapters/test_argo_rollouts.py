@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tidegate.adapters.argo_rollouts import HASH, ArgoRollouts, under_way
-from tidegate.adapters.rollout_orders import REVISION
+from tidegate.adapters.kubernetes.argo_rollouts import HASH, ArgoRollouts, under_way
+from tidegate.adapters.kubernetes.rollout_orders import REVISION
 from tidegate.domain.errors import Conflict, InvalidInput
 from tidegate.domain.slots import Slot
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tidegate.adapters.cluster_checks import Check, Installed, examine
-from tidegate.adapters.gate_analyses import FAILURE, SUCCESS
+from tidegate.adapters.kubernetes.cluster_checks import Check, Installed, examine
+from tidegate.adapters.kubernetes.gate_analyses import FAILURE, SUCCESS
 from tidegate.domain.errors import NotFound, Unavailable
 
 Json = dict[str, Any]

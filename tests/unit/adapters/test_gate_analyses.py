@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tidegate.adapters.gate_analyses import asked_gates
+from tidegate.adapters.kubernetes.gate_analyses import asked_gates
 
 Json = dict[str, Any]
 GOLDEN = Path(__file__).parents[2] / "golden/charts/model-bento.yaml"

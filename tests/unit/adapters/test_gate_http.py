@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from starlette.testclient import TestClient
 
-from tidegate.adapters.gate_http import gate_app
+from tidegate.adapters.http.gates import gate_app
 from tidegate.domain.errors import Conflict, NotFound, Unavailable
 from tidegate.domain.verdict import Evidence, GateResult, Verdict, to_json
-from tidegate.rollout.gate_service import Answer
+from tidegate.rollout.cluster.gate_service import Answer
 
 PATH = "/v1/models/demand/releases/abc/gates/parity"
 RESULT = to_json(GateResult("parity", "demand@abc", Verdict.FAIL, Evidence("3 vectors differ", 300)))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fakes.cluster import FakeCluster
-from tidegate.adapters import gateway_traffic
-from tidegate.adapters.gateway_traffic import GatewayTraffic
+from tidegate.adapters.envoy import gateway_traffic
+from tidegate.adapters.envoy.gateway_traffic import GatewayTraffic
 from tidegate.domain.errors import Unavailable
 from tidegate.domain.slots import Slot
 from tidegate.ports.traffic import SlotTraffic

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.adapters.helm_chart import render
+from tidegate.adapters.kubernetes.helm_chart import render
 from tidegate.domain.errors import InvalidInput, Unavailable
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tidegate.adapters import local_processes, process_identity
-from tidegate.adapters.heartbeats import Heartbeats
-from tidegate.adapters.local_processes import MARK, LocalProcesses
+from tidegate.adapters.machine import local_processes, process_identity
+from tidegate.adapters.machine.heartbeats import Heartbeats
+from tidegate.adapters.machine.local_processes import MARK, LocalProcesses
 from tidegate.domain.errors import Unavailable
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -144,7 +144,7 @@ def test_a_beat_says_whose_it_is_and_survives_a_jump_of_the_wall_clock(tmp_path:
     beat = beats.last("supervisor")
     assert beat is not None
     assert (beat.pid, beat.runs, beat.age < 5.0) == (os.getpid(), True, True)
-    monkeypatch.setattr("tidegate.adapters.heartbeats.boot_id", lambda: "another boot")
+    monkeypatch.setattr("tidegate.adapters.machine.heartbeats.boot_id", lambda: "another boot")
     assert beats.last("supervisor") is None
     (tmp_path / "beats" / "supervisor").write_bytes(b"\xff\x00 damaged")
     assert beats.last("supervisor") is None

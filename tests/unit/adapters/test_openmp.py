@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
-from tidegate.adapters.openmp import bundled_library, restored_soname
+from tidegate.adapters.lightgbm.openmp import bundled_library, restored_soname
 
 LOADED = """
-from tidegate.adapters import openmp
+from tidegate.adapters.lightgbm import openmp
 openmp.load_bundled()
 maps = open("/proc/self/maps").read()
 assert "memfd:libgomp.so.1" in maps, maps

@@ -19,12 +19,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from tidegate.adapters import packed_rows
-from tidegate.adapters.packed_online import open_online_reader
-from tidegate.adapters.packed_rows import ViewRows, open_backend, pack, schema_of, unpack, verify
+from tidegate.adapters.packed import rows as packed_rows
+from tidegate.adapters.packed.online import open_online_reader
+from tidegate.adapters.packed.places import open_backend
+from tidegate.adapters.packed.rows import ViewRows, pack, schema_of, unpack, verify
 from tidegate.domain.errors import IntegrityError, InvalidInput, Unavailable
-from tidegate.domain.feature_folder import feature_folder, for_model
 from tidegate.domain.release import FeatureContract
+from tidegate.files.feature_folder import feature_folder, for_model
 
 NAMES = ("x", "y")
 CONTRACT = FeatureContract("s", "sku", {"v": NAMES}, ("v__x", "v__y"))
@@ -188,8 +189,8 @@ def test_readiness_reads_a_row_of_each_view(path: Path) -> None:
 def test_a_killed_writer_leaves_the_rows_of_before_and_the_next_one_clears_up(path: Path) -> None:
     write(path, rows(1.0))
     script = (
-        "import os, signal, sys\nimport numpy as np\nfrom pathlib import Path\nfrom tidegate.adapters import packed_sqlite\n"
-        "from tidegate.adapters.packed_rows import ViewRows\n"
+        "import os, signal, sys\nimport numpy as np\nfrom pathlib import Path\nfrom tidegate.adapters.packed import sqlite as packed_sqlite\n"
+        "from tidegate.adapters.packed.rows import ViewRows\n"
         "packed_sqlite.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "rows = ViewRows(('x', 'y'), ('a',), np.array([9]), np.ones((1, 2)) * 9)\n"
         "packed_sqlite.SqliteRows(Path(sys.argv[1])).write({'v': rows}, True)\n"

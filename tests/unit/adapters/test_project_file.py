@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 import yaml
 
-from tidegate.adapters.project_file import find_project_file, json_schema, load_project
+from tidegate.adapters.files.project_file import find_project_file, json_schema, load_project
 from tidegate.domain.errors import InvalidInput, NotFound
 from tidegate.domain.project import Approval
 
@@ -115,7 +115,7 @@ def test_ports_that_overlap_are_refused(tmp_path: Path) -> None:
 
 def test_the_schema_in_docs_is_the_generated_one_and_accepts_what_the_reader_accepts() -> None:
     committed = json.loads((ROOT / "docs/tidegate.schema.json").read_text())
-    assert committed == json_schema(), "run: python -m tidegate.adapters.project_file schema > docs/tidegate.schema.json"
+    assert committed == json_schema(), "run: python -m tidegate.adapters.files.project_file schema > docs/tidegate.schema.json"
     jsonschema.Draft202012Validator.check_schema(committed)
     jsonschema.validate(yaml.safe_load((ROOT / "tidegate.yaml").read_text()), committed)
     with pytest.raises(jsonschema.ValidationError):

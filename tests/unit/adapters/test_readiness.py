@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tidegate.adapters.readiness import ReadinessProbe
+from tidegate.adapters.machine.readiness import ReadinessProbe
 
 RELEASE = "3f2c91a07b5d" + "0" * 52
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from story import eventually
-from tidegate.adapters.local_processes import LocalProcesses
+from tidegate.adapters.machine.local_processes import LocalProcesses
 
 
 def test_a_module_planted_where_a_command_was_called_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

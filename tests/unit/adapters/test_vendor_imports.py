@@ -64,8 +64,8 @@ def test_feast_is_imported_without_checks_that_everything_else_keeps() -> None:
 APPLY = """
 import sys
 from pathlib import Path
-from tidegate.adapters.feast_features import FeastFeatureStore
-from tidegate.domain.feature_folder import feature_folder
+from tidegate.adapters.feast.features import FeastFeatureStore
+from tidegate.files.feature_folder import feature_folder
 from tidegate.domain.errors import InvalidInput
 
 repo, state = map(Path, sys.argv[1:])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.bootstrap.control import Platform
+from tidegate.apps.platform import Platform
 from tidegate.cli.main import run
 
 BOUNDING_SET_DROP, DAC_OVERRIDE, DAC_READ_SEARCH = 24, 1, 2

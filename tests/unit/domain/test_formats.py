@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from tidegate.domain.errors import IntegrityError
 from tidegate.domain.formats import Format, Unknown, added, document
 from tidegate.domain.release import FeatureContract, ReleaseManifest
-from tidegate.domain.release_folder import read_manifest
 from tidegate.domain.slots import Desired, Slot
-from tidegate.monitoring.calibration import Thresholds
+from tidegate.files.release_folder import read_manifest
 from tidegate.rollout.state import Rollout, Status
+from tidegate.statistics.calibration import Thresholds
 
 LINES = json.loads((Path(__file__).parents[2] / "golden/documents/5228c61.json").read_text())
 Read = Callable[[Any], Any]

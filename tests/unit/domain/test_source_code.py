@@ -11,7 +11,7 @@ import pytest
 
 from planted import plant_byte_code
 from tidegate.domain.errors import InvalidInput
-from tidegate.domain.source_code import Sources
+from tidegate.files.source_code import Sources
 
 
 def write(folder: Path, **files: str) -> Path:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.adapters.checkpoint_places import FilePlace, UrlPlace, checkpoint_place
-from tidegate.adapters.ledger_file import FileLedger
+from tidegate.adapters.files.checkpoint_places import FilePlace, UrlPlace, checkpoint_place
+from tidegate.adapters.files.ledger_file import FileLedger
 from tidegate.domain.errors import IntegrityError, InvalidInput
 from tidegate.domain.signed_notes import VerifierKey, parse_note
 from tidegate.ports.ledger import CheckpointPlace

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from small_disks import fill, small_disk
-from tidegate.adapters.ledger_file import FileLedger
+from tidegate.adapters.files.ledger_file import FileLedger
 from tidegate.domain.errors import Unavailable
 from tidegate.ledger.chain import Head
 
@@ -69,7 +69,7 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_recorded(tmp_path: Path, mon
 WRITER = """
 import sys
 from pathlib import Path
-from tidegate.adapters.ledger_file import FileLedger
+from tidegate.adapters.files.ledger_file import FileLedger
 ledger = FileLedger(Path(sys.argv[1]), Path(sys.argv[1]) / "keys")
 for i in range(int(sys.argv[2])):
     print(ledger.append("verdict", f"demand@{i}", {"filling": "x" * 2000}).sequence, flush=True)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from small_disks import read_only
-from tidegate.adapters.ledger_file import FileLedger
+from tidegate.adapters.files.ledger_file import FileLedger
 from tidegate.domain.errors import IntegrityError, Unavailable
 from tidegate.ledger.chain import Head, check_chain, entry_hash, from_line, next_entry, to_line
 from tidegate.ports.ledger import Entry

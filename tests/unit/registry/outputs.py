@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from tidegate.domain.release import FeatureContract, Lineage
-from tidegate.registry.training_output import TrainingOutput, open_output
+from tidegate.files.training_output import TrainingOutput, open_output
 
 CONTRACT = FeatureContract("demand", "sku", {"view": ("a", "b")}, ("view__a", "view__b"))
 

@@ -7,7 +7,7 @@ import pytest
 
 from tidegate.domain.errors import IntegrityError, InvalidInput, NotFound
 from tidegate.domain.release import ReleaseManifest
-from tidegate.domain.release_folder import read_contract, verified_bytes
+from tidegate.files.release_folder import read_contract, verified_bytes
 from tidegate.ports.registry import ModelVersion
 from tidegate.registry.releases import ReleaseStore
 

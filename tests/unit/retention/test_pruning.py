@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from fakes.rollouts import FakeTarget, manifest
-from tidegate.adapters.project_file import load_project
-from tidegate.bootstrap.retention import LogKeeper, plan_pruning, prune
+from tidegate.adapters.files.project_file import load_project
+from tidegate.apps.retention import LogKeeper, plan_pruning, prune
 from tidegate.domain.errors import IntegrityError
 from tidegate.domain.project import Project, Retention
 from tidegate.domain.slots import Desired, Slot
@@ -177,7 +177,7 @@ def test_the_supervisor_prunes_when_logs_have_grown_and_else_once_a_day(
         def poll(self) -> int:
             return 0
 
-    monkeypatch.setattr("tidegate.bootstrap.retention.subprocess.Popen", Process)
+    monkeypatch.setattr("tidegate.apps.retention.subprocess.Popen", Process)
     keeper = LogKeeper(project, lambda: now[0])
     for _ in range(200):
         now[0] += 10.0

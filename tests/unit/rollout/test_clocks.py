@@ -19,7 +19,7 @@ from tidegate.rollout.plan import RolloutConfig
 from tidegate.rollout.state import RolloutStore, Status
 from tidegate.rollout.state_clock import state_clock
 from tidegate.rollout.state_folder import STALE_SECONDS, StateFolder, read_observed
-from tidegate.serving.inference_records import InferenceLogFiles
+from tidegate.serving.records import InferenceLogFiles
 
 DAY = 86400.0
 LOOK = {"gateway": {}, "models": {}, "problems": {}}

@@ -12,7 +12,7 @@ from tidegate.domain.errors import Unavailable
 from tidegate.domain.slots import Slot
 from tidegate.ledger.memory import MemoryLedger
 from tidegate.ports.cluster_rollouts import UnderWay
-from tidegate.rollout.cluster_watch import ClusterWatch
+from tidegate.rollout.cluster.watch import ClusterWatch
 
 A, B = "a" * 64, "b" * 64
 HOLD = {"actor": "ada", "reason": "stocktaking", "at": 1.0}

@@ -10,7 +10,7 @@ import pytest
 from tidegate.domain.errors import Conflict, InvalidInput, NotFound, Unavailable
 from tidegate.domain.slots import Desired, Slot
 from tidegate.domain.verdict import Verdict
-from tidegate.rollout.follow import follow
+from tidegate.rollout.local.follow import follow
 from tidegate.rollout.state import RolloutStore, Status
 
 

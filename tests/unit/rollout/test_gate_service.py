@@ -12,7 +12,7 @@ from fakes.cluster import FakeCluster
 from tidegate.domain.errors import Conflict, NotFound, Unavailable
 from tidegate.domain.verdict import Verdict
 from tidegate.ledger.memory import MemoryLedger
-from tidegate.rollout.gate_service import GateService
+from tidegate.rollout.cluster.gate_service import GateService
 from tidegate.rollout.plan import Bake, Check, RolloutConfig
 
 LIVE, NEXT, OTHER = (fakes.manifest(str(n)) for n in (1, 2, 3))

@@ -10,7 +10,7 @@ from fakes.retraining import FakeRetraining, Store
 from tidegate.domain.errors import Unavailable
 from tidegate.ledger.memory import MemoryLedger
 from tidegate.ports.retraining import Report
-from tidegate.rollout.retraining import Retrainings
+from tidegate.rollout.cluster.retraining import Retrainings
 
 BODY = {"gate": "drift", "reason": "prices drifted"}
 DRIFTED = {"week": "2011-12-05", "verdict": "FAIL", "retrain": True, "message": "prices drifted"}

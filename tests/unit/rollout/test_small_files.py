@@ -14,14 +14,16 @@ import pytest
 
 from fakes.local_parts import FakeProbe, FakeProcesses
 from fakes.rollouts import FakeTarget, manifest
-from tidegate.adapters.envoy_routes import EnvoyRouter
+from tidegate.adapters.envoy.routes import EnvoyRouter
 from tidegate.domain.errors import IntegrityError, TidegateError
 from tidegate.domain.local import LocalConfig
 from tidegate.domain.slots import Desired, Slot
 from tidegate.ledger.memory import MemoryLedger
+from tidegate.rollout.local.replicas import Replica
+from tidegate.rollout.local.supervisor import Supervisor
+from tidegate.rollout.local.supervisor_lock import Runs, SupervisorLock, running
 from tidegate.rollout.orders import Orders
 from tidegate.rollout.plan import RolloutConfig
-from tidegate.rollout.replicas import Replica
 from tidegate.rollout.state import RolloutStore, Status
 from tidegate.rollout.state_folder import (
     StateFolder,
@@ -31,8 +33,6 @@ from tidegate.rollout.state_folder import (
     restore_desired,
     write_desired,
 )
-from tidegate.rollout.supervisor import Supervisor
-from tidegate.rollout.supervisor_lock import Runs, SupervisorLock, running
 
 RELEASES = {version: manifest(version) for version in ("1", "2")}
 FILES = {
@@ -263,7 +263,7 @@ def test_a_supervisor_that_ends_while_it_is_looked_for_does_not_run(world: World
         assert world.lock is not None
         world.lock.release()
 
-    monkeypatch.setattr("tidegate.rollout.supervisor_lock._holder", ends)
+    monkeypatch.setattr("tidegate.rollout.local.supervisor_lock._holder", ends)
     assert running(world.state.supervisor_lock) is None
 
 

@@ -14,10 +14,10 @@ from tidegate.domain.errors import Unavailable
 from tidegate.domain.local import LocalConfig
 from tidegate.domain.slots import Slot
 from tidegate.ports.local import ProcessRecord
-from tidegate.rollout.backoff import Backoff
-from tidegate.rollout.companions import Companion
+from tidegate.rollout.local.backoff import Backoff
+from tidegate.rollout.local.companions import Companion
+from tidegate.rollout.local.supervisor import Supervisor
 from tidegate.rollout.state_folder import StateFolder, read_desired, write_desired
-from tidegate.rollout.supervisor import Supervisor
 
 R1, R2 = "1" * 64, "2" * 64
 

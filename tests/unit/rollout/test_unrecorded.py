@@ -10,7 +10,7 @@ import pytest
 
 from fakes.rollouts import FakeGate
 from small_disks import fill, read_only, small_disk
-from tidegate.adapters.ledger_file import FileLedger
+from tidegate.adapters.files.ledger_file import FileLedger
 from tidegate.domain.errors import IntegrityError, TidegateError, Unavailable
 from tidegate.domain.slots import Slot
 from tidegate.domain.verdict import Verdict

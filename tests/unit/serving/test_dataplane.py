@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from serving_builders import T0, FakeReader, build_release, onnx_model
-from tidegate.adapters.onnx_session import open_onnx
+from tidegate.adapters.onnx.session import open_onnx
 from tidegate.domain.errors import IntegrityError, InvalidInput, Unavailable
 from tidegate.serving.runtime.dataplane import ModelFault, Predictor, UnknownEntity
 from tidegate.serving.runtime.release_loader import load_release, serving_module

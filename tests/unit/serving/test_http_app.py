@@ -14,7 +14,7 @@ import pytest
 
 from serving_builders import AsgiClient, FakeReader, build_release, demand_release, onnx_model
 from story import eventually
-from tidegate.bootstrap.serving import SlotApp, SlotSettings, build
+from tidegate.apps.slot import SlotApp, SlotSettings, build
 
 GOOD = {"skus": ["S1", "S2"], "horizon": 3}
 V2_INPUT = {"name": "features", "shape": [1, 4], "datatype": "FP32", "data": [1, 0.25, 1, 0]}

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from serving_builders import T0
 from tidegate.domain.errors import InvalidInput, NotFound
 from tidegate.domain.slots import Slot
-from tidegate.serving.inference_records import InferenceLogFiles, to_frame
+from tidegate.serving.records import InferenceLogFiles, to_frame
 from tidegate.serving.runtime.dataplane import Prediction
 from tidegate.serving.runtime.inference_log import Identity, InferenceLog, LogLimits, Served, sampled
 

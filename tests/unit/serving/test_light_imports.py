@@ -7,8 +7,8 @@ import sys
 
 HEAVY = ("polars", "feast", "mlflow", "kfp", "pandas", "evidently", "matplotlib", "sklearn", "pyarrow", "duckdb", "kubernetes")
 MODULES = (
-    "tidegate.bootstrap.serving tidegate.adapters.onnx_session tidegate.adapters.packed_online "
-    "tidegate.adapters.redis_record_sink "
+    "tidegate.apps.slot tidegate.adapters.onnx.session tidegate.adapters.packed.online "
+    "tidegate.adapters.redis.record_sink "
     "bentoml _bentoml_impl.server.app onnxruntime "
     "tidegate.serving.runtime.http_app tidegate.serving.runtime.endpoint tidegate.serving.runtime.generic"
 )

@@ -13,13 +13,14 @@ import polars as pl
 import pytest
 
 from golden.archives import RELEASES
-from tidegate.adapters.onnx_session import open_onnx
-from tidegate.domain.digests import canonical_json, file_digest
+from tidegate.adapters.onnx.session import open_onnx
+from tidegate.domain.digests import canonical_json
 from tidegate.domain.errors import IntegrityError
 from tidegate.domain.release import ReleaseManifest
-from tidegate.domain.release_folder import MANIFEST, MONITOR, read_manifest, verified_bytes, verify_release
-from tidegate.monitoring.config import monitor_of
-from tidegate.monitoring.drift_check import read_profile
+from tidegate.files.digests import file_digest
+from tidegate.files.release_folder import MANIFEST, MONITOR, read_manifest, verified_bytes, verify_release
+from tidegate.gates.drift_check import read_profile
+from tidegate.gates.monitor_file import monitor_of
 from tidegate.serving.runtime.release_loader import load_release
 from tidegate.serving.runtime.tensors import FEATURES
 from tidegate.serving.runtime.vectors import stored_names

@@ -10,7 +10,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from serving_builders import AsgiClient, FakeReader, build_release, demand_release
-from tidegate.bootstrap.serving import SlotSettings, build
+from tidegate.apps.slot import SlotSettings, build
 
 INFER = "/v2/models/demand/infer"
 

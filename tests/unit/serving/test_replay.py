@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from serving_builders import FakeReader, build_release, onnx_model
-from tidegate.adapters.onnx_session import open_onnx
+from tidegate.adapters.onnx.session import open_onnx
 from tidegate.domain.errors import InvalidInput
 from tidegate.domain.slots import Slot
 from tidegate.ports.inference_records import InferenceRecord

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from serving_builders import build_release, onnx_model
-from tidegate.bootstrap.triton import export
+from tidegate.apps.triton import export
 from tidegate.domain.errors import IntegrityError, NotFound
 from tidegate.serving.runtime.tensors import TensorSpec
 from tidegate.serving.triton import Device, configuration

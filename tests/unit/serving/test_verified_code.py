@@ -10,10 +10,11 @@ import pytest
 
 from planted import plant_byte_code
 from serving_builders import build_release
-from tidegate.adapters.onnx_session import open_onnx
-from tidegate.domain.digests import canonical_json, digest_of, file_digest
+from tidegate.adapters.onnx.session import open_onnx
+from tidegate.domain.digests import canonical_json, digest_of
 from tidegate.domain.errors import IntegrityError
-from tidegate.domain.release_folder import ignored_files, read_manifest, verify_release
+from tidegate.files.digests import file_digest
+from tidegate.files.release_folder import ignored_files, read_manifest, verify_release
 from tidegate.serving.runtime.release_loader import load_release, serving_module
 from tidegate.serving.runtime.vectors import stored_names
 

@@ -110,7 +110,7 @@ class Endpoint(Generic[Request, Response]):
     def answer(self, request: Request) -> Response:
         """Answer with the bound release: what the BentoML service calls."""
         if self._predictor is None:
-            raise Unavailable(f"endpoint {self.path} has no release yet; serve it by 'python -m tidegate.bootstrap.serving'")
+            raise Unavailable(f"endpoint {self.path} has no release yet; serve it by 'python -m tidegate.apps.slot'")
         return self.function(Call(self._predictor), request)
 
     def parse(self, body: bytes) -> Request:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tidegate.domain.errors import InvalidInput
 from tidegate.domain.release import FeatureContract
-from tidegate.domain.source_code import Sources
+from tidegate.files.source_code import Sources
 
 OnDemand = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 

@@ -1,0 +1,218 @@
+"""The gate service of a cluster, put together: `tidegate gate serve`.
+
+It runs the project's own gates on what the cluster's pods recorded (Redis), on what its gateway counted (Envoy) and on releases
+and feature tables that were pushed to the MLflow server's artifact store. It keeps the ledger, and a copy of what it fetched,
+in the state folder. One process: the ledger has one writer, which takes what trainers and the monitor report to it by Redis.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tidegate.domain.errors import TidegateError
+from tidegate.domain.project import Project
+from tidegate.domain.release import FeatureContract, ReleaseManifest
+from tidegate.files.feature_folder import FeatureFolder, feature_folder
+from tidegate.files.release_folder import read_manifest
+from tidegate.ports.cluster_rollouts import ClusterRollouts
+from tidegate.ports.gates import Gate
+from tidegate.ports.ledger import Ledger
+
+if TYPE_CHECKING:
+    import polars as pl
+    from starlette.applications import Starlette
+
+    from tidegate.adapters.feast.features import FeastFeatureStore
+    from tidegate.adapters.mlflow.artifacts import MlflowArtifacts
+    from tidegate.rollout.cluster.retraining import Retrainings
+
+logger = logging.getLogger("tidegate.gates")
+STALE_SECONDS = 15.0
+QUEUE, LEDGER = "", "the ledger"  # their problems are kept beside those of models
+
+
+@dataclass(frozen=True)
+class GateServerSettings:
+    """Addresses of what the gate service reads. `gateway` is the headless Service over the gateway's pods, with the port of
+    their metrics; `release` the name under which the platform's chart is installed."""
+
+    namespace: str
+    records: str
+    store: str
+    gateway: str
+    release: str = "tidegate"
+    host: str = "127.0.0.1"
+    port: int = 8080
+    watch_seconds: float = 1.0
+
+
+def serve_gates(project: Project, settings: GateServerSettings) -> None:
+    """Serve until SIGTERM."""
+    from tidegate.adapters.http.server import serve
+    from tidegate.adapters.kubernetes.api import KubernetesApi
+    from tidegate.adapters.kubernetes.argo_rollouts import ArgoRollouts
+    from tidegate.adapters.redis.retraining import RedisRetraining
+    from tidegate.apps.trust import open_ledger
+    from tidegate.rollout.cluster.retraining import Retrainings
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
+    logging.getLogger("tidegate").setLevel(logging.INFO)
+    logger.info("answering for %s in %s on %s:%d", ", ".join(project.models), settings.namespace, settings.host, settings.port)
+    rollouts = ArgoRollouts(KubernetesApi.connect(), settings.namespace)
+    queue = RedisRetraining(settings.records)
+    retrainings = Retrainings(open_ledger(project), queue, queue)
+    watching = Watching(project, rollouts, retrainings, settings.watch_seconds)
+    app = build_app(project, settings, rollouts, watching)
+    watching.start()
+    try:
+        serve(app, settings.host, settings.port)
+    finally:
+        watching.stop()
+
+
+def build_app(project: Project, settings: GateServerSettings, rollouts: ClusterRollouts, watching: Watching) -> Starlette:
+    from tidegate.adapters.envoy.gateway_traffic import GatewayTraffic
+    from tidegate.adapters.http.gates import gate_app
+    from tidegate.adapters.mlflow.artifacts import MlflowArtifacts
+    from tidegate.apps.rollouts import LazyGates, rollout_config
+    from tidegate.apps.trust import open_ledger
+    from tidegate.gates.monitor_file import monitor_of
+    from tidegate.rollout.cluster.gate_service import GateService
+    from tidegate.rollout.evaluation import ThreadedEvaluations
+
+    store = MlflowArtifacts(settings.store)
+
+    @lru_cache(maxsize=64)
+    def release(digest: str) -> tuple[ReleaseManifest, Path]:
+        project.releases_dir.mkdir(parents=True, exist_ok=True)
+        folder = store.fetch_release(digest, project.releases_dir)
+        return read_manifest(folder), folder
+
+    @lru_cache(maxsize=64)
+    def evaluations(model: str) -> ThreadedEvaluations:
+        return ThreadedEvaluations(LazyGates(lambda: cluster_gates(project, model, settings, rollouts, store)))
+
+    service = GateService(
+        rollouts,
+        release,
+        lambda manifest, folder: rollout_config(monitor_of(folder, manifest)),
+        evaluations,
+        open_ledger(project),
+        GatewayTraffic(settings.gateway, settings.release, rollouts).mirrored,
+        ask_retraining=watching.retrainings.ask,
+    )
+    return gate_app(service.answer, watching.problem)
+
+
+def cluster_gates(
+    project: Project, model: str, settings: GateServerSettings, rollouts: ClusterRollouts, store: MlflowArtifacts
+) -> Mapping[str, Gate]:
+    """The gates of the local target, over the cluster's records, counters and feature tables."""
+    from tidegate.adapters.envoy.gateway_traffic import GatewayTraffic
+    from tidegate.adapters.feast.features import FeastFeatureStore
+    from tidegate.adapters.redis.records import RedisRecords
+    from tidegate.apps.gates import gates_over
+
+    folder = feature_folder(project.state, model)
+    features = FeastFeatureStore(project.model(model).features.repo, folder)
+    return gates_over(
+        RedisRecords(settings.records, model),
+        FetchedFeatures(features, store, folder),
+        GatewayTraffic(settings.gateway, settings.release, rollouts),
+    )
+
+
+@dataclass
+class FetchedFeatures:
+    """`HistoricalFeatures` over the feature tables that the store calls current."""
+
+    features: FeastFeatureStore
+    store: MlflowArtifacts
+    folder: FeatureFolder
+    _have: str = ""
+
+    def historical(self, contract: FeatureContract, entity_rows: pl.DataFrame) -> pl.DataFrame:
+        current = self.store.current_tables(self.folder.model)
+        if current != self._have:
+            self.store.fetch_tables(current, self.folder.tables)
+            self.features.apply()
+            self._have = current
+        return self.features.historical(contract, entity_rows)
+
+
+def damage_of(ledger: Ledger) -> str:
+    """Why the service is not ready on account of its ledger; empty where it is."""
+    try:
+        damage = ledger.verify().problem
+    except TidegateError as error:
+        damage = str(error)
+    return f"the ledger does not verify: {damage}" if damage else ""
+
+
+@dataclass
+class Watching:
+    """A thread that looks at the rollouts of all models of the project, and at the queue of retraining, again and again."""
+
+    project: Project
+    rollouts: ClusterRollouts
+    retrainings: Retrainings
+    every_seconds: float
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _looked: dict[str, float] = field(default_factory=dict)
+    _problems: dict[str, str] = field(default_factory=dict)
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="watch", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def problem(self) -> str:
+        """Why the service cannot answer; empty when it looked at the cluster lately, or the cluster has none of its models."""
+        late = [m for m in self.project.models if time.monotonic() - self._looked.get(m, -STALE_SECONDS) >= STALE_SECONDS]
+        said = [self._problems.get(model, f"model {model} was not looked at yet") for model in late]
+        return "; ".join(filter(None, [self._problems.get(LEDGER), *said]))
+
+    def _run(self) -> None:
+        from tidegate.apps.trust import open_ledger
+        from tidegate.domain.errors import NotFound
+        from tidegate.rollout.cluster.watch import ClusterWatch
+
+        ledger = open_ledger(self.project)
+        watch = ClusterWatch(self.rollouts, ledger, self.project.state / "cluster")
+        while not self._stop.wait(self.every_seconds):
+            self._say(LEDGER, damage_of(ledger))
+            for model in self.project.models:
+                try:
+                    watch.look(model)
+                    self._seen(model, "")
+                except NotFound as error:
+                    self._seen(model, str(error))  # it was looked, and there is none
+                except TidegateError as error:
+                    self._say(model, str(error))
+                except Exception:
+                    logger.exception("watching model %s: a defect", model)
+                    self._problems[model] = f"watching model {model} failed, see the log"
+            try:
+                self.retrainings.look()
+                self._say(QUEUE, "")
+            except TidegateError as error:
+                self._say(QUEUE, str(error))  # verdicts are answered all the same
+            except Exception:
+                logger.exception("handing over requests for retraining: a defect")
+
+    def _seen(self, model: str, said: str) -> None:
+        self._say(model, said)
+        self._looked[model] = time.monotonic()
+
+    def _say(self, model: str, problem: str) -> None:
+        if problem and self._problems.get(model) != problem:
+            logger.warning("%s", problem)
+        self._problems[model] = problem

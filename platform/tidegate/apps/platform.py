@@ -1,0 +1,404 @@
+"""The platform of a project, as commands and the demo use it: adapters built when first asked for, use cases composed.
+
+`Platform(project)` is cheap; a vendor library is imported when a method needs it. Every method takes the name of a model of
+the project first, raises `TidegateError`s, and returns plain values. What is recorded, is recorded in the ledger by the use
+case that does it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tidegate.apps import versions
+from tidegate.apps.versions import LATEST, Promotion
+from tidegate.apps.wiring import Progress, Wiring
+from tidegate.domain.errors import IntegrityError, InvalidInput, NotFound, Unavailable
+from tidegate.domain.project import did_you_mean
+from tidegate.domain.release import FeatureContract, ReleaseManifest
+from tidegate.domain.verdict import GateResult
+from tidegate.files.release_signature import SIGNED
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from tidegate.apps.inspection import Replayed
+    from tidegate.apps.model_status import ModelStatus
+    from tidegate.apps.reconcile import Reconciliation
+    from tidegate.data.ingest import IngestReport
+    from tidegate.data.tables import TablesReport
+    from tidegate.files.training_output import TrainingOutput
+    from tidegate.gates.watch import WatchResult
+    from tidegate.ports.registry import ModelVersion
+    from tidegate.registry.offline_gates import Approval
+    from tidegate.rollout.orders import Orders
+    from tidegate.rollout.plan import Plan
+    from tidegate.rollout.state import Rollout
+
+
+@dataclass(frozen=True)
+class Running:
+    """What `up` left running; `live` is the release id that answers for each model, or None."""
+
+    supervisor: int
+    gateway_url: str
+    live: Mapping[str, str | None]
+
+
+class Platform(Wiring):
+    """One project on one state folder, and what can be done with it."""
+
+    # --- data and features ------------------------------------------------------------------------------------------
+
+    def ingest(self, model: str, sources: Sequence[Path] | None = None) -> IngestReport:
+        from tidegate.data.ingest import ingest, load_definition
+
+        config = self.project.model(model)
+        files = sources or config.sources
+        return ingest(load_definition(config.ingest), files, self.project.data_dir(model), self.progress)
+
+    def ingest_report(self, model: str) -> IngestReport:
+        """What the last ingestion counted; raises NotFound."""
+        from tidegate.data.ingest import load_report
+
+        return load_report(self.project.data_dir(self.project.model(model).name))
+
+    def sales(self, model: str) -> pl.DataFrame:
+        """The invoice lines that are sales, oldest first; raises NotFound."""
+        from tidegate.data.tables import read_lines
+
+        return read_lines(self.project.data_dir(self.project.model(model).name))[0]
+
+    def last_day(self, model: str) -> datetime:
+        """The midnight (UTC) that ends the last day with a sale."""
+        from tidegate.data.tables import day_after_last
+
+        return day_after_last(self.sales(model)).replace(tzinfo=UTC)
+
+    def known_entities(self, model: str, moment: datetime) -> list[str]:
+        """The entities that the online store holds once it is brought to `moment`, sorted."""
+        from tidegate.apps.inspection import known_entities
+
+        return known_entities(self, model, moment)
+
+    def apply_features(self, model: str) -> tuple[str, ...]:
+        return self.feature_store(model).apply()
+
+    def build_features(self, model: str, until: datetime | None = None) -> TablesReport:
+        """Feature tables of data before `until`, computed by `<service>_tables.py` of the feature repository."""
+        from tidegate.data.tables import build_tables
+
+        features = self.project.model(model).features
+        definition = features.repo / f"{features.service}_tables.py"
+        return build_tables(definition, self.project.data_dir(model), self.feature_folder(model).tables, until, self.progress)
+
+    def materialize(self, model: str, until: datetime | None = None) -> int:
+        """Bring the online store to `until` (default: the newest rows); returns the number of entities."""
+        return self.feature_store(model).materialize(until or datetime.now(UTC))
+
+    def contract(self, model: str) -> FeatureContract:
+        return self.feature_store(model).contract(self.project.model(model).features.service)
+
+    def online_features(self, model: str, entities: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What the online store holds: by entity `found`, `event_timestamp` (ISO) and `values` by stored feature."""
+        from tidegate.apps.inspection import online_features
+
+        return online_features(self, model, entities)
+
+    def online_status(self, release: ReleaseManifest) -> dict[str, Any] | None:
+        from tidegate.apps.online_status import online_status
+
+        return online_status(self, release)
+
+    def check_features(self, model: str, entities: int) -> GateResult:
+        """The online store's rows of up to `entities` entities against the offline path, value by value."""
+        from tidegate.apps.inspection import check_features
+
+        return check_features(self, model, entities)
+
+    # --- training, promotion, releases ------------------------------------------------------------------------------
+
+    def train(self, model: str, until: datetime | None = None, sources: Sequence[Path] | None = None) -> ModelVersion:
+        """Run the model's pipeline on data before `until` (default: all) and register what it made.
+
+        With `sources`, other raw files are ingested and trained on, beside the project's data and without touching them.
+        """
+        from tidegate.apps.training import train
+
+        data = None
+        if sources:
+            from tidegate.data.ingest import ingest, load_definition
+            from tidegate.files.digests import files_digest
+
+            definition = load_definition(self.project.model(model).ingest)
+            missing = [path for path in sources if not path.is_file()]
+            if missing:
+                raise InvalidInput(f"training {model}: there is no file {missing[0]}; name existing raw files")
+            data = self.project.state / "exports" / files_digest(sources)[:12] / model
+            ingest(definition, sources, data, self.progress)
+        return train(self, model, until, data)
+
+    def training_output(self, model: str, version: str = LATEST) -> TrainingOutput:
+        """The training output of a version, fetched from the registry and verified; kept in the state folder."""
+        return versions.training_output(self, model, version)
+
+    def register_external(self, model: str, folder: Path) -> ModelVersion:
+        """Register a training output (layout: tidegate.files.training_output) that was made elsewhere."""
+        return versions.register_external(self, model, folder)
+
+    def accept_evidence(self, model: str, version: str, reason: str, actor: str = "tidegate") -> ModelVersion:
+        """Bind the evidence of a version that was registered before digests of it were recorded, on a person's word."""
+        return versions.accept_evidence(self, model, version, reason, actor)
+
+    def version(self, model: str, version: str = LATEST) -> ModelVersion:
+        """A version by number, alias, or `latest`; raises NotFound."""
+        return versions.find_version(self, model, version)
+
+    def version_to_release(self, model: str, version: str | None = None) -> ModelVersion:
+        """The version that `build_release` takes."""
+        return versions.find_version(self, model, version) if version else versions.version_to_release(self, model)
+
+    def promote(self, model: str, version: str = LATEST, approved: Approval | None = None, dry_run: bool = False) -> Promotion:
+        """Judge a version by the offline gates and, unless `dry_run`, record the outcome and make it the candidate.
+
+        Does not raise for a gate that did not pass: see `Promotion.opens`.
+        """
+        if not dry_run:
+            self.before_a_step_forward(model)
+        return versions.promote(self, model, version, approved, dry_run)
+
+    def reconcile(self, model: str, dry_run: bool = False, actor: str = "tidegate") -> Reconciliation:
+        """Compare registry, ledger and live release and, unless `dry_run`, tell the registry what is live."""
+        from tidegate.apps.reconcile import reconcile
+
+        return reconcile(self, self.project.model(model).name, dry_run, actor)
+
+    def build_release(self, model: str, version: str | None = None, serving: Path | None = None) -> ReleaseManifest:
+        """Build a release of a promoted version, by default the candidate or else the champion; drift thresholds are
+        calibrated on its own reference profile.
+
+        `serving` is another serving folder than the project's. Raises Conflict for a version that was not promoted.
+        """
+        self.before_a_step_forward(model)
+        manifest = versions.build_release(self, model, version, serving)
+        self.admit(manifest)  # signed, because the ledger names it now
+        return manifest
+
+    def admit(self, manifest: ReleaseManifest) -> Path:
+        """The folder of a release that may be served. Raises IntegrityError for one that no trusted key signed and the ledger
+        does not name."""
+        from tidegate.apps.trust import admit
+
+        folder = self.releases.folder(manifest.digest)
+        admit(self.project, self.ledger, folder)
+        return folder
+
+    def sign_release(self, reference: str, reason: str, actor: str) -> ReleaseManifest:
+        """Sign a release on a person's word, and record it. Raises IntegrityError where its files are not the manifest's."""
+        from tidegate.registry.releases import refuse_pickles
+
+        manifest = self.releases.verify(reference)
+        refuse_pickles(self.releases.folder(manifest.digest))
+        self.before_a_step_forward(manifest.model)
+        body = {"digest": manifest.digest, "version": manifest.version, "reason": reason}
+        self.ledger.append(SIGNED, manifest.id, body, actor)
+        self.admit(manifest)
+        return manifest
+
+    def before_a_step_forward(self, model: str) -> None:
+        """Record what waits for the ledger. Raises IntegrityError while it does not verify, Unavailable while it is full."""
+        verification = self.ledger.verify()
+        if not verification.ok:
+            raise IntegrityError(f"ledger: {verification.problem}; nothing is promoted or rolled out until it is restored")
+        with self.rollouts.lock(self.project.model(model).name):
+            self.orders().recorder.catch_up(model)
+
+    def release(self, reference: str) -> ReleaseManifest:
+        return self.releases.open(reference)[0]
+
+    def latest_release(self, model: str) -> ReleaseManifest:
+        releases = self.releases.list(self.project.model(model).name)
+        if not releases:
+            raise NotFound(f"model '{model}' has no release; run 'tidegate release build {model}' first")
+        return releases[-1]
+
+    # --- rollouts ---------------------------------------------------------------------------------------------------
+
+    def orders(self, actor: str = "tidegate") -> Orders:
+        from tidegate.rollout.orders import Orders
+
+        return Orders(self.rollouts, self.target, self.ledger, actor, self.clock)
+
+    def plan_rollout(self, model: str, release: str | None = None) -> Plan:
+        """What a rollout would do; changes nothing."""
+        manifest, config = self.to_roll_out(model, release)
+        return self.orders().plan(manifest, config)
+
+    def start_rollout(
+        self, model: str, release: str | None = None, actor: str = "tidegate", overrides: Mapping[str, str] | None = None
+    ) -> Rollout | None:
+        """Start (or join) the rollout of a release, by default the latest; None when it is live already.
+
+        Starts the supervisor, whose controller drives the rollout, whoever follows it.
+        """
+        self.before_a_step_forward(model)
+        manifest, config = self.to_roll_out(model, release)
+        self.releases.verify(manifest.digest)
+        self.admit(manifest)
+        self.up()
+        return self.orders(actor).start(manifest, config, overrides)
+
+    def follow(self, model: str, rollout: Rollout | str, say: Progress | None = None) -> Rollout:
+        """Wait until the rollout (or the one with that id) settles, saying what happens; returns its record.
+
+        A way back is gone by this very process when no supervisor does it."""
+        from tidegate.apps.standby import follow_with_hands
+
+        tell = say or self.progress
+        rollout_id = rollout if isinstance(rollout, str) else rollout.id
+        return follow_with_hands(self.project, model, rollout_id, tell, self.up)
+
+    def rollback(self, model: str, reason: str, actor: str = "tidegate", to: str | None = None) -> Rollout:
+        """Order the way back to the last good release before, or to release `to`; returns the rollout, to be followed."""
+        from tidegate.apps.rollouts import rollout_config
+        from tidegate.apps.standby import free_locks
+
+        digest = self._own_release(model, to).digest if to else None
+        config = rollout_config(self.monitor(model))
+        free_locks(self.project)
+        return self.orders(actor).rollback(self.project.model(model).name, reason, self.release, config, digest)
+
+    def goes_back_to(self, model: str, to: str | None = None) -> ReleaseManifest | None:
+        """The release that `rollback` would go back to; changes nothing."""
+        digest = self._own_release(model, to).digest if to else None
+        found = self.orders().goes_back_to(self.project.model(model).name, digest)
+        return self.release(found) if found else None
+
+    def override(self, model: str, gate: str, reason: str, actor: str = "tidegate") -> Rollout:
+        """Let the rollout under way past a gate; a rollout that this gate froze goes on."""
+        return self._driven(self.orders(actor).override(self.project.model(model).name, gate, reason))
+
+    def _driven(self, rollout: Rollout) -> Rollout:
+        if rollout.needs_controller:
+            self.up()  # somebody has to drive it
+        return rollout
+
+    def freeze(self, model: str, reason: str, actor: str = "tidegate") -> None:
+        self.orders(actor).freeze(self.project.model(model).name, reason)
+
+    def unfreeze(self, model: str, reason: str, actor: str = "tidegate") -> Rollout | None:
+        """Lift the freeze; returns the rollout that goes on, if there is one."""
+        going = self.orders(actor).unfreeze(self.project.model(model).name, reason)
+        return self._driven(going) if going else None
+
+    def latest_rollout(self, model: str) -> Rollout:
+        found = self.rollouts.latest(self.project.model(model).name)
+        if found is None:
+            raise NotFound(f"model '{model}' has had no rollout; start one with 'tidegate rollout {model}'")
+        return found
+
+    def to_roll_out(self, model: str, release: str | None) -> tuple[ReleaseManifest, Any]:
+        from tidegate.apps.rollouts import rollout_config
+        from tidegate.gates.monitor_file import monitor_of
+
+        manifest = self._own_release(model, release) if release else self.latest_release(model)
+        return manifest, rollout_config(monitor_of(self.releases.folder(manifest.digest), manifest))
+
+    def _own_release(self, model: str, release: str) -> ReleaseManifest:
+        manifest = self.release(release)
+        if manifest.model != self.project.model(model).name:
+            raise InvalidInput(f"release {manifest.id} is of model '{manifest.model}', not of '{model}'")
+        return manifest
+
+    # --- evidence ---------------------------------------------------------------------------------------------------
+
+    def status(self, model: str, with_drift: bool = True) -> ModelStatus:
+        from tidegate.apps.model_status import model_status
+
+        return model_status(self, self.project.model(model).name, with_drift)
+
+    def drift(self, model: str, release: str | None = None, since: float = 0.0) -> list[WatchResult]:
+        """The live vectors of a release (default: the live one) against its reference, for each week of their data."""
+        from tidegate.adapters.evidently.drift import EvidentlyDriftMeter
+        from tidegate.gates.watch import watch
+
+        manifest = self.release(release or self.live_release(model))
+        return watch(manifest, self.releases.folder(manifest.digest), self.records(model), EvidentlyDriftMeter(), since)
+
+    def live_release(self, model: str) -> str:
+        """Digest of the release that is wanted live; raises NotFound."""
+        digest = self.target.desired(self.project.model(model).name).active_release
+        if digest is None:
+            raise NotFound(f"model '{model}' has no live release; start one with 'tidegate rollout {model}'")
+        return digest
+
+    def run_gate(self, model: str, gate: str, seconds: float) -> GateResult:
+        """Evaluate one gate now on traffic of the last `seconds`; nothing is recorded."""
+        from tidegate.apps.gates import build_gates
+        from tidegate.apps.inspection import gate_context
+
+        gates = build_gates(self.project, model)
+        if gate not in gates:
+            raise NotFound(f"model '{model}' has no gate '{gate}'; {did_you_mean(gate, gates)}")
+        return gates[gate].evaluate(gate_context(self, model, seconds))
+
+    def verdicts(self, model: str, gate: str | None = None) -> list[dict[str, Any]]:
+        """Every recorded verdict on versions and releases of the model, oldest first."""
+        from tidegate.apps.inspection import recorded_verdicts
+
+        return recorded_verdicts(self.ledger, self.project.model(model).name, gate)
+
+    def replay(self, request_id: str) -> Replayed:
+        """Recompute a served prediction to the bit, its features by the offline path, with the invoice lines behind it."""
+        from tidegate.apps.inspection import replay_request
+
+        return replay_request(self, request_id)
+
+    # --- processes --------------------------------------------------------------------------------------------------
+
+    def up(self, wait: bool = False) -> Running:
+        """Start supervisor and gateway unless they run; with `wait`, until what is live is ready too. Raises Unavailable."""
+        from tidegate.apps.supervision import await_live, ensure_supervisor
+
+        pid = ensure_supervisor(self.project)
+        active = {model: self.target.desired(model).active_release for model in self.project.models}
+        live = {model: f"{model}@{digest[:12]}" if digest else None for model, digest in active.items()}
+        if wait:
+            await_live(self.target, [model for model, digest in active.items() if digest])
+        return Running(pid, self.target.gateway_url, live)
+
+    def is_up(self) -> bool:
+        from tidegate.apps.supervision import supervisor_pid
+        from tidegate.rollout.state_folder import StateFolder
+
+        return supervisor_pid(StateFolder(self.project.state)) is not None
+
+    def down(self) -> bool:
+        """Drain and stop everything; False when nothing ran."""
+        from tidegate.apps.supervision import stop_supervisor
+
+        return stop_supervisor(self.project)
+
+    def serving_arguments(self, release: str, port: int, slot: str) -> list[str]:
+        """The command line that serves one release by itself."""
+        from tidegate.apps.trust import trusted_arguments
+
+        manifest, folder = self.releases.open(release)
+        online = self.feature_folder(manifest.model).online_address(self.project.local.online_store)
+        arguments = [sys.executable, "-m", "tidegate.apps.slot", "--release-folder", str(folder)]
+        arguments += ["--model", manifest.model, "--slot", slot, "--replica", "0", "--port", str(port)]
+        return [*arguments, "--online", online, "--log-dir", str(self.project.logs_dir), *trusted_arguments(self.project)]
+
+    def serve(self, arguments: Sequence[str]) -> None:
+        """Become the serving process; does not return."""
+        self.project.logs_dir.mkdir(parents=True, exist_ok=True)
+        sys.stdout.flush()
+        try:
+            os.execv(arguments[0], list(arguments))  # noqa: S606 (a list that we built, no shell)
+        except OSError as error:
+            raise Unavailable(f"serving: {arguments[0]} cannot be started ({error.strerror})") from error

@@ -1,0 +1,165 @@
+"""Pruning the state folder of a project: what goes and why, and the logs' part of it by the supervisor.
+
+    python -m tidegate.apps.retention --state STATE --config tidegate.yaml
+
+prunes the logs alone; the supervisor runs it once in a while, as a process of its own, when they have grown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tidegate.adapters.files.project_file import project_with_state
+from tidegate.adapters.machine.process_identity import pid_exists
+from tidegate.domain.errors import TidegateError, Unavailable
+from tidegate.domain.project import Project
+from tidegate.files.private_folder import keep_private
+from tidegate.retention.logs import ended_summaries, large, old_segments, rotate, segments
+from tidegate.retention.policy import Going, Referred, beyond, remove_all
+from tidegate.rollout.state import RolloutStore
+from tidegate.rollout.state_clock import state_clock
+from tidegate.rollout.state_folder import StateFolder, known_models, look_up
+
+EVERY = 60.0  # seconds between looks of the supervisor at the size of the logs
+MARGIN = 60.0  # seconds before the beginning of a rollout whose records are kept, too
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """What goes, and which logs are rotated."""
+
+    going: tuple[Going, ...]
+    rotating: tuple[Path, ...]
+
+    @property
+    def bytes(self) -> int:
+        return sum(each.bytes for each in self.going)
+
+    def to_json(self) -> dict[str, Any]:
+        going = [{"path": str(each.path), "bytes": each.bytes, "why": each.why} for each in self.going]
+        return {"removed": going, "rotated": [str(path) for path in self.rotating], "bytes": self.bytes}
+
+
+def plan_pruning(project: Project, logs_only: bool = False) -> Pruning:
+    """What the policy says is to go now; raises IntegrityError while a rollout's record cannot be read: it may be under way."""
+    referred, policy = _referred(project), project.retention
+    going = _old_records(project, referred)
+    if not logs_only:
+        state, kept = project.state, _in_use(project)
+        going += beyond(state.glob("releases/*"), policy.releases, kept, referred, "releases")
+        for model in sorted(state.glob("outputs/*")):
+            going += beyond(model.iterdir(), policy.outputs, (), Referred(frozenset()), "outputs, the registry has them all")
+        going += beyond(state.glob("exports/*"), policy.exports, (), referred, "exports")
+        going += beyond(state.glob("pipelines/runs/*"), policy.outputs, (), referred, "runs")
+    return Pruning(tuple(going), tuple(large(project.logs_dir, policy.log_megabytes)))
+
+
+def prune(project: Project, pruning: Pruning) -> None:
+    remove_all(pruning.going)
+    for path in pruning.rotating:
+        rotate(
+            path, project.retention.log_files, _reopen(project) if path.name in ("envoy-access.jsonl", "envoy.log") else None
+        )
+
+
+def _reopen(project: Project) -> Callable[[], None] | None:
+    """Tells Envoy to open its logs anew; None when none runs, which then writes to nothing."""
+    from tidegate.adapters.machine.local_target import LocalTarget
+    from tidegate.domain.local import LocalConfig
+
+    router = LocalTarget(project.state, LocalConfig.of(project)).router
+    return (lambda: _post(router)) if router.ready() else None
+
+
+def _post(router: Any) -> None:
+    router.admin.post("/reopen_logs")
+
+
+def _referred(project: Project) -> Referred:
+    """By the ledger, and by what waits for it; raises Unavailable where that cannot be read."""
+    files = [project.ledger_dir / "ledger.jsonl", *project.rollouts_dir.glob("*/unrecorded*")]
+    try:
+        return Referred.by(b"\n".join(path.read_bytes() for path in files if path.exists()))
+    except OSError as error:
+        raise Unavailable(f"pruning: {error.filename} cannot be read ({error.strerror}), so nothing is removed") from error
+
+
+def _in_use(project: Project) -> set[str]:
+    """Digests of the releases that are wanted in a slot, or that a rollout's record names: the way back leads there."""
+    state, store = StateFolder(project.state), RolloutStore(project.rollouts_dir)
+    used: set[str] = set()
+    for model in known_models(state):
+        store.refuse_damaged(model)
+        wanted = look_up(state, model).desired
+        rollouts = store.all(model)
+        used |= {digest for digest in (wanted.blue, wanted.green) if digest}
+        used |= {digest for each in rollouts for digest in (each.candidate, each.plan.previous) if digest}
+    return used
+
+
+def _old_records(project: Project, referred: Referred) -> list[Going]:
+    store, logs, policy = RolloutStore(project.rollouts_dir), project.logs_dir, project.retention
+    for model in store.models():
+        store.refuse_damaged(model)
+    under_way = [rollout for model in store.models() if (rollout := store.unfinished(model)) is not None]
+    now = state_clock(StateFolder(project.state))()
+    since = min((rollout.created_at - MARGIN for rollout in under_way), default=now)
+    closed = segments(logs, pid_exists)
+    total = sum(path.stat().st_size for path in logs.glob("*.jsonl") if not path.name.startswith("envoy-"))
+    going = old_segments(closed, total, now, since, policy.inference_log_days, policy.inference_log_megabytes, referred)
+    return [*going, *ended_summaries(logs, [each.path for each in going])]
+
+
+class LogKeeper:
+    """The supervisor's part: now and then a look at the size of the logs, and a process that prunes them when it is due."""
+
+    def __init__(self, project: Project, clock: Callable[[], float] = time.monotonic) -> None:
+        self.project, self.clock = project, clock
+        self._next, self._last = clock() + EVERY, -1e9
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def step(self) -> None:
+        if self.clock() < self._next or (self._process is not None and self._process.poll() is None):
+            return
+        self._next = self.clock() + EVERY
+        if self.due():
+            self._last = self.clock()
+            command = [sys.executable, "-m", "tidegate.apps.retention", "--state", str(self.project.state)]
+            self._process = subprocess.Popen([*command, "--config", str(self.project.file)], stdin=subprocess.DEVNULL)
+
+    def due(self) -> bool:
+        """Once a day for what has grown old, and when logs are larger than the policy has them."""
+        policy, logs = self.project.retention, self.project.logs_dir
+        if self.clock() - self._last > 86400 or large(logs, policy.log_megabytes):
+            return True
+        records = sum(path.stat().st_size for path in logs.glob("*.jsonl") if not path.name.startswith("envoy-"))
+        return self.clock() - self._last > 15 * EVERY and records > policy.inference_log_megabytes * 1024 * 1024
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tidegate.apps.retention")
+    parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--config", type=Path, required=True)
+    options = parser.parse_args(arguments)
+    try:
+        project = project_with_state(options.config, options.state)
+        keep_private(project.state)
+        pruning = plan_pruning(project, logs_only=True)
+        prune(project, pruning)
+    except (TidegateError, OSError) as error:
+        sys.stderr.write(f"pruning the logs: {error}\n")
+        return getattr(error, "exit_code", Unavailable.exit_code)
+    if pruning.going or pruning.rotating:
+        sys.stderr.write(f"pruned the logs: {len(pruning.going)} files, {len(pruning.rotating)} rotated\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

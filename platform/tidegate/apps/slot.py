@@ -1,0 +1,213 @@
+"""A slot's process: one release, one port.
+
+    python -m tidegate.apps.slot --release-folder DIR --model NAME --slot blue --replica 0 --port 8810 \\
+        --online build/state/features/demand/online.db --log-dir build/state/logs
+
+It answers once the release is loaded and verified. SIGTERM stops it without losing a request: exit code 0. Errors are one
+line on standard error with the exit code of their kind (`tidegate.domain.errors`): 6 for a release that is damaged or that no
+key of --trusted-key or TIDEGATE_TRUSTED_KEYS signed, 7 for a port that is taken or an online store that cannot be opened. It
+outlives the process that started it.
+
+`serving/middleware.py` of the release, when it defines `wrap(app)`, is given the whole ASGI application and returns the
+one to serve: for authentication of one's own, or to inject faults in a rehearsal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tidegate.adapters.bento.hosting import configure_bentoml, generic_service, service_asgi, service_parts
+from tidegate.adapters.files.release_keys import TRUSTED_KEYS, parse_keys, require_signed
+from tidegate.adapters.onnx.session import open_onnx
+from tidegate.domain.errors import InvalidInput, TidegateError
+from tidegate.domain.release import FeatureContract
+from tidegate.files.feature_folder import for_model
+from tidegate.serving.runtime.dataplane import Predictor
+from tidegate.serving.runtime.endpoint import Endpoint
+from tidegate.serving.runtime.feature_metrics import FeatureMetrics
+from tidegate.serving.runtime.generic import generic_endpoint
+from tidegate.serving.runtime.http_app import BODY_LIMIT, AsgiApp, Guarded, ServingApp
+from tidegate.serving.runtime.http_routes import Routes
+from tidegate.serving.runtime.http_server import bind, serve
+from tidegate.serving.runtime.inference_log import Identity, InferenceLog, LogLimits, LogSink
+from tidegate.serving.runtime.metrics import ServingMetrics
+from tidegate.serving.runtime.release_loader import LoadedRelease, load_release, serving_module
+from tidegate.serving.runtime.store_guard import StoreGuard
+
+if TYPE_CHECKING:
+    from tidegate.ports.features import OnlineFeatureReader
+
+OpenReader = Callable[[str, FeatureContract], "OnlineFeatureReader"]
+logger = logging.getLogger("tidegate.serving")
+
+
+@dataclass(frozen=True)
+class SlotSettings:
+    """The process's arguments. `online` is a path or a URL, `records` a URL or empty for files in `log_dir`, `sample_rate` the
+    share of requests that are logged. `trusted_keys` are public keys, one of which has to have signed the release."""
+
+    release_folder: Path
+    model: str
+    slot: str
+    replica: int
+    port: int
+    online: str
+    log_dir: Path
+    records: str = ""
+    host: str = "127.0.0.1"
+    body_limit: int = BODY_LIMIT
+    sample_rate: float = 1.0
+    drain_seconds: float = 1.0
+    trusted_keys: tuple[str, ...] = field(default_factory=lambda: tuple(os.environ.get(TRUSTED_KEYS, "").split()))
+
+
+@dataclass(frozen=True)
+class SlotApp:
+    """What a process serves, before it has a port."""
+
+    app: AsgiApp
+    serving: ServingApp
+    log: InferenceLog
+    predictor: Predictor
+
+
+def build(settings: SlotSettings, open_reader: OpenReader | None = None) -> SlotApp:
+    """Load and verify the release and put its application together; starts nothing."""
+    configure_bentoml(settings.log_dir / ".bentoml")
+    require_signed(settings.release_folder, parse_keys(settings.trusted_keys))
+    release = load_release(settings.release_folder, open_onnx)  # whose manifest has the digest that was signed
+    if release.manifest.model != settings.model:
+        raise InvalidInput(f"release {release.id} is of model '{release.manifest.model}', required '{settings.model}'")
+    service, endpoint = release_service(release)
+    return assemble(settings, release, endpoint, service_asgi(service), open_reader)
+
+
+def assemble(
+    settings: SlotSettings,
+    release: LoadedRelease,
+    endpoint: Endpoint[Any, Any],
+    lifespan: AsgiApp,
+    open_reader: OpenReader | None = None,
+) -> SlotApp:
+    """The application of a release over its online store. `lifespan` is BentoML's application: it is told of start and stop."""
+    reader = (open_reader or _open_online)(for_model(settings.online, settings.model), release.contract)
+    predictor = Predictor(release, StoreGuard(reader, remote="://" in settings.online))
+    endpoint.bind(predictor)
+    manifest = release.manifest
+    identity = Identity(manifest.model, manifest.digest, settings.slot, settings.replica)
+    limits = LogLimits(sample_rate=settings.sample_rate)
+    log = InferenceLog(settings.log_dir, identity, limits, _open_records(settings.records, manifest.model))
+    info = {"model": manifest.model, "version": manifest.version, "release": manifest.id}
+    metrics = ServingMetrics(log, info | {"slot": settings.slot, "replica": str(settings.replica)})
+    metrics.register(FeatureMetrics(reader.watermark))
+    routes = Routes(predictor, endpoint, metrics)
+    serving = ServingApp(routes, metrics, log, lifespan, settings.body_limit)
+    return SlotApp(_wrapped(release, serving), serving, log, predictor)
+
+
+def run(settings: SlotSettings, open_reader: OpenReader | None = None) -> None:
+    """Serve until SIGTERM, then finish what is in flight and flush the log."""
+    listener = bind(settings.host, settings.port)
+    slot = build(settings, open_reader)
+    slot.log.start()
+
+    def started() -> None:
+        host, port = listener.getsockname()[:2]
+        logger.info(
+            "%s: slot %s replica %d answers on %s:%d", slot.predictor.release.id, settings.slot, settings.replica, host, port
+        )
+
+    try:
+        serve(slot.app, listener, slot.serving.drain, started, settings.drain_seconds)
+    finally:
+        counts = slot.log.close()
+        slot.predictor.close()
+        logger.info("stopped; requests by status: %s", counts.to_json()["requests"])
+
+
+def main(argv: Sequence[str] | None = None, open_reader: OpenReader | None = None) -> int:
+    settings = _parse(argv)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.raiseExceptions = False  # standard error may be a pipe that nobody reads any more
+    for noisy in ("bentoml", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        run(settings, open_reader)
+    except TidegateError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    return 0
+
+
+def release_service(release: LoadedRelease) -> tuple[Any, Endpoint[Any, Any]]:
+    """The release's BentoML service and its endpoint, or generic ones when it has no `service.py`."""
+    module = serving_module(release.folder, release.manifest, "service")
+    if module is not None:
+        return service_parts(module, release.id)
+    endpoint = generic_endpoint()
+    return generic_service(release.manifest.model, endpoint), endpoint
+
+
+def _wrapped(release: LoadedRelease, app: ServingApp) -> AsgiApp:
+    module = serving_module(release.folder, release.manifest, "middleware")
+    if module is None:
+        return app
+    wrap = getattr(module, "wrap", None)
+    if not callable(wrap):
+        raise InvalidInput(f"release {release.id}: serving/middleware.py defines no function wrap(app)")
+    logger.warning("%s: serving/middleware.py wraps the application", release.id)
+    return Guarded(wrap(app), app)
+
+
+def _open_online(location: str, contract: FeatureContract) -> OnlineFeatureReader:
+    from tidegate.adapters.packed.online import open_online_reader
+
+    reader: OnlineFeatureReader = open_online_reader(location, contract)
+    return reader
+
+
+def _open_records(url: str, model: str) -> LogSink | None:
+    if not url:
+        return None
+    from tidegate.adapters.redis.record_sink import RedisSink
+
+    return RedisSink(url, model)
+
+
+def _parse(argv: Sequence[str] | None) -> SlotSettings:
+    parser = argparse.ArgumentParser(prog="python -m tidegate.apps.slot", description="Serve one release on one port.")
+    parser.add_argument("--release-folder", type=Path, required=True, help="folder releases/<digest>")
+    parser.add_argument("--model", required=True, help="the model that the release must be of")
+    parser.add_argument("--slot", required=True, choices=["blue", "green"])
+    parser.add_argument("--replica", type=int, required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--online", required=True, help="online store: a path, or redis://HOST:PORT/DB")
+    parser.add_argument("--log-dir", type=Path, required=True, help="folder of the inference log")
+    parser.add_argument("--records", default="", help="the inference log: redis://HOST:PORT/DB; by default --log-dir")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--body-limit", type=int, default=BODY_LIMIT, help="largest request body in bytes")
+    parser.add_argument("--sample-rate", type=float, default=1.0, help="share of requests in the inference log, 0 to 1")
+    parser.add_argument("--drain-seconds", type=float, default=1.0, help="how long kept-alive clients may take to leave")
+    parser.add_argument(
+        "--trusted-key",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help=f"public key of releases' signatures, beside {TRUSTED_KEYS}",
+    )
+    given = vars(parser.parse_args(argv))
+    keys = (*given.pop("trusted_key"), *os.environ.get(TRUSTED_KEYS, "").split())
+    return SlotSettings(**given, trusted_keys=keys)
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # vendors' atexit hooks and threads have nothing left to do, and may hang

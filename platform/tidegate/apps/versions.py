@@ -1,0 +1,181 @@
+"""From a registered version to a release: its evidence fetched and checked, promotion, and the building of releases.
+
+Whatever store the training output came from, and however long ago it was fetched, it is compared with the digest that was
+recorded when the version was registered, before it is judged and before a release is built of it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tidegate.domain.errors import Conflict, NotFound
+from tidegate.domain.release import ReleaseManifest
+from tidegate.domain.verdict import GateResult
+from tidegate.files.release_signature import BUILT
+from tidegate.ports.registry import ModelVersion, check_digests
+
+if TYPE_CHECKING:
+    from tidegate.apps.platform import Platform
+    from tidegate.files.training_output import TrainingOutput
+    from tidegate.registry.offline_gates import Approval
+
+LATEST = "latest"
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """The offline gates of one version; `opens` when all passed. Nothing was recorded when it was a dry run."""
+
+    version: ModelVersion
+    results: tuple[GateResult, ...]
+
+    @property
+    def opens(self) -> bool:
+        return bool(self.results) and all(result.verdict.opens for result in self.results)
+
+
+def find_version(platform: Platform, model: str, version: str) -> ModelVersion:
+    platform.project.model(model)
+    if version != LATEST:
+        return platform.registry.get(model, version)
+    versions = platform.registry.versions(model)
+    if not versions:
+        raise NotFound(f"model '{model}' has no registered version; run 'tidegate train {model}' first")
+    return max(versions, key=lambda each: int(each.version))
+
+
+def version_to_release(platform: Platform, model: str) -> ModelVersion:
+    """The candidate, or else the champion: what a release is built of when nobody says which version."""
+    from tidegate.registry.promotion import CANDIDATE, aliased
+
+    found = aliased(platform.registry, platform.project.model(model).name, CANDIDATE) or champion(platform, model)
+    if found is None:
+        raise NotFound(
+            f"building a release of {model}: it has neither a candidate nor a champion; promote a version with "
+            f"'tidegate promote {model}', or name one: 'tidegate release build {model} VERSION'"
+        )
+    return found
+
+
+def training_output(platform: Platform, model: str, version: str) -> TrainingOutput:
+    """The training output of a version, fetched from the registry; what is kept of it here is verified each time."""
+    from tidegate.files.training_output import open_output
+
+    found = find_version(platform, model, version)
+    kept = platform.project.state / "outputs" / model / f"{found.version}-{found.artifact_digest[:12]}"
+    if not kept.is_dir():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=kept.parent) as folder:
+            platform.registry.fetch(found, Path(folder) / "output").rename(kept)
+    what = f"opening {kept} (a copy; remove it, and what the registry has is fetched again)"
+    return open_output(check_digests(kept, found, what))
+
+
+def register_external(platform: Platform, model: str, folder: Path) -> ModelVersion:
+    from tidegate.files.training_output import open_output
+    from tidegate.registry.evidence import record_registration
+
+    output = open_output(folder)
+    tags = {"tidegate.source": "external", "trained_until": output.lineage.trained_until}
+    version = platform.registry.register(platform.project.model(model).name, folder, output.metrics, tags)
+    record_registration(platform.ledger, version)
+    return version
+
+
+def accept_evidence(platform: Platform, model: str, version: str, reason: str, actor: str) -> ModelVersion:
+    """Bind, on a person's word, the evidence of a version that was registered before digests of it were recorded."""
+    from tidegate.registry.evidence import bind, recorded_digest
+
+    found = find_version(platform, model, version)
+    if found.output_digest or recorded_digest(platform.ledger, found):
+        raise Conflict(
+            f"evidence of {model}/{found.version} is bound already; 'tidegate promote {model} {found.version}' judges it"
+        )
+    bind(training_output(platform, model, found.version), found, platform.ledger, reason, actor)
+    return found
+
+
+def champion(platform: Platform, model: str) -> ModelVersion | None:
+    """The version that answers requests: by what is live, else by the ledger, else by the registry's alias.
+
+    An alias that somebody moved or deleted does not change who the champion is. Raises Conflict when the registry lacks it.
+    """
+    from tidegate.apps.reconcile import lacking, live_version
+    from tidegate.registry.promotion import CHAMPION, aliased, recorded_champion
+
+    recorded = recorded_champion(platform.ledger, model)
+    live = live_version(platform, model)
+    version = live.version if live else recorded.version if recorded else None
+    if version is None:
+        return aliased(platform.registry, model, CHAMPION)
+    try:
+        return platform.registry.get(model, version)
+    except NotFound as error:
+        raise lacking(model, version, live.id if live else None) from error
+
+
+def promote(platform: Platform, model: str, version: str, approved: Approval | None, dry_run: bool) -> Promotion:
+    from tidegate.apps.reconcile import settle
+    from tidegate.domain.errors import GateClosed
+    from tidegate.domain.project import Approval as Rule
+    from tidegate.registry.evidence import check_bound
+    from tidegate.registry.offline_gates import offline_gates
+    from tidegate.registry.promotion import promote as move
+
+    found = find_version(platform, model, version)
+    if not dry_run:
+        settle(platform, model)
+    leading = champion(platform, model)
+    output = training_output(platform, model, found.version)
+    digest = check_bound(output, found, platform.ledger, record=not dry_run)
+    results = offline_gates(
+        output,
+        f"{model}/{found.version}",
+        found.artifact_digest,
+        leading.version if leading else None,
+        platform.monitor(model).promotion,
+        platform.project.model(model).approval is Rule.REQUIRED,
+        approved,
+        version=found.version,
+    )
+    promotion = Promotion(found, tuple(results))
+    if not dry_run:
+        with suppress(GateClosed):  # recorded, and said by `opens`
+            move(platform.registry, platform.ledger, found, results, approved.person if approved else "tidegate", digest)
+    return promotion
+
+
+def build_release(platform: Platform, model: str, version: str | None, serving: Path | None) -> ReleaseManifest:
+    from tidegate.adapters.onnx.session import open_onnx
+    from tidegate.files.release_folder import MODEL
+    from tidegate.gates.drift_check import watched
+    from tidegate.registry.evidence import check_bound, promoted
+    from tidegate.serving.runtime.release_loader import check_batches
+    from tidegate.statistics.calibration import calibrate
+
+    found = find_version(platform, model, version) if version else version_to_release(platform, model)
+    if not promoted(platform.ledger, found):
+        raise Conflict(
+            f"building a release of {model}/{found.version}: the ledger has no promotion of it that passed the offline gates; "
+            f"run 'tidegate promote {model} {found.version}' first"
+        )
+    config = platform.monitor(model)
+    rules = config.gates.drift
+    output = training_output(platform, model, found.version)
+    digest = check_bound(output, found, platform.ledger)
+    onnx = open_onnx((output.folder / MODEL).read_bytes(), f"of {model}/{found.version}")
+    check_batches(f"building a release of {model}/{found.version}", onnx, len(output.contract.vector))
+    platform.progress(f"calibrating drift thresholds on {len(output.reference):,} reference vectors")
+    names = watched(output.contract.vector, rules)
+    thresholds = calibrate(
+        output.reference, names, rules.window, rules.block_days, rules.false_alarm_budget, seed=0, draws=rules.draws
+    )
+    folder = serving or platform.project.model(model).serving
+    manifest = platform.releases.build(output, found, folder, config.to_json(), thresholds.to_json())
+    body = {"digest": manifest.digest, "version": manifest.version, "evidence": digest}
+    platform.ledger.append(BUILT, manifest.id, body)
+    return manifest

@@ -1,0 +1,147 @@
+"""The adapters of a project, each built when it is first asked for; vendors are imported then and not before."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tidegate.adapters.vendor_imports import TELEMETRY_OFF
+from tidegate.domain.project import Project
+from tidegate.files.feature_folder import FeatureFolder
+from tidegate.files.private_folder import keep_private
+
+if TYPE_CHECKING:
+    from tidegate.adapters.feast.features import FeastFeatureStore
+    from tidegate.adapters.files.ledger_file import FileLedger
+    from tidegate.adapters.machine.local_target import LocalTarget
+    from tidegate.domain.clocks import SteadyClock
+    from tidegate.gates.monitor_file import MonitorConfig
+    from tidegate.ports.registry import ModelRegistry
+    from tidegate.registry.releases import ReleaseStore
+    from tidegate.registry.untold import UntoldNotes
+    from tidegate.rollout.state import RolloutStore
+    from tidegate.serving.records import InferenceLogFiles
+
+Progress = Callable[[str], None]
+
+
+class Wiring:
+    """One project on one state folder. `progress` is told what is being done."""
+
+    def __init__(self, project: Project, progress: Progress | None = None) -> None:
+        self.project = project
+        self.progress: Progress = progress or (lambda _: None)
+        self.open_to_others = keep_private(project.state)
+        quiet_vendors(project.logs_dir)
+
+    @cached_property
+    def ledger(self) -> FileLedger:
+        from tidegate.apps.trust import open_ledger
+
+        return open_ledger(self.project)
+
+    def ledger_remarks(self, model: str) -> list[str]:
+        """What people should know of the ledger, and of what of the model waits for it."""
+        from tidegate.apps.trust import ledger_remarks
+
+        return ledger_remarks(self.project, [model])
+
+    @cached_property
+    def registry(self) -> ModelRegistry:
+        return open_registry(self.project)
+
+    @cached_property
+    def clock(self) -> SteadyClock:
+        """What rollouts and records are dated by."""
+        from tidegate.rollout.state_clock import state_clock
+        from tidegate.rollout.state_folder import StateFolder
+
+        return state_clock(StateFolder(self.project.state))
+
+    @cached_property
+    def untold(self) -> UntoldNotes:
+        from tidegate.registry.untold import UntoldNotes
+
+        return UntoldNotes(self.project.rollouts_dir)
+
+    @cached_property
+    def releases(self) -> ReleaseStore:
+        from tidegate.registry.releases import ReleaseStore
+
+        return ReleaseStore(self.project.releases_dir)
+
+    @cached_property
+    def target(self) -> LocalTarget:
+        from tidegate.adapters.machine.local_target import LocalTarget
+        from tidegate.domain.local import LocalConfig
+
+        return LocalTarget(self.project.state, LocalConfig.of(self.project))
+
+    @cached_property
+    def rollouts(self) -> RolloutStore:
+        from tidegate.rollout.state import RolloutStore
+
+        return RolloutStore(self.project.rollouts_dir)
+
+    def feature_store(self, model: str) -> FeastFeatureStore:
+        from tidegate.apps.features import feature_store
+
+        return feature_store(self.project, model)
+
+    def feature_folder(self, model: str) -> FeatureFolder:
+        from tidegate.apps.features import open_features
+
+        return open_features(self.project, model)
+
+    def records(self, model: str) -> InferenceLogFiles:
+        from tidegate.serving.records import InferenceLogFiles
+
+        return InferenceLogFiles(self.project.logs_dir, self.project.model(model).name)
+
+    def monitor(self, model: str) -> MonitorConfig:
+        from tidegate.gates.monitor_file import load_monitor
+
+        return load_monitor(self.project.model(model).monitor)
+
+
+def open_registry(project: Project) -> ModelRegistry:
+    """The registry, which has to have each model that there are releases or rollouts of."""
+    from tidegate.adapters.mlflow.registry import MlflowModelRegistry
+    from tidegate.registry.releases import ReleaseStore
+
+    def known(model: str) -> bool:
+        return any((project.rollouts_dir / model).glob("*.json")) or bool(ReleaseStore(project.releases_dir).list(model))
+
+    return MlflowModelRegistry(project.mlflow_dir, known=known)
+
+
+class VendorsLog(logging.FileHandler):
+    """Made with its folder when something is logged: looking makes nothing. What a full or read-only disk does not take is not
+    worth ending a command for."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError):
+            Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
+            super().emit(record)
+
+
+def quiet_vendors(logs: Path) -> None:
+    """Vendors' log records and warnings go to the log file, and their telemetry is off."""
+    for name, value in TELEMETRY_OFF.items():
+        os.environ.setdefault(name, value)
+    root = logging.getLogger()
+    if root.handlers:
+        return  # whoever runs us has set logging up
+    handler = VendorsLog(logs / "tidegate.log", encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+    logging.raiseExceptions = False  # a log that cannot be written is no reason to show a traceback
+    warnings.simplefilter("ignore", ResourceWarning)

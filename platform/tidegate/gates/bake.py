@@ -1,0 +1,208 @@
+"""Gate: live traffic on the candidate after the switch, judged by anytime-valid evidence at every look.
+
+It counts predictions alone, from the proxy's counters: what grew since the first look (counters that fell were restarted with
+the proxy, and then count from zero). Errors and slow answers are weighed among the requests that the release took on, so
+refusals, which a client can ask for at no cost, thin out neither. A release that cannot be reached for some seconds may be
+restarting: that is INCONCLUSIVE, and counts once it lasts. Refusals are compared by route with those of the release before
+(`refusals`). The three tests share alpha. An engine that was restarted begins anew and so needs the minimum of requests again:
+never less evidence, only later.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from tidegate.domain.errors import InvalidInput, Unavailable
+from tidegate.domain.verdict import Evidence, Finding, GateResult, Number, Verdict, evaluate_closed
+from tidegate.gates.monitor_file import BakeRules, monitor_of
+from tidegate.gates.reach import Reach
+from tidegate.gates.refusals import Refusals, RefusalWatch
+from tidegate.ports.gates import GateContext
+from tidegate.ports.inference_records import InferenceRecords
+from tidegate.ports.traffic import LiveTraffic, SlotTraffic
+from tidegate.statistics.eprocess import log_evidence
+
+TESTS = 3
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Sums since the first look. `taken` requests were answered or failed, `timed` of them have a latency, of which `slow` are
+    above the bound `bound_ms`; `forgiven` could not be reached, for no longer than is allowed."""
+
+    taken: int = 0
+    errors: int = 0
+    refused: int = 0
+    forgiven: int = 0
+    timed: int = 0
+    slow: int = 0
+    bound_ms: float = math.nan
+
+    @property
+    def answered(self) -> int:
+        return self.taken - self.errors
+
+    def plus(self, more: Tally) -> Tally:
+        return Tally(
+            self.taken + more.taken,
+            self.errors + more.errors,
+            self.refused + more.refused,
+            self.forgiven + more.forgiven,
+            self.timed + more.timed,
+            self.slow + more.slow,
+            more.bound_ms,
+        )
+
+
+@dataclass
+class _Watched:
+    """What was seen of one switch so far."""
+
+    reach: Reach
+    refusals: RefusalWatch
+    traffic: SlotTraffic | None = None
+    tally: Tally = field(default_factory=Tally)
+
+
+class BakeGate:
+    name = "bake"
+
+    def __init__(self, target: LiveTraffic, records: InferenceRecords, clock: Callable[[], float] = time.time) -> None:
+        self._target = target
+        self._records = records
+        self._clock = clock
+        self._seen: dict[tuple[str, str, float], _Watched] = {}
+
+    def evaluate(self, context: GateContext) -> GateResult:
+        return evaluate_closed(self.name, context.candidate.id, lambda: self._evaluate(context))
+
+    def _evaluate(self, context: GateContext) -> tuple[Verdict, Evidence]:
+        config = monitor_of(context.candidate_folder, context.candidate)
+        rules, now = config.gates.bake, self._clock()
+        seen = self._watched(context, rules)
+        try:
+            traffic = self._target.traffic(context.model).get(context.candidate_slot)
+            routed, _ = self._target.routed(context.model)
+        except Unavailable as error:
+            seen.reach.look(now, failed=True)
+            if not seen.reach.forgiven:
+                raise
+            return Verdict.INCONCLUSIVE, Evidence(f"{error}; {_waiting(seen.reach)}", seen.tally.answered)
+        if traffic is None:
+            return Verdict.INCONCLUSIVE, Evidence(f"no counters of slot {context.candidate_slot} yet")
+        _count(seen, traffic, config.slo.latency_ms, now)
+        try:
+            refusals = seen.refusals.look(now, rules.allowed_refusal_increase, math.log(TESTS / rules.alpha))
+        except Unavailable as error:  # the log's fault and not the release's: it does not fail, and does not pass
+            refusals = Refusals(open_question=str(error))
+        verdict, evidence = judge(seen.tally, now - context.since, rules, refusals)
+        if verdict is not Verdict.PASS:
+            return verdict, evidence
+        if seen.reach.quiet_seconds(now) < rules.min_seconds:  # a release that is lost again and again is at no time sound
+            return Verdict.INCONCLUSIVE, replace(evidence, summary=f"{evidence.summary}; {_waiting(seen.reach)}")
+        if routed is not context.candidate_slot:
+            where = f"slot {routed}" if routed else "no slot"
+            return Verdict.INCONCLUSIVE, Evidence(
+                f"live traffic goes to {where}, not to {context.candidate_slot}", seen.tally.answered
+            )
+        return verdict, evidence
+
+    def _watched(self, context: GateContext, rules: BakeRules) -> _Watched:
+        key = (context.model, context.candidate.digest, context.since)
+        if key not in self._seen:
+            before = context.active.digest if context.active else None
+            refusals = RefusalWatch(self._records, before, context.candidate.digest, context.since)
+            self._seen = {key: _Watched(Reach(rules.unreachable_seconds), refusals)}  # one at a time: older ones are forgotten
+        return self._seen[key]
+
+
+def _count(seen: _Watched, traffic: SlotTraffic, latency_ms: float, now: float) -> None:
+    grown = traffic.since(seen.traffic or traffic)
+    seen.traffic = traffic
+    seen.reach.look(now, failed=grown.unavailable > 0)
+    seen.tally = seen.tally.plus(growth(grown, latency_ms, seen.reach.forgiven))
+
+
+def _waiting(reach: Reach) -> str:
+    return f"not reached for {reach.spent:.1f} s so far, of which {reach.allowance:g} s are not charged to it"
+
+
+def growth(grown: SlotTraffic, latency_ms: float, forgiving: bool = False) -> Tally:
+    """Counts between two looks. An answer is slow above the smallest bucket bound that is not below `latency_ms`."""
+    if not (math.isfinite(grown.completed) and math.isfinite(grown.errors_5xx)):
+        counted = f"{grown.completed} completed, {grown.errors_5xx} errors"
+        raise InvalidInput(f"bake: the proxy's counters are not numbers: {counted}")
+    forgiven = min(grown.unavailable, grown.errors_5xx) if forgiving else 0
+    taken = max(0, grown.completed - grown.refused_4xx - forgiven)
+    counts = Tally(taken, min(grown.errors_5xx - forgiven, taken), grown.refused_4xx, forgiven)
+    if not grown.latency_buckets_ms:
+        return counts
+    bounds = sorted(bound for bound in grown.latency_buckets_ms if bound >= latency_ms)
+    if not bounds:
+        raise InvalidInput(
+            f"bake: no latency bucket of the proxy reaches the SLO of {latency_ms:g} ms; add one to its settings"
+        )
+    buckets = grown.latency_buckets_ms
+    timed = max(0, buckets[max(buckets)])  # a histogram is flushed apart from the counters, so it has its own total
+    slow = min(timed, max(0, timed - buckets[bounds[0]]))
+    return replace(counts, timed=timed, slow=slow, bound_ms=bounds[0])
+
+
+def judge(
+    tally: Tally,
+    seconds: float,
+    rules: BakeRules,
+    refusals: Refusals = Refusals(),  # noqa: B008 (a frozen value)
+) -> tuple[Verdict, Evidence]:
+    """FAIL as soon as the evidence is there; PASS only after the minimum of time and of answers, with their latencies."""
+    limit = math.log(TESTS / rules.alpha)
+    timed = max(tally.slow, tally.timed - tally.refused)  # refusals are quick
+    bad = {
+        "error rate": (tally.taken, tally.errors, rules.allowed_error_rate),
+        "slow rate": (timed, tally.slow, rules.allowed_slow_rate),
+    }
+    evidence = {name: log_evidence(*counts) for name, counts in bad.items()}
+    findings = [
+        Finding(
+            name,
+            count / total if total else None,
+            f"at most {allowed:.3g}",
+            evidence[name] < limit,
+            f"{count} of {total} predictions",
+        )
+        for name, (total, count, allowed) in bad.items()
+    ]
+    numbers: dict[str, Number | str | None] = {
+        "requests": tally.taken,
+        "answered": tally.answered,
+        "errors": tally.errors,
+        "slow": tally.slow,
+        "refused": tally.refused,
+        "not_reached": tally.forgiven,
+        "seconds": round(seconds, 3),
+        "log_e_errors": evidence["error rate"],
+        "log_e_slow": evidence["slow rate"],
+    }
+    thresholds = {"log_e": limit, "min_requests": rules.min_requests, "min_seconds": rules.min_seconds, "alpha": rules.alpha}
+
+    def outcome(verdict: Verdict, summary: str) -> tuple[Verdict, Evidence]:
+        return verdict, Evidence(summary, tally.answered, numbers, thresholds, (*findings, *refusals.findings))
+
+    for name, (total, count, allowed) in bad.items():
+        if evidence[name] >= limit:
+            said = f"{name} is {count} of {total} predictions, allowed {allowed:.2%}; evidence e^{evidence[name]:.1f}"
+            return outcome(Verdict.FAIL, said)
+    if refusals.harm:
+        return outcome(Verdict.FAIL, refusals.harm)
+    seen = (
+        f"{tally.answered} predictions ({timed} timed) in {seconds:.0f} s, {tally.errors} errors, {tally.slow} slow, "
+        f"{tally.refused} refused, {tally.forgiven} not reached"
+    )
+    if min(tally.answered, timed) < rules.min_requests or seconds < rules.min_seconds:
+        return outcome(Verdict.INCONCLUSIVE, f"{seen}; required {rules.min_requests} answers and {rules.min_seconds:g} s")
+    if refusals.open_question:
+        return outcome(Verdict.INCONCLUSIVE, f"{seen}; {refusals.open_question}")
+    return outcome(Verdict.PASS, seen)

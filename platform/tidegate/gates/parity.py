@@ -1,0 +1,118 @@
+"""Gate: the vectors that were served, recomputed by the offline path and compared value by value, bit by bit.
+
+Two NaNs are equal; nothing else is forgiven, not even a rounding, because both paths run the same code on the same stored
+values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tidegate.domain.errors import InvalidInput
+from tidegate.domain.release import FeatureContract
+from tidegate.domain.verdict import Evidence, Finding, GateResult, Verdict, evaluate_closed
+from tidegate.files.release_folder import read_contract
+from tidegate.gates.monitor_file import monitor_of
+from tidegate.ports.features import HistoricalFeatures
+from tidegate.ports.gates import GateContext
+from tidegate.ports.inference_records import InferenceRecord, InferenceRecords
+
+
+class ParityGate:
+    name = "parity"
+
+    def __init__(self, records: InferenceRecords, store: HistoricalFeatures) -> None:
+        self._records = records
+        self._store = store
+
+    def evaluate(self, context: GateContext) -> GateResult:
+        return evaluate_closed(self.name, context.candidate.id, lambda: self._evaluate(context))
+
+    def _evaluate(self, context: GateContext) -> tuple[Verdict, Evidence]:
+        rules = monitor_of(context.candidate_folder, context.candidate).gates.parity
+        contract = read_contract(context.candidate_folder, context.candidate)
+        served = self._records.records(context.candidate.digest, since=context.since)
+        latest = _latest([r for r in served if r.status == 200 and len(r.entities)], rules.max_vectors)
+        count = sum(len(record.entities) for record in latest)
+        limits = {"allowed_differing": rules.allowed_differing, "min_vectors": rules.min_vectors}
+        if count < rules.min_vectors:
+            summary = f"{count} vectors served since the stage began, required {rules.min_vectors}"
+            return Verdict.INCONCLUSIVE, Evidence(summary, count, thresholds=limits)
+        online = _served(latest, contract)
+        rows = entity_rows(latest, contract)
+        offline = self._offline(contract, rows)
+        differs = differing(online, offline)
+        bad = int(differs.any(axis=1).sum())
+        findings = _findings(differs, online, offline, contract, rows)
+        numbers = {"compared": count, "values": int(differs.size), "differing": bad}
+        if bad > rules.allowed_differing:
+            summary = f"{bad:,} of {count:,} vectors differ (allowed {rules.allowed_differing}), first {findings[0].note}"
+            return Verdict.FAIL, Evidence(summary, count, numbers, limits, findings)
+        summary = f"{count:,} vectors of {len(contract.vector)} values, {bad} differ"
+        return Verdict.PASS, Evidence(summary, count, numbers, limits, findings)
+
+    def _offline(self, contract: FeatureContract, rows: pl.DataFrame) -> np.ndarray:
+        frame = self._store.historical(contract, rows)
+        if len(frame) != len(rows):
+            raise InvalidInput(
+                f"parity: the offline store answered {len(frame)} rows, asked for {len(rows)}; no row may be lost"
+            )
+        columns = [frame[name].cast(pl.Float32).fill_null(float("nan")).to_numpy() for name in contract.vector]
+        return np.stack(columns, axis=1)
+
+
+def entity_rows(records: Sequence[InferenceRecord], contract: FeatureContract) -> pl.DataFrame:
+    """What the offline path is asked: the entity, the event timestamp of the served row (UTC), the request inputs."""
+    times = np.concatenate([record.event_times for record in records]).astype(np.int64)
+    columns: dict[str, Any] = {
+        contract.entity: [entity for record in records for entity in record.entities],
+        "event_timestamp": pl.Series(times).cast(pl.Datetime("us", "UTC")),
+    }
+    for name in contract.request:
+        columns[name] = np.concatenate([np.asarray(record.request[name]) for record in records])
+    return pl.DataFrame(columns)
+
+
+def differing(online: np.ndarray, offline: np.ndarray) -> np.ndarray:
+    """bool [n, F]: where two float32 arrays differ in any bit, NaN being equal to NaN."""
+    same_bits = np.ascontiguousarray(online).view(np.uint32) == np.ascontiguousarray(offline).view(np.uint32)
+    return np.asarray(~(same_bits | (np.isnan(online) & np.isnan(offline))))
+
+
+def _latest(records: Sequence[InferenceRecord], vectors: int) -> list[InferenceRecord]:
+    """The latest records of at most `vectors` rows, oldest first (one record at least)."""
+    chosen: list[InferenceRecord] = []
+    count = 0
+    for record in reversed(records):
+        if chosen and count + len(record.entities) > vectors:
+            break
+        chosen.append(record)
+        count += len(record.entities)
+    return chosen[::-1]
+
+
+def _served(records: Sequence[InferenceRecord], contract: FeatureContract) -> np.ndarray:
+    for record in records:
+        shape = (len(record.entities), len(contract.vector))
+        if record.features.shape != shape:
+            raise InvalidInput(f"parity: request {record.id} has features of shape {record.features.shape}, required {shape}")
+    return np.concatenate([record.features for record in records]).astype(np.float32, copy=False)
+
+
+def _findings(
+    differs: np.ndarray, online: np.ndarray, offline: np.ndarray, contract: FeatureContract, rows: pl.DataFrame
+) -> tuple[Finding, ...]:
+    """One finding for each feature that differs, the most often differing first."""
+    counts = differs.sum(axis=0)
+    findings = []
+    for i in np.argsort(-counts, kind="stable"):
+        if counts[i]:
+            row = int(np.flatnonzero(differs[:, i])[0])
+            entity = rows[contract.entity][row]
+            note = f"{contract.entity}={entity} {contract.vector[i]} offline={offline[row, i]:.9g} online={online[row, i]:.9g}"
+            findings.append(Finding(contract.vector[i], float(counts[i]), "0 vectors differ", False, note))
+    return tuple(findings)
