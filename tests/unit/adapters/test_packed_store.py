@@ -189,7 +189,8 @@ def test_readiness_reads_a_row_of_each_view(path: Path) -> None:
 def test_a_killed_writer_leaves_the_rows_of_before_and_the_next_one_clears_up(path: Path) -> None:
     write(path, rows(1.0))
     script = (
-        "import os, signal, sys\nimport numpy as np\nfrom pathlib import Path\nfrom tidegate.adapters.packed import sqlite as packed_sqlite\n"
+        "import os, signal, sys\nimport numpy as np\nfrom pathlib import Path\n"
+        "from tidegate.adapters.packed import sqlite as packed_sqlite\n"
         "from tidegate.adapters.packed.rows import ViewRows\n"
         "packed_sqlite.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "rows = ViewRows(('x', 'y'), ('a',), np.array([9]), np.ones((1, 2)) * 9)\n"
