@@ -85,4 +85,4 @@ build/uv/bin/uv:
 clean: down ## stop everything and delete build/: environment, state and reports
 	@rm -rf build
 
-include infra/one_node/cluster.mk
+include tests/cluster/one_node/cluster.mk

@@ -1,4 +1,4 @@
-"""What `pulumi up` runs. (`python -m infra.one_node` is a package of its own, and imports nothing of this.)"""
+"""What `pulumi up` runs."""
 
 from program.stack import deploy
 

@@ -7,4 +7,6 @@
 
 Python's packages are those of the environment that requirements.lock made, so the lock decides what is in an image. Files have
 no time stamps and byte code is compiled beforehand, valid whatever the time, so that equal content has an equal digest.
+
+`kept` is the cache: what was made once, by the content that it was made of. Tests keep their cluster's programs in it, too.
 """

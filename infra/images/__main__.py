@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 from infra.images import build
-from infra.one_node.errors import ClusterError, InvalidInput
-from infra.one_node.images import Image
+from infra.images.errors import InfraError, InvalidInput
+from infra.images.image import Image
 
 from tidegate.domain.errors import TidegateError
 
@@ -37,7 +37,7 @@ def main() -> int:
     try:
         image = _build(given.kind, given.folder, given.base)
         pushed = build.push(image, given.push, insecure=given.insecure) if given.push and isinstance(image, Image) else None
-    except (ClusterError, TidegateError) as error:
+    except (InfraError, TidegateError) as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
     if isinstance(image, Image):

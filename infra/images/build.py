@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from infra.images import layers
+from infra.images.errors import Unavailable
+from infra.images.image import NONROOT, Image
+from infra.images.kept import STORAGE, cache_folder, locked, made_once
 from infra.images.layers import Say
-from infra.one_node.errors import Unavailable
-from infra.one_node.images import NONROOT, Image
-from infra.one_node.kept import STORAGE, locked, made_once
-from infra.one_node.layout import cache_folder
 
 from tidegate.adapters.files.release_keys import keys_beside, require_signed
 from tidegate.files.release_folder import verify_release

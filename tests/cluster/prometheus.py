@@ -12,7 +12,7 @@ from tests.cluster.access import Kubernetes, await_true
 
 NAME = "prometheus-operated"  # the operator's Service for it
 PORT = 9090
-VERSION = "v3.10.0"  # of what infra/one_node/sources pins
+VERSION = "v3.10.0"  # of what tests/cluster/one_node/sources pins
 SECURITY = {"runAsNonRoot": True, "runAsUser": 65532, "fsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}}
 
 

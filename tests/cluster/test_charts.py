@@ -26,7 +26,7 @@ def test_lint(kubernetes: Kubernetes, case: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_golden_rendering_is_what_helm_renders(kubernetes: Kubernetes, case: str) -> None:
-    from infra.one_node import recipes
+    from tests.cluster.one_node import recipes
 
     assert render(CASES[case], recipes.binary(recipes.HELM, "helm")) == CASES[case].golden.read_text()
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from infra.one_node import addons, control_groups, lifecycle, network, processes
-from infra.one_node.kept import lock_of
-from infra.one_node.layout import Cluster, cluster
+from infra.images.kept import lock_of
 from tests.cluster.access import ROOT, Kubernetes, await_true
+from tests.cluster.one_node import addons, control_groups, lifecycle, network, processes
+from tests.cluster.one_node.layout import Cluster, cluster
 
 MARK = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "mark", "namespace": "default"}, "data": {"of": "other"}}
 
@@ -45,7 +45,7 @@ def up(target: Cluster) -> None:
 
 
 def test_killed_in_the_middle_beside_another_one_and_gone_without_a_trace(kubernetes: Kubernetes, other: Cluster) -> None:
-    command = [sys.executable, "-m", "infra.one_node", "up", "--name", other.name, "--with", "none"]
+    command = [sys.executable, "-m", "tests.cluster.one_node", "up", "--name", other.name, "--with", "none"]
     begun = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     await_true(lambda: "etcd" in processes.daemons(other), 60, lambda: f"etcd has not started; up is {begun.poll()}")
     begun.kill()

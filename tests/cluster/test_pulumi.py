@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 import yaml
-from infra.one_node import recipes
 from tests.cluster.access import ROOT, Kubernetes
+from tests.cluster.one_node import recipes
 from tests.cluster.platform_on_cluster import REDIS, build_images, provide_volumes, remove_volumes
 
 from infra_program import SECRETS, given, objects, releases, run
@@ -98,7 +98,7 @@ def registered() -> Any:
 def engine(kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     if not all(recipe.built() for recipe in recipes.ON_DEMAND):
         names = " ".join(recipe.name for recipe in recipes.ON_DEMAND)
-        pytest.skip(f"Pulumi's engine and provider are not built: python3 -m infra.one_node build {names}")
+        pytest.skip(f"Pulumi's engine and provider are not built: python3 -m tests.cluster.one_node build {names}")
     node = json.loads(kubernetes.kubectl("get", "nodes", "-o", "json"))["items"][0]["metadata"]
     if kubernetes.own:
         kubernetes.kubectl("label", "node", node["name"], "--overwrite", f"{REGION}=eu-1")

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from infra.one_node.layout import Cluster
 from tests.cluster.access import ROOT, Kubernetes, await_true
 from tests.cluster.given import ADDRESS
 from tests.cluster.given import registry as serving
 from tests.cluster.objects import pod
+from tests.cluster.one_node.layout import Cluster
 
 from serving_builders import build_release
 

@@ -23,8 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from infra.one_node.kept import made_once
-from infra.one_node.layout import cache_folder
+from infra.images.kept import cache_folder, made_once
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "demand"

@@ -74,7 +74,7 @@ def gateway_is_stale() -> bool:
 
 
 def main() -> int:
-    from infra.one_node import recipes
+    from tests.cluster.one_node import recipes
 
     stale = ["gateway"] if gateway_is_stale() else []
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from infra.one_node.processes import identify
+from tests.cluster.one_node.processes import identify
 
 from story import eventually
 

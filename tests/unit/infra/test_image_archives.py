@@ -6,7 +6,7 @@ import io
 import tarfile
 from pathlib import Path
 
-from infra.one_node.images import _copy_without
+from tests.cluster.one_node.images import _copy_without
 
 
 def test_blobs_that_are_there_are_left_out(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from infra.one_node.errors import Conflict
-from infra.one_node.kept import STORAGE, locked, made_once, prune, unused
+from infra.images.errors import Conflict
+from infra.images.kept import STORAGE, locked, made_once, prune, unused
 
 
 def test_who_asks_at_the_same_time_waits_for_the_first(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 # One-node Kubernetes for tests; included by the Makefile. CLUSTER=name for several side by side, WITH=add-ons.
 CLUSTER ?= dev
 WITH ?= all
-ONE_NODE := python3 -m infra.one_node
+ONE_NODE := python3 -m tests.cluster.one_node
 
 .PHONY: cluster-up cluster-down cluster-status test-cluster test-pulumi goldens-charts
 

@@ -15,10 +15,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.one_node import images, recipes
-from infra.one_node.errors import InvalidInput, Unavailable
-from infra.one_node.layout import DNS_SERVICE, Cluster
-from infra.one_node.recipes import COREDNS, HELM, KEDA, KUBERNETES, PROMETHEUS, PROMETHEUS_OPERATOR, ROLLOUTS, Recipe
+from infra.images.errors import InvalidInput, Unavailable
+from infra.images.image import Image
+from tests.cluster.one_node import images, recipes
+from tests.cluster.one_node.layout import DNS_SERVICE, Cluster
+from tests.cluster.one_node.recipes import COREDNS, HELM, KEDA, KUBERNETES, PROMETHEUS, PROMETHEUS_OPERATOR, ROLLOUTS, Recipe
 
 Say = Callable[[str], None]
 FOLDER = Path(__file__).parent / "manifests"
@@ -161,7 +162,7 @@ def _prometheus_operator(cluster: Cluster, say: Say) -> None:
     _kustomize(cluster, PROMETHEUS_OPERATOR.output() / "rbac", document)
 
 
-def _replaced(upstream: str, image: images.Image) -> Mapping[str, str]:
+def _replaced(upstream: str, image: Image) -> Mapping[str, str]:
     return {"name": upstream, "newName": image.repository, "digest": image.digest}
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.one_node.layout import Cluster
+from tests.cluster.one_node.layout import Cluster
 
 MARK = "TIDEGATE_ONE_NODE"
 PART = "TIDEGATE_ONE_NODE_PART"

@@ -15,9 +15,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from infra.one_node import recipes
-from infra.one_node.credentials import kubeconfig
-from infra.one_node.layout import (
+from tests.cluster.one_node import recipes
+from tests.cluster.one_node.credentials import kubeconfig
+from tests.cluster.one_node.layout import (
     API_PORT,
     DNS_SERVICE,
     NODE,
@@ -26,7 +26,7 @@ from infra.one_node.layout import (
     SERVICE_RANGE,
     Cluster,
 )
-from infra.one_node.packages import CNI_PLUGINS
+from tests.cluster.one_node.packages import CNI_PLUGINS
 
 PAUSE_IMAGE = "localhost/tidegate/pause:1"
 CONTROL_PLANE = ("etcd", "containerd", "kube-apiserver")

@@ -19,22 +19,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.one_node import (
+from infra.images import kept
+from infra.images.errors import Conflict, InfraError, NotFound, Unavailable
+from infra.images.kept import cache_folder
+from infra.images.mounts import remove, unmount_below
+from tests.cluster.one_node import (
     addons,
     components,
     control_groups,
     credentials,
     images,
-    kept,
     kernel_settings,
     network,
     packages,
     processes,
     recipes,
 )
-from infra.one_node.errors import ClusterError, Conflict, NotFound, Unavailable
-from infra.one_node.layout import NODE, Cluster, cache_folder
-from infra.one_node.mounts import remove, unmount_below
+from tests.cluster.one_node.layout import NODE, Cluster
 
 Say = Callable[[str], None]
 
@@ -88,7 +89,7 @@ def plan(cluster: Cluster, wanted: Wanted, say: Say) -> list[Step]:
 
 
 def up(cluster: Cluster, wanted: Wanted, say: Say) -> None:
-    """Bring the cluster up. Raises ClusterError, naming the step and the log to read."""
+    """Bring the cluster up. Raises InfraError, naming the step and the log to read."""
     require_root()
     cluster.root.mkdir(parents=True, exist_ok=True)
     with _locked(cluster):
@@ -195,7 +196,7 @@ def _load_pause(cluster: Cluster, say: Say) -> None:
     while True:
         try:
             return images.load(cluster, image)
-        except ClusterError:
+        except InfraError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.3)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.one_node.errors import InvalidInput
+from infra.images.errors import InvalidInput
+from infra.images.kept import cache_folder
 
 NODE = "node1"
 NODE_ADDRESS = "10.88.0.1"  # the same in every cluster: each has a namespace of its own
@@ -19,14 +19,6 @@ DNS_SERVICE = "10.96.0.10"
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,19}")
 _SOCKET_LIMIT = 107  # bytes of a UNIX socket's path
-
-
-def cache_folder() -> Path:
-    """Where binaries, images and clusters lie: TIDEGATE_CACHE, or `tidegate` in the user's cache folder."""
-    given = os.environ.get("TIDEGATE_CACHE")
-    if given:
-        return Path(given).resolve()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").resolve() / "tidegate"
 
 
 @dataclass(frozen=True)

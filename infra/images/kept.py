@@ -14,11 +14,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.one_node.errors import Conflict
-from infra.one_node.mounts import remove, unmount_below
+from infra.images.errors import Conflict
+from infra.images.mounts import remove, unmount_below
 
 KINDS = ("images", "layers", "tools", "trained")  # folders of the cache that hold what was made once
 STORAGE = Path("images", ".storage")  # below the cache: buildah's layers, which it reads again from the archives of images
+
+
+def cache_folder() -> Path:
+    """Where programs, images and clusters lie: TIDEGATE_CACHE, or `tidegate` in the user's cache folder."""
+    given = os.environ.get("TIDEGATE_CACHE")
+    if given:
+        return Path(given).resolve()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").resolve() / "tidegate"
 
 
 def made_once(folder: Path, make: Callable[[Path], None]) -> Path:

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from infra.one_node.errors import Unavailable
+from infra.images.errors import Unavailable
 
 CNI_PLUGINS = Path("/usr/lib/cni")
 

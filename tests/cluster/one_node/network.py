@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import subprocess
 
-from infra.one_node.errors import Unavailable
-from infra.one_node.layout import NODE_ADDRESS, Cluster
+from infra.images.errors import Unavailable
+from tests.cluster.one_node.layout import NODE_ADDRESS, Cluster
 
 
 def exists(cluster: Cluster) -> bool:

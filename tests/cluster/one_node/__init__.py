@@ -1,5 +1,6 @@
-"""A real Kubernetes of one node, from packages, in a network namespace of its own: for tests and for trying things out.
+"""A real Kubernetes of one node, from packages, in a network namespace of its own: a fixture of the tests.
 
+It is for machines without a container daemon; where there is one, kind and k3d start a cluster of your own.
 Nothing of it is for production: etcd does not sync to disk, and whoever is root on the machine is admin of the cluster.
 
 Invariants:
@@ -14,5 +15,5 @@ Limits: Linux, root, Debian's packages of containerd and etcd; no CNI that enfor
 Modules: `recipes` builds the binaries, `packages` knows Debian's, `images` builds container images, `layout` names a
 cluster's things, `network`, `control_groups`, `credentials` and `processes` each hold one kind of them, `components` says how
 the daemons run, `addons` what is applied once the node is ready, `lifecycle` is up and down, `cli` the command line.
-Only the standard library is imported.
+It runs on the bare Python of the system: only the standard library is imported, and the cache of `infra.images`.
 """

@@ -10,8 +10,8 @@ import os
 import subprocess
 from pathlib import Path
 
-from infra.one_node.errors import Unavailable
-from infra.one_node.layout import API_SERVICE, NODE, NODE_ADDRESS, Cluster
+from infra.images.errors import Unavailable
+from tests.cluster.one_node.layout import API_SERVICE, NODE, NODE_ADDRESS, Cluster
 
 _DAYS = "30"
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from infra.one_node.errors import Unavailable
+from infra.images.errors import Unavailable
 
 
 def mounts_below(folder: Path) -> list[str]:

@@ -10,9 +10,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from infra.one_node.errors import Unavailable
-from infra.one_node.layout import Cluster
-from infra.one_node.processes import Process, identify
+from infra.images.errors import Unavailable
+from tests.cluster.one_node.layout import Cluster
+from tests.cluster.one_node.processes import Process, identify
 
 ROOT = Path("/sys/fs/cgroup")
 # All pods together count as ten programs of the machine do, a compiler say or one of the cluster's daemons: as one, they would

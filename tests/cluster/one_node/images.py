@@ -14,37 +14,13 @@ import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from infra.one_node.errors import Unavailable
-from infra.one_node.kept import made_once
-from infra.one_node.layout import Cluster, cache_folder
-
-NONROOT = "65532:65532"
-
-
-@dataclass(frozen=True)
-class Image:
-    """A built image: its archive and digest. `tag` is its name with a tag."""
-
-    name: str
-    tag: str
-    digest: str
-    archive: Path
-
-    @property
-    def repository(self) -> str:
-        return f"localhost/tidegate/{self.name}"
-
-    @property
-    def pinned(self) -> str:
-        return f"{self.repository}@{self.digest}"
-
-    @property
-    def tagged(self) -> str:
-        return f"{self.repository}:{self.tag}"
+from infra.images.errors import Unavailable
+from infra.images.image import NONROOT, Image
+from infra.images.kept import cache_folder, made_once
+from tests.cluster.one_node.layout import Cluster
 
 
 def build(

@@ -1,4 +1,4 @@
-"""The command line: `python -m infra.one_node COMMAND`; see `--help`. Progress goes to stderr, results to stdout."""
+"""The command line: `python -m tests.cluster.one_node COMMAND`; see `--help`. Progress goes to stderr, results to stdout."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ import sys
 import time
 from collections.abc import Sequence
 
-from infra.one_node import addons, kept, lifecycle, network, packages, processes, recipes
-from infra.one_node.errors import ClusterError, Conflict, InvalidInput, NotFound
-from infra.one_node.layout import Cluster, cache_folder, cluster
+from infra.images import kept
+from infra.images.errors import Conflict, InfraError, InvalidInput, NotFound
+from infra.images.kept import cache_folder
+from tests.cluster.one_node import addons, lifecycle, network, packages, processes, recipes
+from tests.cluster.one_node.layout import Cluster, cluster
 
 _EXAMPLES = """\
 examples:
-  python -m infra.one_node up                       # a bare cluster named 'dev'
-  python -m infra.one_node up --with rollouts,keda  # with Argo Rollouts and KEDA
-  python -m infra.one_node run -- kubectl get pods --all-namespaces
-  python -m infra.one_node down
-  python -m infra.one_node prune --unused-days 7     # free the disk of what is not used any more
+  python -m tests.cluster.one_node up                       # a bare cluster named 'dev'
+  python -m tests.cluster.one_node up --with rollouts,keda  # with Argo Rollouts and KEDA
+  python -m tests.cluster.one_node run -- kubectl get pods --all-namespaces
+  python -m tests.cluster.one_node down
+  python -m tests.cluster.one_node prune --unused-days 7     # free the disk of what is not used any more
 
 exit codes: 0 done, 1 failed, 2 wrong argument, 3 no such cluster, 4 name taken or busy, 7 something needed is missing
 """
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options, Progress()))
-    except ClusterError as error:
+    except InfraError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
     except KeyboardInterrupt:
@@ -110,7 +112,7 @@ def _up(options: argparse.Namespace, say: Progress) -> int:
         return 0
     lifecycle.up(target, wanted, say)
     sys.stdout.write(
-        f"cluster '{target.name}' is up; try: python -m infra.one_node run --name {target.name} -- kubectl get nodes\n"
+        f"cluster '{target.name}' is up; try: python -m tests.cluster.one_node run --name {target.name} -- kubectl get nodes\n"
     )
     return 0
 

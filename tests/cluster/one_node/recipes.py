@@ -20,9 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.one_node.errors import Unavailable
-from infra.one_node.kept import made_once
-from infra.one_node.layout import cache_folder
+from infra.images.errors import Unavailable
+from infra.images.kept import cache_folder, made_once
 
 FOLDER = Path(__file__).parent / "sources"
 _HELM = "helm.sh/helm/v3/pkg/chartutil"  # what templates see as the cluster's version when they ask none
