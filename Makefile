@@ -23,7 +23,7 @@ help: ## say what there is to make
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: setup ## tell the whole story on real data: train, serve, roll out, roll back; leaves build/demo/report.html
-	@$(ISOLATED) $(BIN)/tidegate demo
+	@$(ISOLATED) $(BIN)/python -m demo
 
 up: setup ## keep the platform running to explore; it says where to look
 	@$(ISOLATED) TIDEGATE_STATE=$(STATE) $(BIN)/tidegate up

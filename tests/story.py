@@ -127,12 +127,13 @@ def eventually(condition: Any, seconds: float = 60.0) -> Any:
 
 
 def tell(root: Path) -> Told:
-    """Run `tidegate demo` on a copy of the project."""
+    """Run the demo on a copy of the project."""
     ports = copy_project(root)
     told = Told(root, f"http://127.0.0.1:{ports['gatewayPort']}", "")
     environment = {name: value for name, value in told.environment.items() if name != "TIDEGATE_STATE"}
+    environment["PYTHONPATH"] += f"{os.pathsep}{ROOT}"
     done = subprocess.run(
-        [TIDEGATE, "demo"], cwd=root, env=environment, text=True, capture_output=True, timeout=1500, check=False
+        [sys.executable, "-m", "demo"], cwd=root, env=environment, text=True, capture_output=True, timeout=1500, check=False
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
     told.output = done.stderr

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tests.cluster.access import await_true
 from tests.cluster.objects import pod
 from tests.cluster.platform_on_cluster import MODEL, OnCluster
 
+LOAD = Path(__file__).parents[2] / "demo/load.py"
 Record = dict[str, Any]
 
 
@@ -22,7 +24,7 @@ class Client:
 
     def start(self, skus: list[str], rate: float, seconds: int = 1500) -> None:
         """`rate` in requests a second."""
-        files = {"catalogue.json": json.dumps(skus), "phase.json": json.dumps("story")}
+        files = {"catalogue.json": json.dumps(skus), "phase.json": json.dumps("story"), "load.py": LOAD.read_text()}
         document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "load"}, "data": files}
         self.on.kubernetes.apply(document, self.on.clients)
         url = f"http://tidegate-gateway.{self.on.home}.svc.cluster.local/models/{MODEL}/predict"
@@ -30,7 +32,7 @@ class Client:
         arguments += ["--catalogue", "/load/catalogue.json", "--phase", "/load/phase.json"]
         document = pod(self.name, self.on.images.platform, arguments, restartPolicy="Never")
         container = document["spec"]["containers"][0]
-        container["command"] = ["/usr/bin/python3", "-m", "tidegate.demo.load"]
+        container["command"] = ["/usr/bin/python3", "/load/load.py"]
         container["resources"] = {"requests": {"cpu": "50m"}, "limits": {"memory": "512Mi"}}
         container["volumeMounts"] = [{"name": "load", "mountPath": "/load"}]
         # the network of a pod that has just started may not let it through yet

@@ -13,7 +13,7 @@ from tests.cluster.platform_on_cluster import REDIS_IN_MEMORY, forwarded, materi
 from tests.cluster.scaling import Scaled, Seen, Trial, watched
 from tests.cluster.train import Training
 
-from tidegate.demo.story import SEPTEMBER
+from demo.story import SEPTEMBER
 
 pytestmark = pytest.mark.timeout(900)
 REDIS = 6379

@@ -21,8 +21,8 @@ from tests.cluster.platform_on_cluster import MODEL, Commands, OnCluster
 from tests.cluster.prometheus import Prometheus
 from tests.cluster.train import Releases, Training
 
+from demo.story import CHRISTMAS, SEPTEMBER
 from tidegate.adapters.kubernetes.argo_rollouts import RELEASE
-from tidegate.demo.story import CHRISTMAS, SEPTEMBER
 
 pytestmark = pytest.mark.timeout(1800)  # the first of them waits for the whole story
 Record = dict[str, Any]

@@ -27,7 +27,7 @@ from infra.images.kept import cache_folder, made_once
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "demand"
-FAULT = ROOT / "platform/tidegate/demo/faults/leaking_audit.py"
+FAULT = ROOT / "demo/faults/leaking_audit.py"
 RESULT, LOG = "releases.json", "train.log"
 SMALLER = {"training_rows": 40_000, "origins": 2, "trees": 60}  # than what the project trains with: it is only rolled out here
 
@@ -74,10 +74,10 @@ class Training:
 
 def train(folder: Path) -> Releases:
     """Releases of two models, one of them in several ways, and of one that was trained on prices in pence."""
+    from demo.faults.pence import export_in_pence
+    from demo.story import JUNE, SEPTEMBER
     from tidegate.adapters.files.project_file import load_project
     from tidegate.apps.platform import Platform
-    from tidegate.demo.faults.pence import export_in_pence
-    from tidegate.demo.story import JUNE, SEPTEMBER
 
     project = load_project(ROOT)
     config = replace(project.models[MODEL], pipeline=_smaller(project.models[MODEL].pipeline, folder))
@@ -118,7 +118,7 @@ def train(folder: Path) -> Releases:
 def content() -> str:
     """Digest of the code, definitions, data and packages that the releases are made of."""
     digest = hashlib.sha256((ROOT / "requirements.lock").read_bytes() + Path(__file__).read_bytes())
-    for source in ("platform/tidegate", "features", "pipelines", "serving", "monitoring"):
+    for source in ("platform/tidegate", "demo", "features", "pipelines", "serving", "monitoring"):
         for path in sorted((ROOT / source).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
                 digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())

@@ -200,7 +200,7 @@ def load(told: Told, name: str) -> Iterator[Path]:
     log = told.root / f"{name}.jsonl"
     phase = told.root / "phase.json"
     phase.write_text(json.dumps(name))
-    command = [sys.executable, "-m", "tidegate.demo.load", "--url", f"{told.gateway}/predict", "--log", str(log)]
+    command = [sys.executable, str(ROOT / "demo/load.py"), "--url", f"{told.gateway}/predict", "--log", str(log)]
     command += ["--catalogue", str(told.folder / "catalogue.json"), "--phase", str(phase), "--seconds", "240"]
     process = subprocess.Popen(command, env=told.environment)
     try:

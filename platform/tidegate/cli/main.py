@@ -48,7 +48,6 @@ COMMANDS = {
     "up": ("processes", "Start the platform and keep it running."),
     "down": ("processes", "Stop every process; data stay."),
     "prune": ("processes", "Remove what the policy says is old; what the ledger names stays."),
-    "demo": ("processes", "Tell the whole story on real data."),
 }
 
 
@@ -78,7 +77,7 @@ class LazyCommands(click.Group):
 @click.group(
     cls=LazyCommands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
-    epilog="Each command has its own --help with examples. Start with: tidegate demo",
+    epilog="Each command has its own --help with examples. Start with: tidegate ingest",
 )
 @click.option(
     "-C",
@@ -93,11 +92,12 @@ def root(ctx: click.Context, project: Path | None) -> None:
     ctx.obj = Session(project)
 
 
-def run(arguments: list[str] | None = None) -> int:
+def run(arguments: list[str] | None = None, command: click.Command = root, name: str = "tidegate") -> int:
     """Run one command; returns its exit code, errors said in one line on standard error."""
     session: list[Session] = []
     try:
-        root_invoke(root.make_context("tidegate", list(sys.argv[1:] if arguments is None else arguments)), session)
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        _invoke(command.make_context(name, given, obj=Session(None)), session)
         return 0
     except click.exceptions.Exit as leave:
         return leave.exit_code
@@ -134,11 +134,11 @@ def _refused(error: OSError) -> str:
     return f"{what or 'a file'}: {error.strerror}; {advice}, and try again"
 
 
-def root_invoke(ctx: click.Context, session: list[Session]) -> None:
+def _invoke(ctx: click.Context, session: list[Session]) -> None:
     """Invoke, and let the caller know the session even when the command fails."""
     with ctx:
         try:
-            root.invoke(ctx)
+            ctx.command.invoke(ctx)
         finally:
             if isinstance(ctx.obj, Session):
                 session.append(ctx.obj)
@@ -153,11 +153,11 @@ def _say(message: str, code: int) -> int:
     return code
 
 
-def main() -> None:
+def main(command: click.Command = root, name: str = "tidegate") -> None:
     # OpenBLAS' threads spin while they wait, and what is multiplied here is small; what a command starts inherits this
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ["PYTHONSAFEPATH"] = "1"  # nor does it take a module from the folder in which a command happens to be called
-    sys.exit(run())
+    sys.exit(run(None, command, name))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,6 @@
-"""Commands that start and stop processes: serve, up, down, demo."""
+"""Commands that start and stop processes: serve, up, down, prune."""
 
 from __future__ import annotations
-
-import sys
-from pathlib import Path
 
 import click
 
@@ -80,24 +77,3 @@ def prune(session: Session, dry_run: bool) -> None:
     lines += [f"  {each.path}: {each.why}" for each in pruning.going]
     lines += [f"  {path}: {'would be' if dry_run else ''} rotated" for path in pruning.rotating]
     session.emit(pruning, "\n".join(lines))
-
-
-@click.command(epilog=examples("tidegate demo", "tidegate demo --folder build/demo --json"))
-@click.option("--folder", type=click.Path(path_type=Path), help="Where everything goes; by default build/demo of the project.")
-@click.option("--keep", is_flag=True, help="Leave the platform running at the end.")
-@dry_run_option
-@command()
-def demo(session: Session, folder: Path | None, keep: bool, dry_run: bool) -> None:
-    """Tell the whole story on real data under real load: train, roll out, refuse, roll back, retrain, replay.
-
-    It has a state folder of its own, state/ below the folder; look at it afterwards with TIDEGATE_STATE=build/demo/state.
-    """
-    target = folder or session.project.root / "build" / "demo"
-    if dry_run:
-        session.emit({"folder": str(target)}, f"would run the whole story and leave report.html and demo.json in {target}")
-        return
-    from tidegate.demo.narration import Narrator
-    from tidegate.demo.story import tell
-
-    facts = tell(session.project, target, Narrator(sys.stderr) if session.json else None, keep)
-    session.emit(facts, lambda: None)

@@ -56,7 +56,7 @@ def test_every_command_has_help_with_examples_and_json(
 CHANGES = ["ingest", "features apply", "features build", "features materialize", "train", "registry register", "promote"]
 CHANGES += ["registry accept", "registry reconcile", "release build", "release sign"]
 CHANGES += ["rollout start", "rollout abort", "rollout override", "rollback", "freeze", "unfreeze"]
-CHANGES += ["serve", "gate serve", "monitor", "retrain", "up", "down", "prune", "demo"]
+CHANGES += ["serve", "gate serve", "monitor", "retrain", "up", "down", "prune"]
 
 
 def test_whatever_changes_something_can_be_tried_first() -> None:
@@ -157,7 +157,6 @@ def test_dry_runs_change_nothing(project: Path, capsys: pytest.CaptureFixture[st
         ["features", "materialize"],
         ["train"],
         ["up"],
-        ["demo"],
     ):
         assert run([*arguments, "--dry-run"]) == 0, capsys.readouterr().err
     assert sorted(path for path in project.rglob("*") if "logs" not in path.parts and path.name != "state") == before

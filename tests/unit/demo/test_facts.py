@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tidegate.demo import facts
-from tidegate.demo.christmas import Comparison
-from tidegate.demo.load import classify
+from demo import facts
+from demo.christmas import Comparison
+from demo.load import classify
 
 
 def request(at: float, slot: str | None = "blue", release: str | None = "demand@aa", status: int = 200, **more: object) -> dict:

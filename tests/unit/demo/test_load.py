@@ -9,11 +9,12 @@ from pathlib import Path
 
 from tests.cluster.one_node.processes import identify
 
+import demo.load
 from story import eventually
 
 PARENT = """
 import subprocess, sys, time
-print(subprocess.Popen([sys.executable, "-m", "tidegate.demo.load", *sys.argv[1:]]).pid, flush=True)
+print(subprocess.Popen([sys.executable, *sys.argv[1:]]).pid, flush=True)
 time.sleep(60)
 """
 
@@ -24,7 +25,7 @@ def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     arguments = ["--url", "http://127.0.0.1:9/predict"]  # nobody answers there
     for name in ("catalogue", "phase", "log"):
         arguments += [f"--{name}", str(tmp_path / name)]
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, *arguments], stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, demo.load.__file__, *arguments], stdout=subprocess.PIPE, text=True)
     try:
         assert parent.stdout
         load = int(parent.stdout.readline())

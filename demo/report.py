@@ -14,7 +14,7 @@ def render(facts: Mapping[str, Any], charts: Mapping[str, str]) -> str:
     from markupsafe import Markup
 
     environment = Environment(undefined=StrictUndefined, autoescape=select_autoescape(default=True), trim_blocks=True)
-    source = resources.files("tidegate.demo").joinpath("report.html.j2").read_text()
+    source = resources.files("demo").joinpath("report.html.j2").read_text()
     # the charts are our own SVGs, made of escaped text by Matplotlib
     drawn = {name: Markup(svg) for name, svg in charts.items()}  # noqa: S704
     return environment.from_string(source).render(facts=facts, charts=drawn)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from tidegate.demo import charts, facts, report
-from tidegate.demo.christmas import Comparison, drift_by_week
+from demo import charts, facts, report
+from demo.christmas import Comparison, drift_by_week
 from tidegate.domain.release import ReleaseManifest
 
 if TYPE_CHECKING:

@@ -144,7 +144,7 @@ async def run(settings: Settings, log: IO[str]) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tidegate.demo.load", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m demo.load", description=__doc__.split("\n")[0])
     parser.add_argument("--url", required=True)
     for name in ("catalogue", "phase", "log"):
         parser.add_argument(f"--{name}", type=Path, required=True)

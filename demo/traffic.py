@@ -14,7 +14,7 @@ from tidegate.domain.errors import Unavailable
 
 
 class Traffic:
-    """Start, steer and stop `tidegate.demo.load`. Leaves its log at `folder/requests.jsonl`."""
+    """Start, steer and stop `demo.load`. Leaves its log at `folder/requests.jsonl`."""
 
     def __init__(self, folder: Path, url: str, rate: float) -> None:
         self.folder, self.url, self.rate = folder, url, rate
@@ -30,7 +30,7 @@ class Traffic:
         _replace(self.folder / "phase.json", json.dumps(name))
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "tidegate.demo.load", "--url", self.url, "--rate", str(self.rate)]
+        command = [sys.executable, str(Path(__file__).with_name("load.py")), "--url", self.url, "--rate", str(self.rate)]
         for name, path in (("catalogue", "catalogue.json"), ("phase", "phase.json"), ("log", "requests.jsonl")):
             command += [f"--{name}", str(self.folder / path)]
         with (self.folder / "load.log").open("ab") as output:

@@ -16,12 +16,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from demo.christmas import Comparison, compare
+from demo.collect import Cast, collect
+from demo.faults.pence import export_in_pence
+from demo.narration import Narrator
+from demo.traffic import Traffic
 from tidegate.apps.platform import Platform
-from tidegate.demo.christmas import Comparison, compare
-from tidegate.demo.collect import Cast, collect
-from tidegate.demo.faults.pence import export_in_pence
-from tidegate.demo.narration import Narrator
-from tidegate.demo.traffic import Traffic
 from tidegate.domain.errors import TidegateError
 from tidegate.domain.project import Project
 from tidegate.domain.release import ReleaseManifest
