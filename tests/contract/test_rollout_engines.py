@@ -13,7 +13,7 @@ import pytest
 from fakes import rollouts as fakes
 from fakes.argo import FakeArgo
 from fakes.cluster import FakeCluster
-from tidegate.domain.errors import Unavailable
+from tidegate.domain.errors import InvalidInput, Unavailable
 from tidegate.domain.slots import Desired, Slot
 from tidegate.domain.verdict import Verdict
 from tidegate.ledger.memory import MemoryLedger
@@ -134,6 +134,12 @@ def verdicts(engine: Harness) -> dict[str, str]:
     return {e.body["gate"]: e.body["verdict"] for e in engine.ledger.entries() if e.action == "verdict"}
 
 
+def recorded(engine: Harness) -> dict[str, tuple[str, str]]:
+    """By gate the verdict and its words."""
+    entries = [e for e in engine.ledger.entries() if e.action == "verdict"]
+    return {e.body["gate"]: (e.body["verdict"], e.body["message"]) for e in entries}
+
+
 def test_a_cluster_that_asks_for_fewer_gates_than_the_plan_has_lets_nobody_in(tmp_path: Path) -> None:
     cluster = OnCluster(tmp_path)
     cluster.argo.before = ("parity",)  # a values file that names fewer
@@ -190,6 +196,50 @@ def test_a_bake_that_is_stuck_goes_back(engine: Harness) -> None:
     assert engine.served == [LIVE.digest, NEXT.digest, LIVE.digest]
 
 
+@pytest.mark.parametrize("gate", [*CHECKS, "bake"])
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_gate_that_does_not_pass_in_time_is_an_error_in_the_same_words(engine: Harness, gate: str, answers: bool) -> None:
+    engine.gates[gate].verdict = Verdict.INCONCLUSIVE
+    if not answers:
+        engine.stick(gate)
+    engine.start()
+    engine.settle()
+    after = [NEXT.digest, LIVE.digest] if gate == "bake" else []
+    assert engine.served == [LIVE.digest, *after]
+    stage = next((check for check in RolloutConfig().checks if check.gate == gate), RolloutConfig().bake)
+    assert stage is not None
+    last = f"{gate} says INCONCLUSIVE" if answers else "it never answered"
+    late = f"it did not PASS within {stage.deadline_seconds:g} s: {last}"
+    stuck = "it has not answered for 10 s, and what is not watched is not served"
+    said = stuck if gate == "bake" and not answers else late
+    assert recorded(engine)[gate] == ("ERROR", f"{NEXT.id}: gate '{gate}' ERROR: {said}")
+
+
+def test_a_freeze_that_outlasts_the_bakes_deadline_takes_nothing_back(engine: Harness) -> None:
+    engine.gates["bake"].verdict = Verdict.INCONCLUSIVE
+    engine.start()
+    engine.settle(30)
+    engine.freeze()
+    engine.settle()
+    assert engine.served == [LIVE.digest, NEXT.digest]
+    engine.gates["bake"].verdict = Verdict.PASS
+    engine.unfreeze()
+    engine.settle()
+    assert engine.served == [LIVE.digest, NEXT.digest]
+    assert verdicts(engine)["bake"] == "PASS"
+
+
+@pytest.mark.parametrize(("kind", "requested"), [("", True), ("fault", False)])
+def test_drift_requests_retraining_and_a_fault_does_not(engine: Harness, kind: str, requested: bool) -> None:
+    engine.gates["drift"].verdict, engine.gates["drift"].kind = Verdict.FAIL, kind
+    engine.start()
+    engine.settle()
+    assert engine.served == [LIVE.digest]
+    assert recorded(engine)["drift"] == ("FAIL", f"{NEXT.id}: gate 'drift' FAIL: drift says FAIL")
+    asked = [e for e in engine.ledger.entries() if e.action == "retraining.asked" or e.body.get("retraining_requested")]
+    assert bool(asked) is requested
+
+
 def test_a_person_overrides_a_check_by_name_and_it_is_recorded(engine: Harness) -> None:
     engine.gates["drift"].verdict = Verdict.FAIL
     engine.start(override="drift")
@@ -197,6 +247,18 @@ def test_a_person_overrides_a_check_by_name_and_it_is_recorded(engine: Harness) 
     assert engine.served == [LIVE.digest, NEXT.digest]
     said = [e for e in engine.ledger.entries() if "known" in str(e.body) and e.actor == "ada"]
     assert said
+
+
+def test_a_person_cannot_override_the_bake(engine: Harness) -> None:
+    engine.gates["bake"].verdict = Verdict.FAIL
+    if isinstance(engine, OnCluster):  # an annotation that somebody wrote by hand
+        engine.start(override="bake")
+    else:
+        with pytest.raises(InvalidInput, match="gate 'bake' cannot be overridden"):
+            engine.start(override="bake")
+        engine.start()
+    engine.settle()
+    assert engine.served == [LIVE.digest, NEXT.digest, LIVE.digest]
 
 
 def test_a_freeze_keeps_clients_where_they_are_until_it_is_lifted(engine: Harness) -> None:

@@ -28,19 +28,23 @@ from tidegate.domain.verdict import GateResult, Verdict, to_json
 from tidegate.ports.gates import GateContext
 from tidegate.ports.ledger import Ledger
 from tidegate.ports.traffic import Target
-from tidegate.rollout.evaluation import Evaluations
+from tidegate.rollout import judge
+from tidegate.rollout.evaluation import Evaluations, Observed
+from tidegate.rollout.judge import Act, Judgement, Seen
 from tidegate.rollout.kept_records import KeptRecords
 from tidegate.rollout.plan import Bake, Check, Finishing, Retiring, Staging, Switching
 from tidegate.rollout.state import Rollout, RolloutStore, Status
 from tidegate.rollout.unrecorded import Recorder
 
 MAX_RESUMED = 10
+ENDINGS = {Act.FREEZE: Status.FROZEN, Act.ROLL_BACK: Status.ROLLED_BACK, Act.ABORT: Status.ABORTED, Act.FAIL: Status.FAILED}
 ReleaseSource = Callable[[str], tuple[ReleaseManifest, Path]]
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Drives one rollout. `releases` gives a digest's manifest and folder, `finish` tells the registry what is live."""
+    """Drives one rollout, by what `tidegate.rollout.judge` makes of its evidence. `releases` gives a digest's manifest and
+    folder, `finish` tells the registry what is live."""
 
     store: RolloutStore
     target: Target
@@ -53,6 +57,10 @@ class Engine:
     @cached_property
     def records(self) -> KeptRecords:
         return KeptRecords(self.store)
+
+    @cached_property
+    def observed(self) -> Observed:
+        return Observed(self.clock)
 
     @cached_property
     def recorder(self) -> Recorder:
@@ -126,43 +134,20 @@ class Engine:
             rollout = self._record(rollout, "rollout.stage", f"starting {rollout.candidate_id} in {stage.slot}")
             self._want(desired, **{str(stage.slot): stage.release}, mirror=False)
             return rollout
-        if self._ready(rollout, stage.slot):
-            return self._advance(rollout, f"all replicas of {rollout.candidate_id} are ready in {stage.slot}")
-        if problem := self._problem(rollout):
-            return self._take_back(rollout, Status.FAILED, problem)
-        if self._late(rollout, stage.deadline_seconds):
-            status = self.target.slots(rollout.model)[stage.slot]
-            seen = f"{status.ready} of {status.wanted} replicas were ready after {stage.deadline_seconds:g} s"
-            return self._take_back(rollout, Status.FAILED, f"{seen}; see the slot's log")
-        return rollout
+        status = self.target.slots(rollout.model)[stage.slot]
+        ready = status.ready if status.release == rollout.candidate else 0
+        elapsed = self._elapsed(rollout)
+        judged = judge.judge_staging(stage, rollout.candidate_id, ready, status.wanted, status.problem, elapsed)
+        return self._carried_out(rollout, judged)
 
     def _check(self, rollout: Rollout, stage: Check) -> Rollout:
-        if stage.gate in rollout.overrides:
-            who = rollout.overrides[stage.gate]
-            return self._advance(rollout, f"gate {stage.gate} is overridden by {who['actor']}: {who['reason']}")
-        if problem := self._problem(rollout):
-            return self._take_back(rollout, Status.FAILED, problem)
-        if rollout.stage_ready_at is None and not self._prepare(rollout, stage):
-            if self._late(rollout, stage.deadline_seconds):
-                return self._take_back(rollout, Status.ABORTED, f"gate {stage.gate}: mirroring was not confirmed in time")
-            return rollout
-        if rollout.stage_ready_at is None:
-            return self.store.save(replace(rollout, stage_ready_at=self.clock()))
-        context = self._context(rollout, stage.deadline_seconds)
-        result = self.evaluations.poll(stage.gate, context, stage.interval_seconds)
-        if result is not None:
-            rollout = self._judged(rollout, result)
-            if result.verdict is Verdict.PASS and self.clock() - context.since >= stage.min_seconds:
-                return self._advance(rollout, result.describe())
-            if result.verdict is Verdict.FAIL:
-                return self._failed_check(rollout, stage, result)
-            if result.verdict is Verdict.ERROR:
-                return self._take_back(rollout, Status.ABORTED, result.describe())
-        if self.clock() >= context.deadline:
-            last = rollout.gates.get(stage.gate, {}).get("evidence", {}).get("summary", "it never answered")
-            why = f"gate {stage.gate} did not PASS within {stage.deadline_seconds:g} s: {last}"
-            return self._take_back(rollout, Status.ABORTED, why)
-        return rollout
+        if stage.gate not in rollout.overrides:
+            if problem := self._problem(rollout):
+                return self._carried_out(rollout, judge.cannot_run(problem, switched=False))
+            if rollout.stage_ready_at is None and self._prepare(rollout, stage):
+                return self.store.save(replace(rollout, stage_ready_at=self.clock()))
+        rollout, judged = self._judged(rollout, stage, stage.gate)
+        return self._carried_out(rollout, judged)
 
     def _prepare(self, rollout: Rollout, stage: Check) -> bool:
         """Whether mirroring is as the check needs it, asking for it otherwise."""
@@ -172,73 +157,74 @@ class Engine:
             return False
         return self.target.routed(rollout.model) == (desired.active, stage.mirror)
 
-    def _failed_check(self, rollout: Rollout, stage: Check, result: GateResult) -> Rollout:
-        fault = result.evidence.numbers.get("kind") == "fault"  # units or scale: harm, however the gate's drift is treated
-        if stage.on_fail == "freeze" and not fault:
-            rollout = replace(rollout, retraining_requested=True)
-            return self._take_back(
-                rollout, Status.FROZEN, f"{result.describe()}; retraining is asked for", by=f"gate {stage.gate}"
-            )
-        return self._take_back(rollout, Status.ROLLED_BACK, result.describe())
-
     def _switch(self, rollout: Rollout, stage: Switching) -> Rollout:
-        missing = self._unproven(rollout)
-        if missing:
+        checks = [each for each in rollout.plan.stages if isinstance(each, Check)]
+        verdicts = {gate: result.get("verdict") for gate, result in rollout.gates.items()}
+        if missing := judge.unproven(checks, verdicts, rollout.overrides):
             return self._take_back(rollout, Status.FAILED, f"gates without a PASS before the switch: {', '.join(missing)}")
         desired = self.target.desired(rollout.model)
-        if desired.active is not stage.slot:
-            if not self._ready(rollout, stage.slot) or desired.release_of(stage.slot) != rollout.candidate:
-                if self._late(rollout, stage.deadline_seconds):
-                    return self._take_back(
-                        rollout, Status.FAILED, f"slot {stage.slot} was not ready when it was to be switched to"
-                    )
-                return rollout
+        requested = desired.active is stage.slot
+        if not requested and self._ready(rollout, stage.slot) and desired.release_of(stage.slot) == rollout.candidate:
             rollout = self._record(rollout, "rollout.switch", f"switching to {stage.slot}", time="switch_requested")
             self._want(desired, active=stage.slot, mirror=False)
             return rollout
-        if self.target.routed(rollout.model) == (stage.slot, False):
-            return self._advance(self._timed(rollout, "switch_confirmed"), f"live traffic goes to {stage.slot}")
-        if self._late(rollout, stage.deadline_seconds):
-            return self._take_back(rollout, Status.FAILED, f"the proxy did not switch within {stage.deadline_seconds:g} s")
-        return rollout
-
-    def _unproven(self, rollout: Rollout) -> list[str]:
-        checks = [stage for stage in rollout.plan.stages if isinstance(stage, Check)]
-        return [
-            check.gate
-            for check in checks
-            if check.gate not in rollout.overrides and rollout.gates.get(check.gate, {}).get("verdict") != Verdict.PASS
-        ]
+        confirmed = requested and self.target.routed(rollout.model) == (stage.slot, False)
+        if confirmed:
+            rollout = self._timed(rollout, "switch_confirmed")
+        return self._carried_out(rollout, judge.judge_switching(stage, requested, confirmed, self._elapsed(rollout)))
 
     def _bake(self, rollout: Rollout, stage: Bake) -> Rollout:
         if problem := self._problem(rollout):
-            return self._take_back(rollout, Status.ROLLED_BACK, problem)
-        context = self._context(rollout, stage.deadline_seconds)
+            return self._carried_out(rollout, judge.cannot_run(problem, switched=True))
+        passed = []
         for gate in stage.gates:
-            result = self.evaluations.poll(gate, context, stage.interval_seconds)
-            if result is not None:
-                rollout = self._judged(rollout, result)
-                if result.verdict in (Verdict.FAIL, Verdict.ERROR):
-                    rollout = self._take_back(rollout, Status.ROLLED_BACK, result.describe())
-                    self._append(rollout, "verdict", result.describe(), back=True, **to_json(result))
-                    return rollout
-            if self.evaluations.running_seconds(gate, context) > stage.evaluation_seconds:
-                why = f"gate {gate} has not answered for {stage.evaluation_seconds:g} s, and what is not watched is not served"
-                return self._take_back(rollout, Status.ROLLED_BACK, why)
-        if rollout.status is Status.FROZEN:
-            return rollout  # watched for harm, but held
-        verdicts = [rollout.gates.get(gate, {}).get("verdict") for gate in stage.gates]
-        if all(verdict == Verdict.PASS for verdict in verdicts) and self.clock() - context.since >= stage.min_seconds:
-            return self._advance(rollout, f"{', '.join(stage.gates)} passed on live traffic")
-        if self.clock() >= context.deadline:
-            return self._take_back(rollout, Status.ROLLED_BACK, f"the bake did not PASS within {stage.deadline_seconds:g} s")
-        return rollout
+            rollout, judged = self._judged(rollout, stage, gate)
+            if judged.ends:
+                rollout = self._carried_out(rollout, judged)
+                if judged.result is not None:  # recorded after the traffic is back
+                    self._append(rollout, "verdict", judged.reason, back=True, **to_json(judged.result))
+                return rollout
+            passed.append(judged.act is Act.PASS_ON)
+        return self._advance(rollout, f"{', '.join(stage.gates)} passed on live traffic") if all(passed) else rollout
+
+    def _judged(self, rollout: Rollout, stage: Check | Bake, gate: str) -> tuple[Rollout, Judgement]:
+        """What is known of a gate now, and what it means; a verdict is kept in the record."""
+        fresh, seen, override, since = False, None, None, rollout.stage_ready_at
+        if isinstance(stage, Check):
+            override = rollout.overrides.get(gate)
+        elif since is None:
+            since = rollout.times.get("switch_requested", rollout.stage_at)
+        if override is None and since is not None:
+            context = self._context(rollout, since, stage.deadline_seconds)
+            fresh, seen = self.observed.look(self.evaluations, gate, context, stage.interval_seconds)
+        held = judge.frozen_by(rollout.model, self._hold(rollout))
+        known = Seen(self.clock(), rollout.stage_at, since, override=override, held=held)
+        if seen is not None:
+            known = replace(known, result=seen.result, reached=seen.reached, running_seconds=seen.running_seconds)
+        judged = judge.judge(stage, gate, rollout.candidate_id, known)
+        if judged.result is not None and (fresh or judged.ends):
+            rollout = self._kept(rollout, judged.result)
+        return rollout, judged
+
+    @staticmethod
+    def _hold(rollout: Rollout) -> Mapping[str, Any] | None:
+        frozen = rollout.frozen if rollout.status is Status.FROZEN else None
+        return {"actor": frozen["by"], "reason": frozen["reason"]} if frozen else None
+
+    def _carried_out(self, rollout: Rollout, judged: Judgement) -> Rollout:
+        if judged.act is Act.PASS_ON:
+            return self._advance(rollout, judged.reason)
+        if judged.act is Act.WAIT:
+            return rollout
+        by = f"gate {judged.result.gate}" if judged.act is Act.FREEZE and judged.result else ""
+        rollout = replace(rollout, retraining_requested=rollout.retraining_requested or judged.retraining)
+        return self._take_back(rollout, ENDINGS[judged.act], judged.reason, by=by)
 
     def _finish(self, rollout: Rollout, stage: Finishing) -> Rollout:
         try:
             self.finish(rollout)
         except TidegateError as error:
-            if not self._late(rollout, stage.deadline_seconds):
+            if self._elapsed(rollout) < stage.deadline_seconds:
                 raise
             # the release is live and sound: a registry that is away must not take it back
             return self._advance(
@@ -339,7 +325,7 @@ class Engine:
         rollout = replace(rollout, times={**rollout.times, name: rollout.times.get(name, self.clock())})
         return self.records.save(rollout, back=rollout.undo is not None) if save else rollout
 
-    def _judged(self, rollout: Rollout, result: GateResult) -> Rollout:
+    def _kept(self, rollout: Rollout, result: GateResult) -> Rollout:
         """Keep the result; a verdict other than the gate's last one goes into the history, a decisive one into the ledger."""
         changed = rollout.gates.get(result.gate, {}).get("verdict") != result.verdict
         value = to_json(result)
@@ -355,10 +341,10 @@ class Engine:
         """Something could not be reached: say so once, and give up only where nothing can have been harmed by it."""
         if not rollout.history or rollout.history[-1]["message"] != message:
             rollout = self.records.save(rollout.noted(self.clock(), "trouble", message))
-        limit = getattr(rollout.current, "deadline_seconds", None)
-        if rollout.undo is None and limit is not None and rollout.stage_at and self._late(rollout, 2 * limit):
-            status = Status.ROLLED_BACK if rollout.switched else Status.FAILED
-            rollout = self.records.save(replace(rollout, undo={"status": status, "reason": message, "by": "", "keep": False}))
+        judged = judge.judge_silence(rollout.current, message, rollout.switched, self._elapsed(rollout))
+        if rollout.undo is None and rollout.stage_at and judged.ends:
+            undo = {"status": ENDINGS[judged.act].value, "reason": message, "by": "", "keep": False}
+            rollout = self.records.save(replace(rollout, undo=undo))
         return rollout
 
     def _append(self, rollout: Rollout, action: str, message: str, *, back: bool = False, **more: Any) -> None:
@@ -368,10 +354,9 @@ class Engine:
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
-    def _context(self, rollout: Rollout, deadline_seconds: float) -> GateContext:
+    def _context(self, rollout: Rollout, since: float, deadline_seconds: float) -> GateContext:
         candidate, folder = self.releases(rollout.candidate)
         active, active_folder = self.releases(rollout.plan.previous) if rollout.plan.previous else (None, None)
-        since = rollout.stage_ready_at or rollout.times.get("switch_requested", rollout.stage_at)
         deadline = rollout.stage_at + deadline_seconds
         return GateContext(rollout.model, candidate, folder, rollout.plan.slot, active, active_folder, since, deadline)
 
@@ -390,5 +375,5 @@ class Engine:
         except TidegateError:
             return ""
 
-    def _late(self, rollout: Rollout, seconds: float) -> bool:
-        return self.clock() - rollout.stage_at >= seconds
+    def _elapsed(self, rollout: Rollout) -> float:
+        return self.clock() - rollout.stage_at

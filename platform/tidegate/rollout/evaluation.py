@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from tidegate.domain.verdict import Evidence, GateResult, Verdict
@@ -69,3 +70,29 @@ class ThreadedEvaluations:
         with self._lock:
             self._running.pop(key, None)
             self._finished[key] = result
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The latest result of one gate at one stage, known at `reached`; how long the evaluation under way has been running."""
+
+    result: GateResult | None
+    reached: float
+    running_seconds: float
+
+
+@dataclass
+class Observed:
+    """What evaluations yielded so far, by gate and stage; lost with the process, so that another one evaluates anew."""
+
+    clock: Callable[[], float] = time.time
+    _latest: dict[tuple[str, str, float], tuple[GateResult, float]] = field(default_factory=dict)
+
+    def look(self, evaluations: Evaluations, gate: str, context: GateContext, interval: float) -> tuple[bool, Observation]:
+        """Whether there is a new result, and what is known with it."""
+        key = (context.candidate.id, gate, context.since)
+        result = evaluations.poll(gate, context, interval)
+        if result is not None:
+            self._latest[key] = (result, self.clock())
+        latest, reached = self._latest.get(key, (None, 0.0))
+        return result is not None, Observation(latest, reached, evaluations.running_seconds(gate, context))

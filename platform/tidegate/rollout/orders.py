@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from tidegate.domain.errors import Conflict, InvalidInput, NotFound
+from tidegate.domain.errors import Conflict, NotFound
 from tidegate.domain.release import ReleaseManifest
 from tidegate.ports.ledger import Ledger
 from tidegate.ports.traffic import Target
-from tidegate.rollout.plan import Check, Plan, RolloutConfig, plan, plan_rollback
+from tidegate.rollout.admission import refuse_while_held, require_overridable, require_reason
+from tidegate.rollout.plan import Plan, RolloutConfig, plan, plan_rollback
 from tidegate.rollout.state import Json, Rollout, RolloutStore, Status
 from tidegate.rollout.unrecorded import Recorder
 from tidegate.rollout.way_back import way_back
@@ -58,12 +59,12 @@ class Orders:
                     if gate not in running.overrides:
                         running = self._override(running, gate, reason)
                 return running
-            self._check_hold(model, candidate)
+            refuse_while_held(candidate.id, model, self.store.hold(model))
             self.store.refuse_damaged(model)
             made = plan(model, candidate.digest, self.target.desired(model), config)
             if made.nothing_to_do and running is None:
                 return None
-            self._check_overrides(made, given)
+            require_overridable(made, given)
             said, notes = self._said(given), []
             if running is not None and running.status is Status.FROZEN and not running.switched:
                 self._supersede(running, candidate.id, "rollout")
@@ -84,7 +85,7 @@ class Orders:
     ) -> Rollout:
         """Go back to the last good release before the active one, or to release `to` (a digest) that was live once: by
         aborting a rollout that switched, else by a rollout to it. A rollback that is under way is joined."""
-        self._need(reason)
+        require_reason(reason)
         with self.store.lock(model):
             running = self.store.unfinished(model)
             if running is not None and running.kind == "rollback" and running.status is Status.RUNNING:
@@ -125,7 +126,7 @@ class Orders:
 
     def freeze(self, model: str, reason: str) -> None:
         """Hold the model: nothing moves forward until unfrozen. A release that has live traffic goes on being watched."""
-        self._need(reason)
+        require_reason(reason)
         hold = {"kind": "freeze", "actor": self.actor, "reason": reason, "at": self.clock()}
         with self.store.lock(model):
             self.store.set_hold(model, hold)
@@ -136,7 +137,7 @@ class Orders:
 
     def unfreeze(self, model: str, reason: str) -> Rollout | None:
         """Let go; a frozen rollout goes on, from its beginning if it had not switched yet. Raises Conflict if not frozen."""
-        self._need(reason)
+        require_reason(reason)
         with self.store.lock(model):
             running = self.store.unfinished(model)
             frozen = running if running is not None and running.status is Status.FROZEN else None
@@ -155,7 +156,7 @@ class Orders:
         """
         with self.store.lock(model):
             running = self._unfinished(model)
-            self._check_overrides(running.plan, {gate: reason})
+            require_overridable(running.plan, {gate: reason})
             running = self._override(running, gate, reason)
             by_gate = running.status is Status.FROZEN and (running.frozen or {}).get("by") == f"gate {gate}"
             if not by_gate or self.store.hold(model) is not None:
@@ -163,7 +164,7 @@ class Orders:
             return self._go_on(running, f"gate {gate}, which froze it, is overridden by {self.actor}: it goes on")
 
     def _override(self, running: Rollout, gate: str, reason: str) -> Rollout:
-        self._check_overrides(running.plan, {gate: reason})
+        require_overridable(running.plan, {gate: reason})
         said = self._said({gate: reason})
         body = {"gate": gate, "rollout": running.id, **said[gate]}
         self.recorder.forward(running.model, "override", running.candidate_id, body, self.actor)
@@ -177,7 +178,7 @@ class Orders:
         return self.store.save(going.noted(self.clock(), "unfrozen", message))
 
     def _order(self, model: str, id: str, kind: str, reason: str) -> Rollout:
-        self._need(reason)
+        require_reason(reason)
         with self.store.lock(model):
             return self._ordered(self.store.load(model, id), kind, reason)
 
@@ -231,24 +232,3 @@ class Orders:
         if running is None:
             raise NotFound(f"model {model} has no rollout under way; start one with 'tidegate rollout {model}'")
         return running
-
-    def _check_hold(self, model: str, candidate: ReleaseManifest) -> None:
-        hold = self.store.hold(model)
-        if hold is not None:
-            raise Conflict(
-                f"starting a rollout of {candidate.id}: model {model} is frozen by {hold['actor']} ({hold['reason']}); "
-                f"'tidegate unfreeze {model} --reason TEXT' lets it go"
-            )
-
-    @staticmethod
-    def _check_overrides(made: Plan, overrides: Mapping[str, str]) -> None:
-        gates = {stage.gate for stage in made.stages if isinstance(stage, Check)}
-        for gate, reason in overrides.items():
-            if gate not in gates:
-                raise InvalidInput(f"gate '{gate}' cannot be overridden, allowed are {', '.join(sorted(gates)) or 'none here'}")
-            Orders._need(reason)
-
-    @staticmethod
-    def _need(reason: str) -> None:
-        if not reason.strip():
-            raise InvalidInput("this order needs a reason, which the ledger keeps; give one with --reason")

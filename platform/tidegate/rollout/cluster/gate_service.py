@@ -1,11 +1,11 @@
 """What the gate service answers when a cluster asks for the verdict of one gate on the release that it rolls out.
 
-The gates, their limits and the record of their verdicts are those of the local engine; only who moves the traffic differs.
-Closed: a release that is not under way, a gate that its plan has not, a stage at which the gate has nothing to say, a
-person's freeze, an evaluation that has not ended: none of them is a PASS. Nor is anything that an analysis asks which leaves
-out a gate of the release's own plan, or while the ledger does not verify: each of its questions is answered with ERROR, which
-ends the rollout. A decisive verdict is in the ledger before it is answered, and stays what it is for the rest of the stage,
-through restarts of the service.
+The gates, their limits, what their evidence means (`tidegate.rollout.judge`) and the record of their verdicts are those of the
+local engine; only who moves the traffic differs. Closed: a release that is not under way, a gate that its plan has not, a stage
+at which the gate has nothing to say: none of them is a PASS. Nor is anything that an analysis asks which leaves out a gate of
+the release's own plan, or while the ledger does not verify: each of its questions is answered with ERROR, which ends the
+rollout. A decisive verdict is in the ledger before it is answered, and stays what it is for the rest of the stage, through
+restarts of the service.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tidegate.domain.errors import Conflict, NotFound
 from tidegate.domain.release import ReleaseManifest
-from tidegate.domain.verdict import Evidence, GateResult, Verdict, to_json
+from tidegate.domain.verdict import Verdict, to_json
 from tidegate.ports.cluster_rollouts import ClusterRollouts, UnderWay
 from tidegate.ports.gates import GateContext
 from tidegate.ports.ledger import Ledger
+from tidegate.rollout import judge
 from tidegate.rollout.cluster.retraining import ASKED
-from tidegate.rollout.evaluation import Evaluations
+from tidegate.rollout.evaluation import Evaluations, Observed
+from tidegate.rollout.judge import Act, Judgement, Seen
 from tidegate.rollout.plan import Bake, Check, RolloutConfig
 
 ReleaseSource = Callable[[str], tuple[ReleaseManifest, Path]]
@@ -59,9 +61,12 @@ class GateService:
     mirrored: Callable[[str], bool]
     clock: Callable[[], float] = time.time
     ask_retraining: Callable[[str, dict[str, Any]], None] | None = None  # records it and more; without, it is only recorded
-    _last: dict[Key, GateResult] = field(default_factory=dict)
     _mirrored_at: dict[tuple[str, float], float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @cached_property
+    def _observed(self) -> Observed:
+        return Observed(self.clock)
 
     def answer(self, model: str, digest: str, gate: str) -> Answer:
         """The verdict of `gate` on release `digest`, as far as it is known now; never waits for an evaluation.
@@ -92,12 +97,16 @@ class GateService:
         key = (manifest.id, gate, state.judged_since)
         with self._lock:  # one writer, and each verdict recorded once
             if key not in self._decided:
-                answer = self._incomplete(state, plan, gate, key) or self._judge(state, stage, gate, key)
-                if answer.sample is None:
-                    return answer
-                self._decided[key] = answer
+                if why := judge.unasked(plan, state.asked, state.switched):
+                    judged = judge.refusal(stage, gate, manifest.id, why)
+                else:
+                    judged = self._judge(state, stage, gate, key)
+                if judged.act is Act.WAIT:
+                    return self._open(gate, manifest, judged.reason, to_json(judged.result) if judged.result else None)
+                self._decided[key] = self._decide(state, gate, key, judged)
             decided = self._decided[key]
-        return self._held(state, decided, manifest)
+        held = judge.frozen_by(model, state.hold)  # what was decided before it
+        return self._open(gate, manifest, held, decided.result) if held and decided.sample == SAMPLES[Verdict.PASS] else decided
 
     @cached_property
     def _decided(self) -> dict[Key, Answer]:
@@ -112,58 +121,39 @@ class GateService:
                 decided[entry.subject, answer.gate, body["judged_since"]] = answer
         return decided
 
-    def _incomplete(self, state: UnderWay, plan: RolloutConfig, gate: str, key: Key) -> Answer | None:
-        """ERROR where the cluster does not ask for every gate that the release's plan has at this stage."""
-        wanted = plan.gates_after if state.switched else plan.gates_before
-        missing = [name for name in wanted if name not in state.asked]
-        if not missing:
-            return None
-        why = (
-            f"the cluster's analysis asks for {', '.join(state.asked) or 'no gate that only a PASS opens'}, but the plan of "
-            f"the release also has {', '.join(missing)}; apply the model's chart with all of them, as 'tidegate rollout' does"
-        )
-        return self._decide(key, GateResult(gate, key[0], Verdict.ERROR, Evidence(why)))
+    def _judge(self, state: UnderWay, stage: Check | Bake, gate: str, key: Key) -> Judgement:
+        """What is known of the gate now means; evaluates it where its traffic counts."""
+        release, _, began = key
+        override = state.overrides.get(gate) if isinstance(stage, Check) else None
+        since = self._since(state, stage, release, began) if override is None else None
+        held = judge.frozen_by(state.model, state.hold)
+        known = Seen(self.clock(), began, since, override=override, held=held)
+        if since is not None:
+            context = self._context(state, stage, since, began + stage.deadline_seconds)
+            _, seen = self._observed.look(self.evaluations(state.model), gate, context, stage.interval_seconds)
+            known = replace(known, result=seen.result, reached=seen.reached, running_seconds=seen.running_seconds)
+        return judge.judge(stage, gate, release, known)
 
-    def _judge(self, state: UnderWay, stage: Check | Bake, gate: str, key: Key) -> Answer:
+    def _context(self, state: UnderWay, stage: Check | Bake, since: float, deadline: float) -> GateContext:
         candidate, folder = self.releases(state.candidate)
-        if isinstance(stage, Check) and gate in state.overrides:
-            order = state.overrides[gate]
-            said = f"overridden by {order['actor']}: {order['reason']}"
-            body = {**order, "message": said, "gate": gate, "judged_since": key[2]}
-            self.ledger.append(OVERRIDE, candidate.id, body, str(order["actor"]))
-            return Answer(gate, candidate.id, SAMPLES[Verdict.PASS], said)
         beside = state.live if isinstance(stage, Check) else state.previous  # what clients reach, or did before
         active, active_folder = self.releases(beside) if beside else (None, None)
-        since, deadline = self._since(state, stage, key[0], key[2]), key[2] + stage.deadline_seconds
-        context = GateContext(state.model, candidate, folder, state.slot, active, active_folder, since or deadline, deadline)
-        evaluations = self.evaluations(state.model)
-        result = evaluations.poll(gate, context, stage.interval_seconds) if since is not None else None
-        if isinstance(stage, Bake) and evaluations.running_seconds(gate, context) > stage.evaluation_seconds:
-            why = f"it has not answered for {stage.evaluation_seconds:g} s, and what is not watched is not served"
-            result = GateResult(gate, candidate.id, Verdict.ERROR, Evidence(why))
-        if result is not None:
-            self._last[key] = result
-        last = self._last.get(key)
-        early = last is not None and last.verdict is Verdict.PASS and self.clock() - context.since < stage.min_seconds
-        if self.clock() >= deadline and (last is None or last.verdict is Verdict.INCONCLUSIVE):
-            never = "it never answered" if since is not None else "mirroring was not confirmed"
-            seen = last.evidence.summary if last else never
-            late = Evidence(f"it did not PASS within {stage.deadline_seconds:g} s: {seen}")
-            last = GateResult(gate, candidate.id, Verdict.ERROR, late)
-        if last is None or last.verdict is Verdict.INCONCLUSIVE or early:
-            waiting = "it is being evaluated" if since is not None else "live traffic is not mirrored to it yet"
-            return self._open(gate, candidate, last.evidence.summary if last else waiting, to_json(last) if last else None)
-        drifted = last.verdict is Verdict.FAIL and isinstance(stage, Check) and stage.on_fail == "freeze"
-        if drifted and last.evidence.numbers.get("kind") != "fault":
-            ask = self.ask_retraining or (lambda release, about: self.ledger.append(ASKED, release, about) and None)
-            ask(candidate.id, {"gate": gate, "reason": last.describe()})  # first: what has a verdict is not judged again
-        return self._decide(key, last)
+        return GateContext(state.model, candidate, folder, state.slot, active, active_folder, since, deadline)
 
-    def _decide(self, key: Key, result: GateResult) -> Answer:
-        """A decisive verdict, recorded before it is answered."""
-        recorded = {"message": result.describe(), **to_json(result), "judged_since": key[2]}
-        self.ledger.append(VERDICT, result.subject, recorded)
-        return Answer(result.gate, result.subject, SAMPLES[result.verdict], result.describe(), recorded)
+    def _decide(self, state: UnderWay, gate: str, key: Key, judged: Judgement) -> Answer:
+        """A judgement that decides, recorded before it is answered."""
+        release, about = key[0], {"gate": gate, "judged_since": key[2]}
+        if judged.result is None:
+            order = state.overrides[gate]
+            self.ledger.append(OVERRIDE, release, {**order, "message": judged.reason, **about}, str(order["actor"]))
+            return Answer(gate, release, SAMPLES[Verdict.PASS], judged.reason)
+        said = judged.result.describe()
+        if judged.retraining:
+            ask = self.ask_retraining or (lambda release, about: self.ledger.append(ASKED, release, about) and None)
+            ask(release, {"gate": gate, "reason": said})  # first: what has a verdict is not judged again
+        recorded = {"message": said, **to_json(judged.result), **about}
+        self.ledger.append(VERDICT, release, recorded)
+        return Answer(gate, release, SAMPLES[judged.result.verdict], said, recorded)
 
     def _since(self, state: UnderWay, stage: Check | Bake, release: str, judged_since: float) -> float | None:
         """When the traffic that counts began; None while a check still waits for all of it to be mirrored."""
@@ -173,13 +163,6 @@ class GateService:
         if key not in self._mirrored_at and self.mirrored(state.model):
             self._mirrored_at[key] = self.clock()
         return self._mirrored_at.get(key)
-
-    def _held(self, state: UnderWay, answer: Answer, manifest: ReleaseManifest) -> Answer:
-        """A person's freeze lets nothing forward; harm is told all the same."""
-        if state.hold is None or answer.sample != SAMPLES[Verdict.PASS]:
-            return answer
-        reason = f"model {state.model} is frozen by {state.hold['actor']}: {state.hold['reason']}"
-        return self._open(answer.gate, manifest, reason, answer.result)
 
     @staticmethod
     def _open(gate: str, manifest: ReleaseManifest, reason: str, result: Mapping[str, Any] | None = None) -> Answer:
