@@ -15,6 +15,7 @@ from tidegate.adapters.files.project_file import load_project
 from tidegate.domain.project import Project
 from tidegate.domain.release import ReleaseManifest
 from tidegate.domain.slots import Desired, Slot
+from tidegate.files.layout import StateFolder
 from tidegate.gates.monitor_file import MonitorConfig, load_monitor
 from tidegate.ledger.memory import MemoryLedger
 from tidegate.ports.registry import OUTPUT_TAG, ModelVersion
@@ -30,17 +31,18 @@ ROOT = Path(__file__).parents[2]
 
 
 class World:
-    """What `bootstrap.versions` and `bootstrap.reconcile` ask of a platform."""
+    """What `apps.versions` and `apps.reconcile` need of a platform."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.said = folder, []
         self.project: Project = replace(load_project(ROOT), state=self.folder / "state")
+        self.state = StateFolder(self.project.state)
         self.registry = MemoryRegistry()
         self.ledger = MemoryLedger()
         self.target = FakeTarget()
-        self.releases = ReleaseStore(self.project.releases_dir)
-        self.rollouts = RolloutStore(self.project.rollouts_dir)
-        self.untold = UntoldNotes(self.project.rollouts_dir)
+        self.releases = ReleaseStore(self.state.releases)
+        self.rollouts = RolloutStore(self.state.rollouts)
+        self.untold = UntoldNotes(self.state.rollouts)
         self.progress = self.said.append
 
     def monitor(self, _: str) -> MonitorConfig:

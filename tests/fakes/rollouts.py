@@ -13,7 +13,7 @@ from tidegate.domain.verdict import Evidence, GateResult, Verdict
 from tidegate.ports.gates import GateContext
 from tidegate.ports.traffic import SlotStatus, SlotTraffic
 from tidegate.rollout.evaluation import evaluate
-from tidegate.rollout.state_folder import check_transition
+from tidegate.rollout.wanted import check_transition
 
 
 def manifest(version: str, model: str = "demand") -> ReleaseManifest:

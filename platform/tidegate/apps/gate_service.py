@@ -20,6 +20,7 @@ from tidegate.domain.errors import TidegateError
 from tidegate.domain.project import Project
 from tidegate.domain.release import FeatureContract, ReleaseManifest
 from tidegate.files.feature_folder import FeatureFolder, feature_folder
+from tidegate.files.layout import StateFolder
 from tidegate.files.release_folder import read_manifest
 from tidegate.ports.cluster_rollouts import ClusterRollouts
 from tidegate.ports.gates import Gate
@@ -91,8 +92,8 @@ def build_app(project: Project, settings: GateServerSettings, rollouts: ClusterR
 
     @lru_cache(maxsize=64)
     def release(digest: str) -> tuple[ReleaseManifest, Path]:
-        project.releases_dir.mkdir(parents=True, exist_ok=True)
-        folder = store.fetch_release(digest, project.releases_dir)
+        StateFolder(project.state).releases.mkdir(parents=True, exist_ok=True)
+        folder = store.fetch_release(digest, StateFolder(project.state).releases)
         return read_manifest(folder), folder
 
     @lru_cache(maxsize=64)
@@ -186,7 +187,7 @@ class Watching:
         from tidegate.rollout.cluster.watch import ClusterWatch
 
         ledger = open_ledger(self.project)
-        watch = ClusterWatch(self.rollouts, ledger, self.project.state / "cluster")
+        watch = ClusterWatch(self.rollouts, ledger, StateFolder(self.project.state).cluster)
         while not self._stop.wait(self.every_seconds):
             self._say(LEDGER, damage_of(ledger))
             for model in self.project.models:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tidegate.domain.errors import TidegateError
 from tidegate.domain.project import Project
+from tidegate.files.layout import StateFolder
 from tidegate.ports.gates import Gate
 
 if TYPE_CHECKING:
@@ -27,11 +28,10 @@ def build_gates(project: Project, model: str) -> dict[str, Gate]:
     from tidegate.apps.features import feature_store
     from tidegate.domain.local import LocalConfig
     from tidegate.rollout.state_clock import state_clock
-    from tidegate.rollout.state_folder import StateFolder
     from tidegate.serving.records import InferenceLogFiles
 
     return gates_over(
-        InferenceLogFiles(project.logs_dir, model),
+        InferenceLogFiles(StateFolder(project.state).logs, model),
         feature_store(project, model),
         LocalTarget(project.state, LocalConfig.of(project)),
         state_clock(StateFolder(project.state)),
@@ -69,8 +69,8 @@ def finish_rollout(project: Project, rollout: Rollout) -> None:
     from tidegate.registry.promotion import activate
     from tidegate.registry.untold import UntoldNotes
 
-    manifest = read_manifest(project.releases_dir / rollout.candidate)
-    notes = UntoldNotes(project.rollouts_dir)
+    manifest = read_manifest(StateFolder(project.state).releases / rollout.candidate)
+    notes = UntoldNotes(StateFolder(project.state).rollouts)
     notes.note(manifest.model, manifest.id, manifest.version, notes.reason(manifest.model))
     try:
         activate(open_registry(project), open_ledger(project), manifest.model, manifest.version)

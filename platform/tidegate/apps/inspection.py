@@ -180,7 +180,7 @@ def replay_request(platform: Platform, request_id: str) -> Replayed:
     if len(record.entities):
         offline = _vectors(platform.feature_store(model).historical(contract, entity_rows([record], contract)), contract)
     result = replay(record, folder, offline, open_model=open_onnx)
-    sources = tuple(_sources(platform.project.data_dir(model), record))
+    sources = tuple(_sources(platform.state.data(model), record))
     return Replayed(result, record.at, str(record.slot), record.shadow, manifest.version, manifest.lineage, sources)
 
 

@@ -192,9 +192,9 @@ def rollout_view(rollout: Rollout) -> dict[str, Any]:
 
 def _damage(platform: Platform, model: str) -> list[str]:
     """Sentences about files of the model that are damaged or gone, and that something else stands in for."""
-    from tidegate.rollout.state_folder import StateFolder, look_up
+    from tidegate.rollout.wanted import look_up
 
-    wanted = look_up(StateFolder(platform.project.state), model).problem
+    wanted = look_up(platform.state, model).problem
     return [*([wanted] if wanted else []), *platform.rollouts.damaged(model)]
 
 

@@ -19,6 +19,7 @@ from tidegate.domain.errors import TidegateError
 from tidegate.domain.project import Project
 from tidegate.domain.release import ReleaseManifest
 from tidegate.domain.verdict import Verdict, to_json
+from tidegate.files.layout import StateFolder
 from tidegate.files.release_folder import read_manifest
 from tidegate.ports.inference_records import InferenceRecords
 from tidegate.ports.retraining import Report, Reports
@@ -58,8 +59,8 @@ def serve_monitor(project: Project, settings: MonitorSettings) -> None:
     store = MlflowArtifacts(settings.store)
 
     def release(digest: str) -> tuple[ReleaseManifest, Path]:
-        project.releases_dir.mkdir(parents=True, exist_ok=True)
-        folder = store.fetch_release(digest, project.releases_dir)
+        StateFolder(project.state).releases.mkdir(parents=True, exist_ok=True)
+        folder = store.fetch_release(digest, StateFolder(project.state).releases)
         return read_manifest(folder), folder
 
     monitor = Monitor(

@@ -60,19 +60,19 @@ class Platform(Wiring):
 
         config = self.project.model(model)
         files = sources or config.sources
-        return ingest(load_definition(config.ingest), files, self.project.data_dir(model), self.progress)
+        return ingest(load_definition(config.ingest), files, self.state.data(model), self.progress)
 
     def ingest_report(self, model: str) -> IngestReport:
         """What the last ingestion counted; raises NotFound."""
         from tidegate.data.ingest import load_report
 
-        return load_report(self.project.data_dir(self.project.model(model).name))
+        return load_report(self.state.data(self.project.model(model).name))
 
     def sales(self, model: str) -> pl.DataFrame:
         """The invoice lines that are sales, oldest first; raises NotFound."""
         from tidegate.data.tables import read_lines
 
-        return read_lines(self.project.data_dir(self.project.model(model).name))[0]
+        return read_lines(self.state.data(self.project.model(model).name))[0]
 
     def last_day(self, model: str) -> datetime:
         """The midnight (UTC) that ends the last day with a sale."""
@@ -95,7 +95,7 @@ class Platform(Wiring):
 
         features = self.project.model(model).features
         definition = features.repo / f"{features.service}_tables.py"
-        return build_tables(definition, self.project.data_dir(model), self.feature_folder(model).tables, until, self.progress)
+        return build_tables(definition, self.state.data(model), self.feature_folder(model).tables, until, self.progress)
 
     def materialize(self, model: str, until: datetime | None = None) -> int:
         """Bring the online store to `until` (default: the newest rows); returns the number of entities."""
@@ -139,7 +139,7 @@ class Platform(Wiring):
             missing = [path for path in sources if not path.is_file()]
             if missing:
                 raise InvalidInput(f"training {model}: there is no file {missing[0]}; name existing raw files")
-            data = self.project.state / "exports" / files_digest(sources)[:12] / model
+            data = self.state.exports / files_digest(sources)[:12] / model
             ingest(definition, sources, data, self.progress)
         return train(self, model, until, data)
 
@@ -374,9 +374,8 @@ class Platform(Wiring):
 
     def is_up(self) -> bool:
         from tidegate.apps.supervision import supervisor_pid
-        from tidegate.rollout.state_folder import StateFolder
 
-        return supervisor_pid(StateFolder(self.project.state)) is not None
+        return supervisor_pid(self.state) is not None
 
     def down(self) -> bool:
         """Drain and stop everything; False when nothing ran."""
@@ -392,11 +391,18 @@ class Platform(Wiring):
         online = self.feature_folder(manifest.model).online_address(self.project.local.online_store)
         arguments = [sys.executable, "-m", "tidegate.apps.slot", "--release-folder", str(folder)]
         arguments += ["--model", manifest.model, "--slot", slot, "--replica", "0", "--port", str(port)]
-        return [*arguments, "--online", online, "--log-dir", str(self.project.logs_dir), *trusted_arguments(self.project)]
+        return [
+            *arguments,
+            "--online",
+            online,
+            "--log-dir",
+            str(self.state.logs),
+            *trusted_arguments(self.project),
+        ]
 
     def serve(self, arguments: Sequence[str]) -> None:
         """Become the serving process; does not return."""
-        self.project.logs_dir.mkdir(parents=True, exist_ok=True)
+        self.state.logs.mkdir(parents=True, exist_ok=True)
         sys.stdout.flush()
         try:
             os.execv(arguments[0], list(arguments))  # noqa: S606 (a list that we built, no shell)

@@ -20,12 +20,13 @@ from tidegate.adapters.files.project_file import project_with_state
 from tidegate.adapters.machine.process_identity import pid_exists
 from tidegate.domain.errors import TidegateError, Unavailable
 from tidegate.domain.project import Project
+from tidegate.files.layout import StateFolder
 from tidegate.files.private_folder import keep_private
 from tidegate.retention.logs import ended_summaries, large, old_segments, rotate, segments
 from tidegate.retention.policy import Going, Referred, beyond, remove_all
 from tidegate.rollout.state import RolloutStore
 from tidegate.rollout.state_clock import state_clock
-from tidegate.rollout.state_folder import StateFolder, known_models, look_up
+from tidegate.rollout.wanted import known_models, look_up
 
 EVERY = 60.0  # seconds between looks of the supervisor at the size of the logs
 MARGIN = 60.0  # seconds before the beginning of a rollout whose records are kept, too
@@ -52,13 +53,13 @@ def plan_pruning(project: Project, logs_only: bool = False) -> Pruning:
     referred, policy = _referred(project), project.retention
     going = _old_records(project, referred)
     if not logs_only:
-        state, kept = project.state, _in_use(project)
-        going += beyond(state.glob("releases/*"), policy.releases, kept, referred, "releases")
-        for model in sorted(state.glob("outputs/*")):
+        state, kept = StateFolder(project.state), _in_use(project)
+        going += beyond(state.releases.glob("*"), policy.releases, kept, referred, "releases")
+        for model in sorted(state.all_outputs.glob("*")):
             going += beyond(model.iterdir(), policy.outputs, (), Referred(frozenset()), "outputs, the registry has them all")
-        going += beyond(state.glob("exports/*"), policy.exports, (), referred, "exports")
-        going += beyond(state.glob("pipelines/runs/*"), policy.outputs, (), referred, "runs")
-    return Pruning(tuple(going), tuple(large(project.logs_dir, policy.log_megabytes)))
+        going += beyond(state.exports.glob("*"), policy.exports, (), referred, "exports")
+        going += beyond(state.runs.glob("*"), policy.outputs, (), referred, "runs")
+    return Pruning(tuple(going), tuple(large(StateFolder(project.state).logs, policy.log_megabytes)))
 
 
 def prune(project: Project, pruning: Pruning) -> None:
@@ -84,7 +85,7 @@ def _post(router: Any) -> None:
 
 def _referred(project: Project) -> Referred:
     """By the ledger, and by what waits for it; raises Unavailable where that cannot be read."""
-    files = [project.ledger_dir / "ledger.jsonl", *project.rollouts_dir.glob("*/unrecorded*")]
+    files = [StateFolder(project.state).ledger / "ledger.jsonl", *StateFolder(project.state).rollouts.glob("*/unrecorded*")]
     try:
         return Referred.by(b"\n".join(path.read_bytes() for path in files if path.exists()))
     except OSError as error:
@@ -93,7 +94,7 @@ def _referred(project: Project) -> Referred:
 
 def _in_use(project: Project) -> set[str]:
     """Digests of the releases that are wanted in a slot, or that a rollout's record names: the way back leads there."""
-    state, store = StateFolder(project.state), RolloutStore(project.rollouts_dir)
+    state, store = StateFolder(project.state), RolloutStore(StateFolder(project.state).rollouts)
     used: set[str] = set()
     for model in known_models(state):
         store.refuse_damaged(model)
@@ -105,7 +106,7 @@ def _in_use(project: Project) -> set[str]:
 
 
 def _old_records(project: Project, referred: Referred) -> list[Going]:
-    store, logs, policy = RolloutStore(project.rollouts_dir), project.logs_dir, project.retention
+    store, logs, policy = RolloutStore(StateFolder(project.state).rollouts), StateFolder(project.state).logs, project.retention
     for model in store.models():
         store.refuse_damaged(model)
     under_way = [rollout for model in store.models() if (rollout := store.unfinished(model)) is not None]
@@ -136,7 +137,7 @@ class LogKeeper:
 
     def due(self) -> bool:
         """Once a day for what has grown old, and when logs are larger than the policy has them."""
-        policy, logs = self.project.retention, self.project.logs_dir
+        policy, logs = self.project.retention, StateFolder(self.project.state).logs
         if self.clock() - self._last > 86400 or large(logs, policy.log_megabytes):
             return True
         records = sum(path.stat().st_size for path in logs.glob("*.jsonl") if not path.name.startswith("envoy-"))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tidegate.domain.errors import TidegateError, Unavailable
+from tidegate.files.layout import StateFolder
 from tidegate.ports.retraining import Report, RetrainingQueue, RetrainingRequest
 from tidegate.training.run import GoesOn
 
@@ -59,7 +60,7 @@ def _made_before(platform: Platform, model: str) -> ModelVersion | None:
     from tidegate.apps.training import lineage
 
     project = platform.project
-    now = lineage(project, model, project.data_dir(model), "", "", platform.last_day(model))
+    now = lineage(project, model, StateFolder(project.state).data(model), "", "", platform.last_day(model))
     wanted = {f"lineage.{name}": getattr(now, name) for name in ("data", "features", "code", "trained_until")}
     versions = [v for v in platform.registry.versions(model) if wanted.items() <= v.tags.items()]
     return max(versions, key=lambda version: int(version.version), default=None)

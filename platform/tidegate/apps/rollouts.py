@@ -25,6 +25,7 @@ from tidegate.domain.errors import InvalidInput, NotFound, TidegateError
 from tidegate.domain.local import LocalConfig
 from tidegate.domain.project import Project
 from tidegate.domain.release import SHORT, ReleaseManifest
+from tidegate.files.layout import StateFolder
 from tidegate.files.release_folder import read_manifest
 from tidegate.gates.monitor_file import MonitorConfig
 from tidegate.ports.gates import Gate
@@ -36,8 +37,8 @@ from tidegate.rollout.orders import Orders
 from tidegate.rollout.plan import Bake, Check, RolloutConfig
 from tidegate.rollout.state import Rollout, RolloutStore
 from tidegate.rollout.state_clock import state_clock
-from tidegate.rollout.state_folder import StateFolder, look_up, restore_desired
 from tidegate.rollout.unrecorded import Recorder
+from tidegate.rollout.wanted import look_up, restore_desired
 
 GATES = "tidegate.apps.gates:build_gates"  # (project, model name) -> gates by name
 FINISH = "tidegate.apps.gates:finish_rollout"  # (project, rollout) -> None: the registry's aliases
@@ -66,7 +67,7 @@ def rollout_config(monitor: MonitorConfig, keep_previous_seconds: float = 0.0) -
 
 
 def open_store(project: Project) -> RolloutStore:
-    return RolloutStore(project.rollouts_dir)
+    return RolloutStore(StateFolder(project.state).rollouts)
 
 
 def open_orders(project: Project, actor: str) -> Orders:
@@ -153,7 +154,7 @@ def controller_name(model: str, id: str) -> str:
 def wanted_controllers(project: Project, gates: str, finish: str) -> Callable[[str], Companion | None]:
     """What the supervisor asks each time: the controller of a model's rollout, if that needs one, or else who tells the
     registry what it was not told by a rollout that ended."""
-    store, notes = open_store(project), UntoldNotes(project.rollouts_dir)
+    store, notes = open_store(project), UntoldNotes(StateFolder(project.state).rollouts)
 
     def wanted(model: str) -> Companion | None:
         rollout = store.unfinished(model)
@@ -180,7 +181,7 @@ def restore_wanted(project: Project) -> Callable[[str], None]:
             release = restored.active_release
             subject = f"{model}@{release[:SHORT]}" if release else model
             body = {"message": problem, "desired": restored.to_json()}
-            recorder = Recorder(open_ledger(project), project.rollouts_dir)
+            recorder = Recorder(open_ledger(project), StateFolder(project.state).rollouts)
             recorder.back(model, "desired.restored", subject, body, "tidegate")
 
     return restore

@@ -20,11 +20,11 @@ from tidegate.apps.rollouts import open_engine, open_store
 from tidegate.apps.supervision import HUNG, PARTS, SUPERVISOR, Parts, end_hung, open_supervisor, supervisor_lock
 from tidegate.domain.errors import Conflict, TidegateError
 from tidegate.domain.project import Project
+from tidegate.files.layout import StateFolder
 from tidegate.rollout.local.companions import HUNG as COMPANION_HUNG
 from tidegate.rollout.local.follow import follow
 from tidegate.rollout.local.supervisor_lock import running
 from tidegate.rollout.state import Rollout
-from tidegate.rollout.state_folder import StateFolder
 
 if TYPE_CHECKING:
     from tidegate.rollout.engine import Engine

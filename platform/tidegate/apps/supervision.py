@@ -26,11 +26,12 @@ from tidegate.domain.clocks import ENVIRONMENT, Reading, SteadyClock
 from tidegate.domain.errors import Conflict, Unavailable
 from tidegate.domain.local import LocalConfig
 from tidegate.domain.project import Project
+from tidegate.files.layout import StateFolder
 from tidegate.ports.local import Processes
 from tidegate.rollout.local.supervisor_lock import Runs, SupervisorLock, running
 from tidegate.rollout.state import RolloutStore
 from tidegate.rollout.state_clock import state_clock
-from tidegate.rollout.state_folder import StateFolder, read_observed
+from tidegate.rollout.wanted import read_observed
 
 if TYPE_CHECKING:
     from tidegate.adapters.machine.local_target import LocalTarget
@@ -275,6 +276,6 @@ def open_supervisor(project: Project, parts: Parts | None = None, **more: Any) -
 
 def _clock(project: Project, processes: Processes) -> SteadyClock:
     """The state folder's clock, set anew by the wall clock when nothing runs and nothing is under way."""
-    state, store = StateFolder(project.state), RolloutStore(project.rollouts_dir)
+    state, store = StateFolder(project.state), RolloutStore(StateFolder(project.state).rollouts)
     busy = any(processes.alive(record) for record in processes.records()) or any(map(store.unfinished, store.models()))
     return state_clock(state, renew=not busy)

@@ -29,12 +29,12 @@ from tidegate.apps.systemd import is_watching, notify
 from tidegate.apps.trust import adopt_releases, trusted_arguments
 from tidegate.domain.errors import TidegateError, Unavailable
 from tidegate.domain.project import Project
+from tidegate.files.layout import StateFolder
 from tidegate.files.private_folder import keep_private
 from tidegate.ports.local import ProcessRecord
 from tidegate.rollout.local.companions import Companion, Silence
 from tidegate.rollout.local.replicas import Replica
 from tidegate.rollout.local.supervisor import Supervisor
-from tidegate.rollout.state_folder import StateFolder
 
 INTERVAL = 0.1  # seconds between looks of the supervisor
 STUCK = 45.0  # seconds of one part of a look after which it beats no more

@@ -23,6 +23,7 @@ from tidegate.domain.project import Project
 from tidegate.domain.release import Lineage
 from tidegate.files.digests import files_digest
 from tidegate.files.feature_folder import feature_folder
+from tidegate.files.layout import StateFolder
 from tidegate.forecasting.parameters import TrainingParameters
 from tidegate.training.messages import say, told
 
@@ -44,7 +45,7 @@ def train(platform: Platform, model: str, until: datetime | None = None, data: P
     from tidegate.training.run import train as run_training
 
     project = platform.project
-    folder = data or project.data_dir(model)
+    folder = data or StateFolder(project.state).data(model)
     moment = until or day_after_last(read_lines(folder)[0])
     pipeline = project.model(model).pipeline
     request = TrainingRequest(model, project.file, project.state, pipeline, folder, moment)
@@ -58,7 +59,7 @@ def pipeline_runner(project: Project) -> PipelineRunner:
     from tidegate.adapters.kfp.runner import KfpEndpointRunner, LocalKfpRunner
 
     endpoint = os.environ.get(ENDPOINT)
-    return KfpEndpointRunner(endpoint) if endpoint else LocalKfpRunner(project.pipelines_dir)
+    return KfpEndpointRunner(endpoint) if endpoint else LocalKfpRunner(StateFolder(project.state).pipelines)
 
 
 def extract_step(project: str, state: str, model: str, data: str, until: str, parameters: str, rows: str) -> int:

@@ -19,6 +19,7 @@ from tidegate.domain.errors import IntegrityError, TidegateError
 from tidegate.domain.project import Project
 from tidegate.domain.release import SHORT
 from tidegate.domain.signed_notes import VerifierKey
+from tidegate.files.layout import StateFolder
 from tidegate.files.release_signature import BUILT, SIGNED
 from tidegate.rollout.unrecorded import Recorder, recorded_rollouts
 
@@ -27,15 +28,15 @@ logger = logging.getLogger("tidegate.trust")
 
 def open_ledger(project: Project) -> FileLedger:
     return FileLedger(
-        project.ledger_dir,
+        StateFolder(project.state).ledger,
         keys_folder(project),
-        rollouts=partial(recorded_rollouts, project.rollouts_dir),
+        rollouts=partial(recorded_rollouts, StateFolder(project.state).rollouts),
         checkpoints=checkpoint_place(project.ledger.checkpoint, project.root, project.state),
     )
 
 
 def keys_folder(project: Project) -> Path:
-    return project.state / "keys"
+    return StateFolder(project.state).keys
 
 
 def trusted_keys(project: Project) -> tuple[VerifierKey, ...]:
@@ -78,7 +79,7 @@ def named_releases(ledger: FileLedger) -> set[str]:
 def adopt_releases(project: Project) -> None:
     """Sign what an earlier version of Tidegate built and recorded, so that processes can load it. Never raises: what cannot be
     signed is not loaded, and that says why."""
-    folders = [each for each in project.releases_dir.glob("*") if is_digest(each.name) and each.is_dir()]
+    folders = [each for each in StateFolder(project.state).releases.glob("*") if is_digest(each.name) and each.is_dir()]
     try:
         trusted = trusted_keys(project)
         lacking = [folder for folder in folders if unsigned(folder, trusted)]
@@ -105,5 +106,5 @@ def ledger_remarks(project: Project, models: Sequence[str]) -> list[str]:
 
 
 def waiting_remarks(project: Project, models: Sequence[str]) -> list[str]:
-    recorder = Recorder(open_ledger(project), project.rollouts_dir)
+    recorder = Recorder(open_ledger(project), StateFolder(project.state).rollouts)
     return [remark for model in models if (remark := recorder.remark(model))]

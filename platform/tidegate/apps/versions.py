@@ -66,7 +66,7 @@ def training_output(platform: Platform, model: str, version: str) -> TrainingOut
     from tidegate.files.training_output import open_output
 
     found = find_version(platform, model, version)
-    kept = platform.project.state / "outputs" / model / f"{found.version}-{found.artifact_digest[:12]}"
+    kept = platform.state.outputs(model) / f"{found.version}-{found.artifact_digest[:12]}"
     if not kept.is_dir():
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=kept.parent) as folder:

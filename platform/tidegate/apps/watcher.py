@@ -22,8 +22,8 @@ from pathlib import Path
 from tidegate.adapters.machine.heartbeats import Heartbeats
 from tidegate.adapters.machine.local_processes import MARK
 from tidegate.apps.supervision import WATCHER, end_hung, supervisor_pid
+from tidegate.files.layout import StateFolder
 from tidegate.rollout.local.backoff import Backoff
-from tidegate.rollout.state_folder import StateFolder
 
 INTERVAL = 0.25
 STARTING = 60.0  # seconds that a supervisor may take until it holds its lock

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tidegate.adapters.vendor_imports import TELEMETRY_OFF
 from tidegate.domain.project import Project
 from tidegate.files.feature_folder import FeatureFolder
+from tidegate.files.layout import StateFolder
 from tidegate.files.private_folder import keep_private
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class Wiring:
         self.project = project
         self.progress: Progress = progress or (lambda _: None)
         self.open_to_others = keep_private(project.state)
-        quiet_vendors(project.logs_dir)
+        self.state = StateFolder(project.state)
+        quiet_vendors(self.state.logs)
 
     @cached_property
     def ledger(self) -> FileLedger:
@@ -60,21 +62,20 @@ class Wiring:
     def clock(self) -> SteadyClock:
         """What rollouts and records are dated by."""
         from tidegate.rollout.state_clock import state_clock
-        from tidegate.rollout.state_folder import StateFolder
 
-        return state_clock(StateFolder(self.project.state))
+        return state_clock(self.state)
 
     @cached_property
     def untold(self) -> UntoldNotes:
         from tidegate.registry.untold import UntoldNotes
 
-        return UntoldNotes(self.project.rollouts_dir)
+        return UntoldNotes(self.state.rollouts)
 
     @cached_property
     def releases(self) -> ReleaseStore:
         from tidegate.registry.releases import ReleaseStore
 
-        return ReleaseStore(self.project.releases_dir)
+        return ReleaseStore(self.state.releases)
 
     @cached_property
     def target(self) -> LocalTarget:
@@ -87,7 +88,7 @@ class Wiring:
     def rollouts(self) -> RolloutStore:
         from tidegate.rollout.state import RolloutStore
 
-        return RolloutStore(self.project.rollouts_dir)
+        return RolloutStore(self.state.rollouts)
 
     def feature_store(self, model: str) -> FeastFeatureStore:
         from tidegate.apps.features import feature_store
@@ -102,7 +103,7 @@ class Wiring:
     def records(self, model: str) -> InferenceLogFiles:
         from tidegate.serving.records import InferenceLogFiles
 
-        return InferenceLogFiles(self.project.logs_dir, self.project.model(model).name)
+        return InferenceLogFiles(self.state.logs, self.project.model(model).name)
 
     def monitor(self, model: str) -> MonitorConfig:
         from tidegate.gates.monitor_file import load_monitor
@@ -116,9 +117,11 @@ def open_registry(project: Project) -> ModelRegistry:
     from tidegate.registry.releases import ReleaseStore
 
     def known(model: str) -> bool:
-        return any((project.rollouts_dir / model).glob("*.json")) or bool(ReleaseStore(project.releases_dir).list(model))
+        return any((StateFolder(project.state).rollouts / model).glob("*.json")) or bool(
+            ReleaseStore(StateFolder(project.state).releases).list(model)
+        )
 
-    return MlflowModelRegistry(project.mlflow_dir, known=known)
+    return MlflowModelRegistry(StateFolder(project.state).mlflow, known=known)
 
 
 class VendorsLog(logging.FileHandler):

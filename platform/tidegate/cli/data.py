@@ -10,6 +10,7 @@ import click
 
 from tidegate.cli.session import Session, command, dry_run_option, examples, model_argument, moment
 from tidegate.files.feature_folder import feature_folder
+from tidegate.files.layout import StateFolder
 
 
 @click.command(
@@ -30,7 +31,7 @@ def ingest(session: Session, model: str | None, sources: tuple[Path, ...], dry_r
     name = session.model(model)
     if dry_run:
         files = [str(path) for path in sources or session.project.model(name).sources]
-        target = session.project.data_dir(name)
+        target = StateFolder(session.project.state).data(name)
         plan = {"model": name, "sources": files, "target": str(target)}
         session.emit(plan, f"would read {', '.join(files)} and replace {target}")
         return

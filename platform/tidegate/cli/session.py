@@ -25,6 +25,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 import click
 
 from tidegate.domain.errors import InvalidInput, TidegateError
+from tidegate.files.layout import StateFolder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -189,7 +190,7 @@ def log_defect(session: Session | None) -> Path:
     folder = Path(tempfile.gettempdir())
     if session is not None:
         with suppress(TidegateError):  # no project, no state folder
-            folder = session.project.logs_dir
+            folder = StateFolder(session.project.state).logs
     text = f"{datetime.now(UTC).isoformat()} tidegate {' '.join(sys.argv[1:])}\n{traceback.format_exc()}\n"
     for place in (folder, Path(tempfile.gettempdir())):
         try:

@@ -171,38 +171,6 @@ class Project:
     def local(self) -> LocalTarget:
         return self.targets.local
 
-    # The layout of the state folder, see docs/architecture.md.
-    def data_dir(self, model: str) -> Path:
-        return self.state / "data" / model
-
-    @property
-    def mlflow_dir(self) -> Path:
-        return self.state / "mlflow"
-
-    @property
-    def pipelines_dir(self) -> Path:
-        return self.state / "pipelines"
-
-    @property
-    def releases_dir(self) -> Path:
-        return self.state / "releases"
-
-    @property
-    def rollouts_dir(self) -> Path:
-        return self.state / "rollouts"
-
-    @property
-    def target_dir(self) -> Path:
-        return self.state / "target"
-
-    @property
-    def logs_dir(self) -> Path:
-        return self.state / "logs"
-
-    @property
-    def ledger_dir(self) -> Path:
-        return self.state / "ledger"
-
 
 def nearest(name: str, allowed: Iterable[str]) -> str | None:
     """The allowed name most like `name`, if one is alike at all."""

@@ -8,7 +8,7 @@ from typing import Any
 from tidegate.domain.clocks import SteadyClock
 from tidegate.domain.errors import TidegateError, Unavailable
 from tidegate.files.durable_files import locked, read_json, replace_durably
-from tidegate.rollout.state_folder import StateFolder
+from tidegate.files.layout import StateFolder
 
 
 def state_clock(state: StateFolder, renew: bool = False) -> SteadyClock:
@@ -21,7 +21,7 @@ def state_clock(state: StateFolder, renew: bool = False) -> SteadyClock:
             kept = None if renew else _read(state)
             if kept is None:
                 kept = SteadyClock.now()
-                replace_durably(state.target / "clock.json", json.dumps({"clock": kept.to_text()}).encode())
+                replace_durably(state.clock, json.dumps({"clock": kept.to_text()}).encode())
             return kept
     except Unavailable:
         return SteadyClock.now()
@@ -29,7 +29,7 @@ def state_clock(state: StateFolder, renew: bool = False) -> SteadyClock:
 
 def _read(state: StateFolder) -> SteadyClock | None:
     try:
-        return read_json(state.target / "clock.json", "the clock", _clock, "it is made again")
+        return read_json(state.clock, "the clock", _clock, "it is made again")
     except TidegateError:
         return None
 

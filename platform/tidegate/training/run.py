@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tidegate.domain.errors import InvalidInput, NotFound, Unavailable
+from tidegate.files.layout import StateFolder
 from tidegate.ports.pipeline_runs import PipelineRunner, Progress
 from tidegate.ports.registry import ModelRegistry, ModelVersion
 
@@ -46,7 +47,7 @@ def train(
     until = request.until.astimezone(UTC) if request.until.tzinfo else request.until.replace(tzinfo=UTC)
     if until != until.replace(hour=0, minute=0, second=0, microsecond=0):
         raise InvalidInput(f"training {request.model} until {until.isoformat()}: required a midnight in UTC, as 2011-09-01")
-    champion, folder = fetch_champion(registry, request.model, request.state / "pipelines" / "champions")
+    champion, folder = fetch_champion(registry, request.model, StateFolder(request.state).champions)
     arguments = {
         "project": str(request.project),
         "state": str(request.state),

@@ -37,7 +37,7 @@ from tidegate.apps import rollouts, supervision
 from tidegate.domain.release import ReleaseManifest
 from tidegate.rollout.plan import Bake, Check, RolloutConfig
 from tidegate.rollout.state import Status
-from tidegate.rollout.state_folder import read_observed
+from tidegate.rollout.wanted import read_observed
 
 PARTS = supervision.Parts("slot_server:command", "fixed_gates:build_gates", "fixed_gates:finish")
 CONFIG = RolloutConfig((Check("parity"), Check("shadow"), Check("drift")), Bake(("bake",), 0.5, 60.0))

@@ -16,7 +16,7 @@ from e2e.local.test_supervisor import R1, R2, under_load
 from tidegate.apps import supervision
 from tidegate.domain.errors import Conflict
 from tidegate.domain.slots import Slot
-from tidegate.rollout.state_folder import read_observed
+from tidegate.rollout.wanted import read_observed
 
 pytestmark = pytest.mark.e2e
 

@@ -16,6 +16,7 @@ from fakes.rollouts import manifest
 from tidegate.apps import rollouts, supervision
 from tidegate.domain.release import ReleaseManifest
 from tidegate.domain.slots import Slot
+from tidegate.files.layout import StateFolder
 from tidegate.rollout.plan import Bake, Check, RolloutConfig
 from tidegate.rollout.state import Status
 
@@ -111,5 +112,5 @@ def test_rollouts_of_a_good_and_a_bad_release(platform) -> None:
     assert rollouts.open_ledger(platform.project).verify().ok
     entries = [entry.action for entry in rollouts.open_ledger(platform.project).entries()]
     assert "rollout.rolled_back" in entries
-    record = json.loads((platform.project.rollouts_dir / "demand" / f"{third.id}.json").read_bytes())
+    record = json.loads((StateFolder(platform.project.state).rollouts / "demand" / f"{third.id}.json").read_bytes())
     assert record["times"]["rollback_confirmed"] >= record["times"]["rollback_requested"] >= record["times"]["switch_confirmed"]

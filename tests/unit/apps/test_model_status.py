@@ -14,6 +14,7 @@ from tidegate.apps.model_status import ModelStatus, evidence_of, model_status, o
 from tidegate.cli.status_view import status_table
 from tidegate.domain.errors import IntegrityError
 from tidegate.domain.verdict import Verdict
+from tidegate.files.layout import StateFolder
 from tidegate.registry.untold import UntoldNotes
 from tidegate.rollout.state import Status
 
@@ -47,7 +48,7 @@ def roll_back(world) -> None:
 def looked_at(world, with_drift: bool = True) -> ModelStatus:
     by_digest = {release.digest: release for release in world.releases}
     platform = SimpleNamespace(
-        project=SimpleNamespace(state=world.store.folder / "state"),
+        state=StateFolder(world.store.folder / "state"),
         target=SimpleNamespace(
             desired=world.target.desired, slots=world.target.slots, traffic=world.target.traffic, problems=lambda: PROBLEMS
         ),

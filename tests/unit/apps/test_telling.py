@@ -13,6 +13,7 @@ from tidegate.apps import gates, rollouts, telling, wiring
 from tidegate.apps.reconcile import note_what_is_due
 from tidegate.cli.rollouts import _require_told
 from tidegate.domain.errors import Unavailable
+from tidegate.files.layout import StateFolder
 from tidegate.registry.promotion import CHAMPION, activate, aliased
 from tidegate.registry.untold import UntoldNotes
 
@@ -20,7 +21,7 @@ from tidegate.registry.untold import UntoldNotes
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     made = World(tmp_path)
-    made.ledger = FileLedger(made.project.ledger_dir, made.project.state / "keys")
+    made.ledger = FileLedger(StateFolder(made.project.state).ledger, StateFolder(made.project.state).keys)
     monkeypatch.setattr(wiring, "open_registry", lambda _: made.registry)
     return made
 
@@ -66,7 +67,7 @@ def test_a_process_that_is_killed_while_it_tells_leaves_the_note(world: World, m
     monkeypatch.setattr(world.registry, "set_alias", killed)
     with pytest.raises(Killed):
         finish(world)
-    assert UntoldNotes(world.project.rollouts_dir).due("demand").version == "1"
+    assert UntoldNotes(StateFolder(world.project.state).rollouts).due("demand").version == "1"
 
 
 def test_what_went_back_after_it_was_recorded_is_due(world: World) -> None:

@@ -19,6 +19,7 @@ from tidegate.apps.trust import admit, adopt_releases, open_ledger, trusted_argu
 from tidegate.cli.main import run
 from tidegate.domain.errors import IntegrityError
 from tidegate.domain.project import FeaturesConfig, ModelConfig, Project
+from tidegate.files.layout import StateFolder
 from tidegate.files.release_signature import SIGNATURE
 from tidegate.rollout.state import RolloutStore
 
@@ -59,13 +60,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 @pytest.fixture
 def made(project: Project) -> Path:
-    folder = build_release(project.releases_dir)
+    folder = build_release(StateFolder(project.state).releases)
     (folder / SIGNATURE).unlink()
     return folder
 
 
 def settings(folder: Path, project: Project, *keys: str) -> SlotSettings:
-    return SlotSettings(folder, "demand", "blue", 0, 0, "fake", project.logs_dir, trusted_keys=keys)
+    return SlotSettings(folder, "demand", "blue", 0, 0, "fake", StateFolder(project.state).logs, trusted_keys=keys)
 
 
 def test_a_hand_made_release_with_a_consistent_manifest_is_refused(
@@ -117,7 +118,7 @@ def test_a_signature_counts_for_its_release_and_its_key_alone(project: Project, 
 def test_releases_from_before_signatures_are_signed_where_the_intact_ledger_names_them(project: Project, made: Path) -> None:
     ledger = open_ledger(project)
     ledger.append("release", "demand@x", {"digest": made.name, "version": "1"})
-    unknown = build_release(project.releases_dir, {"service.py": "x = 1\n"})
+    unknown = build_release(StateFolder(project.state).releases, {"service.py": "x = 1\n"})
     (unknown / SIGNATURE).unlink()
     adopt_releases(project)
     assert unsigned(made, [ReleaseKeys(project.state / "keys").public()]) == ""
@@ -130,7 +131,7 @@ def test_a_damaged_ledger_signs_nothing_and_stops_promotions_and_rollouts(
     ledger = open_ledger(project)
     ledger.append("release", "demand@x", {"digest": made.name, "version": "1"})
     ledger.append("verdict", "demand@x", {"value": 1})
-    path = project.ledger_dir / "ledger.jsonl"
+    path = StateFolder(project.state).ledger / "ledger.jsonl"
     path.write_bytes(path.read_bytes().replace(b'"value":1', b'"value":2'))
     adopt_releases(project)
     assert not (made / SIGNATURE).exists()
@@ -155,7 +156,7 @@ def test_a_ledger_taken_away_from_a_state_with_rollouts_is_an_error(
     assert run(["ledger", "verify"]) == 3
     assert "no such folder" in capsys.readouterr().err
     assert not project.state.exists()
-    records = RolloutStore(project.rollouts_dir).folder / "demand"
+    records = RolloutStore(StateFolder(project.state).rollouts).folder / "demand"
     records.mkdir(parents=True)
     assert run(["ledger", "verify"]) == 3
     (records / "20110101-000000-abc.json").write_text("{}")

@@ -10,6 +10,7 @@ from fakes import registry_world
 from tidegate.apps import versions
 from tidegate.apps.reconcile import reconcile
 from tidegate.domain.errors import Conflict, IntegrityError, NotFound, TidegateError, Unavailable
+from tidegate.files.layout import StateFolder
 from tidegate.files.training_folder import output_digest
 from tidegate.ports.registry import OUTPUT_TAG, ModelVersion
 from tidegate.registry.promotion import CANDIDATE, CHAMPION, activate, aliased
@@ -165,8 +166,8 @@ def test_a_champion_that_the_registry_lacks_closes_the_gate(world: World) -> Non
     stranger = world.trained()
     world.live(world.releases.list("demand")[0])
     lost = registry_world.ReleaseManifest("demand", "9", "demand", "x", world.releases.list("demand")[0].lineage)
-    (world.project.releases_dir / lost.digest).mkdir(parents=True)
-    (world.project.releases_dir / lost.digest / "manifest.json").write_bytes(lost.to_bytes())
+    (StateFolder(world.project.state).releases / lost.digest).mkdir(parents=True)
+    (StateFolder(world.project.state).releases / lost.digest / "manifest.json").write_bytes(lost.to_bytes())
     world.live(lost)
     with pytest.raises(Conflict, match=r"version 9 is live as demand@.* the registry has no such version"):
         promote(world, stranger)
@@ -260,7 +261,7 @@ def test_a_rollout_that_switched_and_is_undecided_is_waited_for(world: World, mo
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"release": 1}'])
 def test_a_damaged_note_is_due_all_the_same(world: World, content: bytes) -> None:
     with_champion(world)
-    path = world.project.rollouts_dir / "demand/untold"
+    path = StateFolder(world.project.state).rollouts / "demand/untold"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     assert "is damaged" in world.untold.due("demand").reason

@@ -15,7 +15,7 @@ import pytest
 from tidegate.adapters.machine.heartbeats import Heartbeats
 from tidegate.apps import supervision, systemd
 from tidegate.apps.watcher import Watcher
-from tidegate.rollout.state_folder import StateFolder
+from tidegate.files.layout import StateFolder
 
 HOLDER = """
 import fcntl, os, sys, time

@@ -15,13 +15,14 @@ from tidegate.apps.retention import LogKeeper, plan_pruning, prune
 from tidegate.domain.errors import IntegrityError
 from tidegate.domain.project import Project, Retention
 from tidegate.domain.slots import Desired, Slot
+from tidegate.files.layout import StateFolder
 from tidegate.ledger.memory import MemoryLedger
 from tidegate.retention import logs
 from tidegate.rollout.orders import Orders
 from tidegate.rollout.plan import RolloutConfig
 from tidegate.rollout.state import Status
 from tidegate.rollout.state_clock import state_clock
-from tidegate.rollout.state_folder import StateFolder, write_desired
+from tidegate.rollout.wanted import write_desired
 
 DAY = 86400.0
 DEAD, MEGABYTE = 2**22 + 1, 1024 * 1024  # no process has such a pid
@@ -53,7 +54,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 def segment(project: Project, name: str, age: float, id: str = "1", size: int = 0) -> Path:
     at = state_clock(StateFolder(project.state))() - age
     lines = [json.dumps({"id": f"{id}-{n}", "at": at - 10 + n, "model": "demand", "pad": "x" * size}) for n in range(3)]
-    path = project.logs_dir / f"{name}.jsonl"
+    path = StateFolder(project.state).logs / f"{name}.jsonl"
     path.write_text("\n".join(lines) + "\n")
     return path
 
@@ -64,13 +65,13 @@ def names(project: Project) -> set[str]:
 
 def test_old_segments_go_with_their_summary_and_what_is_written_or_named_by_the_ledger_stays(project: Project) -> None:
     old = segment(project, f"blue-0-{DEAD}-0", 4 * DAY)
-    summary = project.logs_dir / f"blue-0-{DEAD}.summary.json"
+    summary = StateFolder(project.state).logs / f"blue-0-{DEAD}.summary.json"
     summary.write_text("{}")
     segment(project, f"green-0-{DEAD}-0", 2 * DAY)
     segment(project, f"green-0-{os.getpid()}-7", 9 * DAY)  # its process may still write
     segment(project, f"green-1-{DEAD}-0", 9 * DAY, id="0b6cf3a2-named")
-    (project.ledger_dir / "ledger.jsonl").write_text(json.dumps({"body": {"worst": "0b6cf3a2-named-1"}}) + "\n")
-    (project.logs_dir / "blue-x.jsonl").write_text("a stranger's")
+    (StateFolder(project.state).ledger / "ledger.jsonl").write_text(json.dumps({"body": {"worst": "0b6cf3a2-named-1"}}) + "\n")
+    (StateFolder(project.state).logs / "blue-x.jsonl").write_text("a stranger's")
     pruning = plan_pruning(project)
     assert {each.path for each in pruning.going} == {old, summary}
     prune(project, pruning)
@@ -95,7 +96,7 @@ def test_the_oldest_segments_go_while_all_are_too_large(project: Project) -> Non
 def start(project: Project, version: str, status: Status, target: FakeTarget) -> str:
     from tidegate.rollout.state import RolloutStore
 
-    store = RolloutStore(project.rollouts_dir)
+    store = RolloutStore(StateFolder(project.state).rollouts)
     clock = state_clock(StateFolder(project.state))
     rollout = Orders(store, target, MemoryLedger(), "ada", clock=clock).start(manifest(version), RolloutConfig())
     assert rollout is not None
@@ -118,30 +119,30 @@ def test_releases_that_are_wanted_or_were_live_or_that_the_ledger_names_stay(pro
     done = start(project, "1", Status.DONE, target)
     recorded, unknown, newest, wanted = ("b" * 64, "c" * 64, "d" * 64, "e" * 64)
     write_desired(StateFolder(project.state), Desired("demand", blue=done, green=wanted, active=Slot.BLUE), 0)
-    (project.ledger_dir / "ledger.jsonl").write_text(
+    (StateFolder(project.state).ledger / "ledger.jsonl").write_text(
         json.dumps({"action": "release", "subject": f"demand@{recorded[:12]}"}) + "\n"
     )
     for age, digest in enumerate((newest, wanted, recorded, unknown, done)):
-        folder = project.releases_dir / digest
+        folder = StateFolder(project.state).releases / digest
         folder.mkdir(parents=True)
         (folder / "manifest.json").write_text("{}")
         os.utime(folder, (1e9 - age, 1e9 - age))
     pruning = plan_pruning(project)
     assert {each.path.name for each in pruning.going} == {unknown}
     prune(project, pruning)
-    assert {path.name for path in project.releases_dir.iterdir()} == {done, recorded, newest, wanted}
+    assert {path.name for path in StateFolder(project.state).releases.iterdir()} == {done, recorded, newest, wanted}
 
 
 def test_nothing_goes_while_a_record_of_a_rollout_cannot_be_read(project: Project) -> None:
     segment(project, f"blue-0-{DEAD}-0", 9 * DAY)
     start(project, "1", Status.DONE, FakeTarget())
-    next(project.rollouts_dir.glob("demand/*.json")).write_bytes(b"")
+    next(StateFolder(project.state).rollouts.glob("demand/*.json")).write_bytes(b"")
     with pytest.raises(IntegrityError, match="is empty"):
         plan_pruning(project)
 
 
 def test_logs_are_rotated_by_size_and_a_few_are_kept(project: Project) -> None:
-    log = project.logs_dir / "demand-blue-0.log"
+    log = StateFolder(project.state).logs / "demand-blue-0.log"
     for n in range(4):
         with log.open("ab") as writer:  # as its process does, all the time
             writer.write(bytes([65 + n]) * (MEGABYTE + 1))
@@ -150,7 +151,7 @@ def test_logs_are_rotated_by_size_and_a_few_are_kept(project: Project) -> None:
             writer.write(b"after")
             writer.flush()
         assert log.read_bytes() == b"after"
-    assert {p.name: p.read_bytes()[5:6] for p in project.logs_dir.glob("demand-blue-0.log.*")} == {
+    assert {p.name: p.read_bytes()[5:6] for p in StateFolder(project.state).logs.glob("demand-blue-0.log.*")} == {
         "demand-blue-0.log.1": b"D",
         "demand-blue-0.log.2": b"C",
     }
@@ -183,7 +184,7 @@ def test_the_supervisor_prunes_when_logs_have_grown_and_else_once_a_day(
         now[0] += 10.0
         keeper.step()
     assert len(started) == 1
-    (project.logs_dir / "envoy-access.jsonl").write_bytes(b"x" * (MEGABYTE + 1))
+    (StateFolder(project.state).logs / "envoy-access.jsonl").write_bytes(b"x" * (MEGABYTE + 1))
     now[0] += 60.0
     keeper.step()
     assert len(started) == 2

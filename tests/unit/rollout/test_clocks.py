@@ -13,12 +13,13 @@ from fakes.rollouts import FakeTarget, manifest
 from tidegate.domain import clocks
 from tidegate.domain.clocks import Reading, SteadyClock, process_clock
 from tidegate.domain.slots import Slot
+from tidegate.files.layout import StateFolder
 from tidegate.ledger.memory import MemoryLedger
 from tidegate.rollout.orders import Orders
 from tidegate.rollout.plan import RolloutConfig
 from tidegate.rollout.state import RolloutStore, Status
 from tidegate.rollout.state_clock import state_clock
-from tidegate.rollout.state_folder import STALE_SECONDS, StateFolder, read_observed
+from tidegate.rollout.wanted import STALE_SECONDS, read_observed
 from tidegate.serving.records import InferenceLogFiles
 
 DAY = 86400.0

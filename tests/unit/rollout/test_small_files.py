@@ -18,6 +18,7 @@ from tidegate.adapters.envoy.routes import EnvoyRouter
 from tidegate.domain.errors import IntegrityError, TidegateError
 from tidegate.domain.local import LocalConfig
 from tidegate.domain.slots import Desired, Slot
+from tidegate.files.layout import StateFolder
 from tidegate.ledger.memory import MemoryLedger
 from tidegate.rollout.local.replicas import Replica
 from tidegate.rollout.local.supervisor import Supervisor
@@ -25,14 +26,7 @@ from tidegate.rollout.local.supervisor_lock import Runs, SupervisorLock, running
 from tidegate.rollout.orders import Orders
 from tidegate.rollout.plan import RolloutConfig
 from tidegate.rollout.state import RolloutStore, Status
-from tidegate.rollout.state_folder import (
-    StateFolder,
-    look_up,
-    read_desired,
-    read_observed,
-    restore_desired,
-    write_desired,
-)
+from tidegate.rollout.wanted import look_up, read_desired, read_observed, restore_desired, write_desired
 
 RELEASES = {version: manifest(version) for version in ("1", "2")}
 FILES = {

@@ -13,11 +13,12 @@ from fakes.rollouts import Clock
 from tidegate.domain.errors import Unavailable
 from tidegate.domain.local import LocalConfig
 from tidegate.domain.slots import Slot
+from tidegate.files.layout import StateFolder
 from tidegate.ports.local import ProcessRecord
 from tidegate.rollout.local.backoff import Backoff
 from tidegate.rollout.local.companions import Companion
 from tidegate.rollout.local.supervisor import Supervisor
-from tidegate.rollout.state_folder import StateFolder, read_desired, write_desired
+from tidegate.rollout.wanted import read_desired, write_desired
 
 R1, R2 = "1" * 64, "2" * 64
 

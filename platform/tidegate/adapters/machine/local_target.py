@@ -11,8 +11,9 @@ from tidegate.adapters.envoy.stats import slot_traffic
 from tidegate.domain.errors import Unavailable
 from tidegate.domain.local import LOOPBACK, LocalConfig
 from tidegate.domain.slots import Desired, Slot
+from tidegate.files.layout import StateFolder
 from tidegate.ports.traffic import SlotStatus, SlotTraffic
-from tidegate.rollout.state_folder import StateFolder, read_desired, read_observed, write_desired
+from tidegate.rollout.wanted import read_desired, read_observed, write_desired
 
 
 class LocalTarget:

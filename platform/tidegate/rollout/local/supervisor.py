@@ -28,11 +28,12 @@ from tidegate.domain.errors import TidegateError
 from tidegate.domain.local import LocalConfig
 from tidegate.domain.slots import Desired, Slot
 from tidegate.files.durable_files import remove, replace_durably
+from tidegate.files.layout import StateFolder
 from tidegate.ports.local import ModelRoutes, Probe, Processes, ProcessRecord, Router
 from tidegate.rollout.local.companions import Companion, Companions, Silence
 from tidegate.rollout.local.gateway import Gateway
 from tidegate.rollout.local.replicas import Replicas, SlotCommand
-from tidegate.rollout.state_folder import StateFolder, known_models, look_up
+from tidegate.rollout.wanted import known_models, look_up
 
 T = TypeVar("T")
 HEARTBEAT = 0.5  # seconds between observations that say the same

@@ -1,4 +1,4 @@
-"""Where the local target and rollouts keep their files below the state folder, and the files of what is wanted.
+"""What is wanted of each model, and what the supervisor last observed, as files of the state folder.
 
 `target/desired-<model>.json` is replaced atomically under a lock, with a generation that grows by one, so two writers
 cannot overwrite each other unseen. Where it is gone or damaged, the model's rollout records say what is wanted: a file that
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from tidegate.domain.clocks import Reading
@@ -18,57 +17,11 @@ from tidegate.domain.errors import Conflict, IntegrityError, InvalidInput, Tideg
 from tidegate.domain.formats import WrittenByNewer
 from tidegate.domain.slots import Desired
 from tidegate.files.durable_files import locked, read_json, replace_durably
+from tidegate.files.layout import StateFolder
 from tidegate.rollout.recovery import recorded
 from tidegate.rollout.state import RolloutStore
 
 STALE_SECONDS = 3.0  # an observation older than this says nothing any more
-
-
-@dataclass(frozen=True)
-class StateFolder:
-    root: Path
-
-    @property
-    def target(self) -> Path:
-        return self.root / "target"
-
-    @property
-    def envoy(self) -> Path:
-        return self.target / "envoy"
-
-    @property
-    def pids(self) -> Path:
-        return self.target / "pids"
-
-    @property
-    def beats(self) -> Path:
-        return self.target / "beats"
-
-    @property
-    def logs(self) -> Path:
-        return self.root / "logs"
-
-    @property
-    def rollouts(self) -> Path:
-        return self.root / "rollouts"
-
-    @property
-    def observed(self) -> Path:
-        return self.target / "observed.json"
-
-    @property
-    def supervisor_lock(self) -> Path:
-        return self.target / "supervisor.lock"
-
-    @property
-    def supervisor_log(self) -> Path:
-        return self.logs / "supervisor.log"
-
-    def release(self, digest: str) -> Path:
-        return self.root / "releases" / digest
-
-    def desired(self, model: str) -> Path:
-        return self.target / f"desired-{model}.json"
 
 
 @dataclass(frozen=True)
