@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import socket
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from serving_builders import CONTRACT, T0
 from tidegate.adapters.packed.places import open_backend
 from tidegate.adapters.packed.rows import ViewRows
+from tidegate.apps.slot_settings import SlotSettings
 
 
 def free_port() -> int:
@@ -32,9 +32,7 @@ def arguments(folder: Path, logs: Path, port: int) -> list[str]:
     backend = open_backend(str(store), writable=True)
     backend.write({"sku_sales": rows}, replace=True)
     backend.close()
-    fixed = ["--model", "demand", "--slot", "green", "--replica", "1", "--online", str(store), "--port", str(port)]
-    command = [sys.executable, "-m", "tidegate.apps.slot", "--release-folder", str(folder)]
-    return [*command, "--log-dir", str(logs), *fixed]
+    return SlotSettings(folder, "demand", "green", 1, port, str(store), logs).command()
 
 
 @dataclass

@@ -20,6 +20,7 @@ from infra.images.kept import STORAGE, cache_folder, locked, made_once
 from infra.images.layers import Say
 
 from tidegate.adapters.files.release_keys import keys_beside, require_signed
+from tidegate.apps.slot_settings import MODULE as SLOT
 from tidegate.files.release_folder import verify_release
 
 COMPRESSED = ("--compression-format", "zstd", "--compression-level", "1")  # as small as by gzip, in half the time
@@ -67,7 +68,7 @@ def release(folder: Path, say: Say, given: str | None = None) -> Image:
     require_signed(folder, keys_beside(folder))
     verify_release(folder)
     folders = {"/opt/tidegate": layers.package(say), f"/release/{folder.name}": layers.release(folder, say)}
-    entrypoint = [PYTHON, "-m", "tidegate.apps.slot"]
+    entrypoint = [PYTHON, "-m", SLOT]
     return build(Recipe(f"release-{folder.name[:12]}", serving(say, given), folders, entrypoint), say)
 
 

@@ -14,7 +14,8 @@ from tidegate.adapters.bento.build import build_bento
 from tidegate.adapters.bento.hosting import service_asgi
 from tidegate.adapters.onnx.session import open_onnx
 from tidegate.apps.bento import bento_service
-from tidegate.apps.slot import SlotSettings, build, release_service
+from tidegate.apps.slot import build, release_service
+from tidegate.apps.slot_settings import SlotSettings
 from tidegate.domain.errors import IntegrityError
 from tidegate.serving.runtime.dataplane import Predictor
 from tidegate.serving.runtime.release_loader import load_release

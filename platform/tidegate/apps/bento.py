@@ -13,7 +13,8 @@ from typing import Any
 
 from tidegate.adapters.files.release_keys import environment_keys, require_signed
 from tidegate.adapters.onnx.session import open_onnx
-from tidegate.apps.slot import OpenReader, SlotSettings, assemble, release_service
+from tidegate.apps.slot import OpenReader, assemble, release_service
+from tidegate.apps.slot_settings import SlotSettings
 from tidegate.domain.errors import InvalidInput
 from tidegate.serving.runtime.endpoint import Endpoint
 from tidegate.serving.runtime.http_app import AsgiApp, Receive, Scope, Send

@@ -385,20 +385,10 @@ class Platform(Wiring):
 
     def serving_arguments(self, release: str, port: int, slot: str) -> list[str]:
         """The command line that serves one release by itself."""
-        from tidegate.apps.trust import trusted_arguments
+        from tidegate.apps.local_slot import local_slot
 
         manifest, folder = self.releases.open(release)
-        online = self.feature_folder(manifest.model).online_address(self.project.local.online_store)
-        arguments = [sys.executable, "-m", "tidegate.apps.slot", "--release-folder", str(folder)]
-        arguments += ["--model", manifest.model, "--slot", slot, "--replica", "0", "--port", str(port)]
-        return [
-            *arguments,
-            "--online",
-            online,
-            "--log-dir",
-            str(self.state.logs),
-            *trusted_arguments(self.project),
-        ]
+        return local_slot(self.project, folder, manifest.model, slot, port).command()
 
     def serve(self, arguments: Sequence[str]) -> None:
         """Become the serving process; does not return."""

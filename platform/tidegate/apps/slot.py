@@ -3,10 +3,10 @@
     python -m tidegate.apps.slot --release-folder DIR --model NAME --slot blue --replica 0 --port 8810 \\
         --online build/state/features/demand/online.db --log-dir build/state/logs
 
-It answers once the release is loaded and verified. SIGTERM stops it without losing a request: exit code 0. Errors are one
-line on standard error with the exit code of their kind (`tidegate.domain.errors`): 6 for a release that is damaged or that no
-key of --trusted-key or TIDEGATE_TRUSTED_KEYS signed, 7 for a port that is taken or an online store that cannot be opened. It
-outlives the process that started it.
+The arguments are the fields of `tidegate.apps.slot_settings.SlotSettings`. It answers once the release is loaded and verified.
+SIGTERM stops it without losing a request: exit code 0. Errors are one line on standard error with the exit code of their kind
+(`tidegate.domain.errors`): 6 for a release that is damaged or that no key of --trusted-key or TIDEGATE_TRUSTED_KEYS signed, 7
+for a port that is taken or an online store that cannot be opened. It outlives the process that started it.
 
 `serving/middleware.py` of the release, when it defines `wrap(app)`, is given the whole ASGI application and returns the
 one to serve: for authentication of one's own, or to inject faults in a rehearsal.
@@ -14,18 +14,17 @@ one to serve: for authentication of one's own, or to inject faults in a rehearsa
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tidegate.adapters.bento.hosting import configure_bentoml, generic_service, service_asgi, service_parts
-from tidegate.adapters.files.release_keys import TRUSTED_KEYS, parse_keys, require_signed
+from tidegate.adapters.files.release_keys import parse_keys, require_signed
 from tidegate.adapters.onnx.session import open_onnx
+from tidegate.apps.slot_settings import SlotSettings, parse
 from tidegate.domain.errors import InvalidInput, TidegateError
 from tidegate.domain.release import FeatureContract
 from tidegate.files.feature_folder import for_model
@@ -33,7 +32,7 @@ from tidegate.serving.runtime.dataplane import Predictor
 from tidegate.serving.runtime.endpoint import Endpoint
 from tidegate.serving.runtime.feature_metrics import FeatureMetrics
 from tidegate.serving.runtime.generic import generic_endpoint
-from tidegate.serving.runtime.http_app import BODY_LIMIT, AsgiApp, Guarded, ServingApp
+from tidegate.serving.runtime.http_app import AsgiApp, Guarded, ServingApp
 from tidegate.serving.runtime.http_routes import Routes
 from tidegate.serving.runtime.http_server import bind, serve
 from tidegate.serving.runtime.inference_log import Identity, InferenceLog, LogLimits, LogSink
@@ -46,26 +45,6 @@ if TYPE_CHECKING:
 
 OpenReader = Callable[[str, FeatureContract], "OnlineFeatureReader"]
 logger = logging.getLogger("tidegate.serving")
-
-
-@dataclass(frozen=True)
-class SlotSettings:
-    """The process's arguments. `online` is a path or a URL, `records` a URL or empty for files in `log_dir`, `sample_rate` the
-    share of requests that are logged. `trusted_keys` are public keys, one of which has to have signed the release."""
-
-    release_folder: Path
-    model: str
-    slot: str
-    replica: int
-    port: int
-    online: str
-    log_dir: Path
-    records: str = ""
-    host: str = "127.0.0.1"
-    body_limit: int = BODY_LIMIT
-    sample_rate: float = 1.0
-    drain_seconds: float = 1.0
-    trusted_keys: tuple[str, ...] = field(default_factory=lambda: tuple(os.environ.get(TRUSTED_KEYS, "").split()))
 
 
 @dataclass(frozen=True)
@@ -133,7 +112,7 @@ def run(settings: SlotSettings, open_reader: OpenReader | None = None) -> None:
 
 
 def main(argv: Sequence[str] | None = None, open_reader: OpenReader | None = None) -> int:
-    settings = _parse(argv)
+    settings = parse(argv)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.raiseExceptions = False  # standard error may be a pipe that nobody reads any more
     for noisy in ("bentoml", "asyncio"):
@@ -179,32 +158,6 @@ def _open_records(url: str, model: str) -> LogSink | None:
     from tidegate.adapters.redis.record_sink import RedisSink
 
     return RedisSink(url, model)
-
-
-def _parse(argv: Sequence[str] | None) -> SlotSettings:
-    parser = argparse.ArgumentParser(prog="python -m tidegate.apps.slot", description="Serve one release on one port.")
-    parser.add_argument("--release-folder", type=Path, required=True, help="folder releases/<digest>")
-    parser.add_argument("--model", required=True, help="the model that the release must be of")
-    parser.add_argument("--slot", required=True, choices=["blue", "green"])
-    parser.add_argument("--replica", type=int, required=True)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--online", required=True, help="online store: a path, or redis://HOST:PORT/DB")
-    parser.add_argument("--log-dir", type=Path, required=True, help="folder of the inference log")
-    parser.add_argument("--records", default="", help="the inference log: redis://HOST:PORT/DB; by default --log-dir")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--body-limit", type=int, default=BODY_LIMIT, help="largest request body in bytes")
-    parser.add_argument("--sample-rate", type=float, default=1.0, help="share of requests in the inference log, 0 to 1")
-    parser.add_argument("--drain-seconds", type=float, default=1.0, help="how long kept-alive clients may take to leave")
-    parser.add_argument(
-        "--trusted-key",
-        action="append",
-        default=[],
-        metavar="KEY",
-        help=f"public key of releases' signatures, beside {TRUSTED_KEYS}",
-    )
-    given = vars(parser.parse_args(argv))
-    keys = (*given.pop("trusted_key"), *os.environ.get(TRUSTED_KEYS, "").split())
-    return SlotSettings(**given, trusted_keys=keys)
 
 
 if __name__ == "__main__":

@@ -21,12 +21,13 @@ from types import FrameType
 from tidegate.adapters.files.project_file import project_with_state
 from tidegate.adapters.machine.heartbeats import Beating, Heartbeats
 from tidegate.adapters.machine.process_identity import start_ticks
-from tidegate.apps.features import open_features, settle_features
+from tidegate.apps.features import settle_features
+from tidegate.apps.local_slot import local_slot
 from tidegate.apps.retention import LogKeeper
 from tidegate.apps.rollouts import FINISH, GATES, restore_wanted, run_controller, wanted_controllers
 from tidegate.apps.supervision import PARTS, SLOT_COMMAND, SUPERVISOR, Parts, open_supervisor, supervisor_lock
 from tidegate.apps.systemd import is_watching, notify
-from tidegate.apps.trust import adopt_releases, trusted_arguments
+from tidegate.apps.trust import adopt_releases
 from tidegate.domain.errors import TidegateError, Unavailable
 from tidegate.domain.project import Project
 from tidegate.files.layout import StateFolder
@@ -42,14 +43,8 @@ STUCK = 45.0  # seconds of one part of a look after which it beats no more
 
 def serving_command(project: Project, replica: Replica) -> list[str]:
     """What serves a release; every answer must carry `x-tidegate-release`, and SIGTERM must drain."""
-    state = StateFolder(project.state)
-    online = open_features(project, replica.model).online_address(project.local.online_store)
-    return [
-        *[sys.executable, "-m", "tidegate.apps.slot", "--release-folder", str(state.release(replica.release))],
-        *["--model", replica.model, "--slot", str(replica.slot), "--replica", str(replica.number)],
-        *trusted_arguments(project),
-        *["--port", str(replica.port), "--online", online, "--log-dir", str(state.logs)],
-    ]
+    release = StateFolder(project.state).release(replica.release)
+    return local_slot(project, release, replica.model, str(replica.slot), replica.port, replica.number).command()
 
 
 def supervise(project: Project, parts: Parts = PARTS, watcher: int | None = None) -> None:

@@ -45,11 +45,6 @@ def trusted_keys(project: Project) -> tuple[VerifierKey, ...]:
     return (*([own] if own else []), *parse_keys(project.trusted_keys), *environment_keys())
 
 
-def trusted_arguments(project: Project) -> list[str]:
-    """For the command line of a process that serves."""
-    return [part for key in trusted_keys(project) for part in ("--trusted-key", str(key))]
-
-
 def admit(project: Project, ledger: FileLedger, release: Path) -> None:
     """Let a release be served: a trusted key signed it, or the intact ledger names it and it is signed now.
 

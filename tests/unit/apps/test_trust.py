@@ -14,8 +14,9 @@ from tidegate.adapters.files.release_keys import TRUSTED_KEYS, ReleaseKeys, pars
 from tidegate.adapters.mlflow.artifacts import verify_release
 from tidegate.apps.gate_service import damage_of
 from tidegate.apps.platform import Platform
-from tidegate.apps.slot import SlotSettings, build, main
-from tidegate.apps.trust import admit, adopt_releases, open_ledger, trusted_arguments
+from tidegate.apps.slot import build, main
+from tidegate.apps.slot_settings import SlotSettings
+from tidegate.apps.trust import admit, adopt_releases, open_ledger, trusted_keys
 from tidegate.cli.main import run
 from tidegate.domain.errors import IntegrityError
 from tidegate.domain.project import FeaturesConfig, ModelConfig, Project
@@ -90,9 +91,9 @@ def test_a_person_may_vouch_for_it(project: Project, made: Path, capsys: pytest.
     assert (entry.action, entry.actor, entry.body["digest"]) == ("release.signed", "ada", made.name)
     assert run(["release", "verify", made.name]) == 0
     assert "signed by a trusted key" in capsys.readouterr().out
-    arguments = trusted_arguments(project)
-    assert arguments[::2] == ["--trusted-key"]
-    build(settings(made, project, *arguments[1::2]), lambda *_: FakeReader())
+    keys = [str(key) for key in trusted_keys(project)]
+    assert len(keys) == 1
+    build(settings(made, project, *keys), lambda *_: FakeReader())
     assert verify_release(made).digest == made.name  # the signature is beside the digest
     assert stat.S_IMODE((project.state / "keys" / "release.key").stat().st_mode) == 0o600
 

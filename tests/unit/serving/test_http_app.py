@@ -14,7 +14,8 @@ import pytest
 
 from serving_builders import AsgiClient, FakeReader, build_release, demand_release, onnx_model
 from story import eventually
-from tidegate.apps.slot import SlotApp, SlotSettings, build
+from tidegate.apps.slot import SlotApp, build
+from tidegate.apps.slot_settings import SlotSettings
 
 GOOD = {"skus": ["S1", "S2"], "horizon": 3}
 V2_INPUT = {"name": "features", "shape": [1, 4], "datatype": "FP32", "data": [1, 0.25, 1, 0]}

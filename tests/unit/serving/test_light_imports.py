@@ -7,7 +7,7 @@ import sys
 
 HEAVY = ("polars", "feast", "mlflow", "kfp", "pandas", "evidently", "matplotlib", "sklearn", "pyarrow", "duckdb", "kubernetes")
 MODULES = (
-    "tidegate.apps.slot tidegate.adapters.onnx.session tidegate.adapters.packed.online "
+    "tidegate.apps.slot tidegate.apps.slot_settings tidegate.adapters.onnx.session tidegate.adapters.packed.online "
     "tidegate.adapters.redis.record_sink "
     "bentoml _bentoml_impl.server.app onnxruntime "
     "tidegate.serving.runtime.http_app tidegate.serving.runtime.endpoint tidegate.serving.runtime.generic"

@@ -10,7 +10,8 @@ import pytest
 from openapi_spec_validator import validate
 
 from serving_builders import AsgiClient, FakeReader, build_release, demand_release
-from tidegate.apps.slot import SlotSettings, build
+from tidegate.apps.slot import build
+from tidegate.apps.slot_settings import SlotSettings
 
 INFER = "/v2/models/demand/infer"
 

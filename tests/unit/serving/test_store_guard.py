@@ -11,7 +11,8 @@ import pytest
 
 from serving_builders import AsgiClient, FakeReader, demand_release
 from story import eventually
-from tidegate.apps.slot import SlotSettings, build
+from tidegate.apps.slot import build
+from tidegate.apps.slot_settings import SlotSettings
 from tidegate.domain.errors import IntegrityError, Unavailable
 from tidegate.ports.features import OnlineRows
 from tidegate.serving.runtime.store_guard import QUICK_READS, SLOW_SECONDS, StoreGuard

@@ -36,8 +36,7 @@ AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 logger = logging.getLogger("tidegate.serving")
 
-BODY_LIMIT = 1024 * 1024
-DISCARD_LIMIT = 16 * BODY_LIMIT  # of a body too large, so much is read before the connection is given up
+DISCARD_LIMIT = 16 * 1024 * 1024  # of a body too large, so much is read before the connection is given up
 INLINE_BYTES = 64 * 1024  # a larger body is read and computed in a thread
 
 
@@ -52,9 +51,7 @@ class BodyTooLarge(Exception):
 class ServingApp:
     """ASGI application of one process. `lifespan` is the application behind it, which is told of start and stop."""
 
-    def __init__(
-        self, routes: Routes, metrics: ServingMetrics, log: InferenceLog, lifespan: AsgiApp, body_limit: int = BODY_LIMIT
-    ) -> None:
+    def __init__(self, routes: Routes, metrics: ServingMetrics, log: InferenceLog, lifespan: AsgiApp, body_limit: int) -> None:
         self._routes, self._metrics, self._log, self._lifespan = routes, metrics, log, lifespan
         self._body_limit = body_limit
         self._release = routes.release_id.encode()
