@@ -46,7 +46,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setenv("TIDEGATE_STATE", str(tmp_path / "state"))
     (tmp_path / "tidegate.yaml").write_text(PROJECT)
     read = load_project(tmp_path, check_files=False)
-    for folder in (read.logs_dir, read.ledger_dir):
+    for folder in (StateFolder(read.state).logs, StateFolder(read.state).ledger):
         folder.mkdir(parents=True)
     return read
 
