@@ -15,6 +15,7 @@ import polars as pl
 from demo import charts, facts, report
 from demo.christmas import Comparison, drift_by_week
 from tidegate.domain.release import ReleaseManifest
+from tidegate.ports.ledger import Query
 
 if TYPE_CHECKING:
     from tidegate.apps.platform import Platform
@@ -91,7 +92,7 @@ def _moment(manifest: ReleaseManifest) -> datetime:
 
 def _promotions(platform: Platform) -> list[dict[str, Any]]:
     """Verdicts of the offline gates, as the ledger has them."""
-    return [gate for entry in platform.ledger.entries() if entry.action == "promotion" for gate in entry.body["gates"]]
+    return [gate for entry in platform.ledger.entries(Query(actions=("promotion",))) for gate in entry.body["gates"]]
 
 
 def _rollout(record: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:

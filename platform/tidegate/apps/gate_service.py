@@ -151,7 +151,7 @@ class FetchedFeatures:
 def damage_of(ledger: Ledger) -> str:
     """Why the service is not ready on account of its ledger; empty where it is."""
     try:
-        damage = ledger.verify().problem
+        damage = ledger.check().problem
     except TidegateError as error:
         damage = str(error)
     return f"the ledger does not verify: {damage}" if damage else ""

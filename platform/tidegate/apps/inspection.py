@@ -14,7 +14,7 @@ from tidegate.domain.errors import NotFound
 from tidegate.domain.release import FeatureContract, Lineage
 from tidegate.domain.verdict import Evidence, Finding, GateResult, Verdict, evaluate_closed
 from tidegate.ports.gates import GateContext
-from tidegate.ports.ledger import Ledger
+from tidegate.ports.ledger import Ledger, Query
 
 if TYPE_CHECKING:
     import polars as pl
@@ -73,7 +73,7 @@ def recorded_verdicts(ledger: Ledger, model: str, gate: str | None) -> list[dict
 
 
 def _verdicts(ledger: Ledger) -> Iterator[tuple[float, Mapping[str, Any]]]:
-    for entry in ledger.entries():
+    for entry in ledger.entries(Query(actions=("verdict", "promotion"))):
         if entry.action == "verdict":
             yield entry.at, entry.body
         elif entry.action == "promotion":

@@ -212,7 +212,7 @@ class Platform(Wiring):
 
     def before_a_step_forward(self, model: str) -> None:
         """Record what waits for the ledger. Raises IntegrityError while it does not verify, Unavailable while it is full."""
-        verification = self.ledger.verify()
+        verification = self.ledger.check()
         if not verification.ok:
             raise IntegrityError(f"ledger: {verification.problem}; nothing is promoted or rolled out until it is restored")
         with self.rollouts.lock(self.project.model(model).name):

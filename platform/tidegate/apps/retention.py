@@ -85,9 +85,10 @@ def _post(router: Any) -> None:
 
 def _referred(project: Project) -> Referred:
     """By the ledger, and by what waits for it; raises Unavailable where that cannot be read."""
-    files = [StateFolder(project.state).ledger / "ledger.jsonl", *StateFolder(project.state).rollouts.glob("*/unrecorded*")]
+    state = StateFolder(project.state)
+    files = [*state.ledger.glob("ledger*.jsonl"), *state.rollouts.glob("*/unrecorded*")]
     try:
-        return Referred.by(b"\n".join(path.read_bytes() for path in files if path.exists()))
+        return Referred(frozenset().union(*(Referred.by(path.read_bytes()).names for path in files if path.exists())))
     except OSError as error:
         raise Unavailable(f"pruning: {error.filename} cannot be read ({error.strerror}), so nothing is removed") from error
 

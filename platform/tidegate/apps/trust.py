@@ -21,6 +21,7 @@ from tidegate.domain.release import SHORT
 from tidegate.domain.signed_notes import VerifierKey
 from tidegate.files.layout import StateFolder
 from tidegate.files.release_signature import BUILT, SIGNED
+from tidegate.ports.ledger import Query
 from tidegate.rollout.unrecorded import Recorder, recorded_rollouts
 
 logger = logging.getLogger("tidegate.trust")
@@ -53,7 +54,7 @@ def admit(project: Project, ledger: FileLedger, release: Path) -> None:
     problem = unsigned(release, trusted_keys(project))
     if not problem:
         return
-    verification = ledger.verify()
+    verification = ledger.check()
     if not verification.ok:
         raise IntegrityError(
             f"release {release.name[:SHORT]}: {problem}, and what the ledger says of it does not count: {verification.problem}"
@@ -68,7 +69,7 @@ def admit(project: Project, ledger: FileLedger, release: Path) -> None:
 
 def named_releases(ledger: FileLedger) -> set[str]:
     """Digests of the releases that were built or signed here. Raises IntegrityError for a ledger that does not verify."""
-    return {str(entry.body.get("digest")) for entry in ledger.entries() if entry.action in (BUILT, SIGNED)}
+    return {str(entry.body.get("digest")) for entry in ledger.entries(Query(actions=(BUILT, SIGNED)))}
 
 
 def adopt_releases(project: Project) -> None:
@@ -90,7 +91,7 @@ def ledger_remarks(project: Project, models: Sequence[str]) -> list[str]:
     """What people should know of the ledger at a glance: that it is damaged, that its checkpoint is away, that entries wait."""
     remarks = []
     try:
-        verification = open_ledger(project).verify()
+        verification = open_ledger(project).check()
         if not verification.ok:
             remarks.append(f"DAMAGED: {verification.problem}; nothing is promoted until it is restored")
         if verification.checkpoint.startswith("NOT "):

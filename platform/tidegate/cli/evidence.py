@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tidegate.cli.session import Session, clock_time, command, dry_run_option, examples, model_argument
+from tidegate.cli.session import Session, clock_time, command, dry_run_option, examples, model_argument, moment
 from tidegate.domain.errors import GateClosed, IntegrityError, NotFound
 from tidegate.domain.verdict import GateResult, to_json
-from tidegate.ports.ledger import Entry, Line, Verification
+from tidegate.ports.ledger import Entry, Line, Query, Verification
 
 if TYPE_CHECKING:
     from tidegate.adapters.files.ledger_file import FileLedger
@@ -192,15 +193,25 @@ def ledger() -> None:
     """The append-only, tamper-evident record of promotions, verdicts, rollouts and overrides."""
 
 
-@ledger.command(name="list", epilog=examples("tidegate ledger list --action verdict --last 5", "tidegate ledger list --json"))
+@ledger.command(
+    name="list",
+    epilog=examples(
+        "tidegate ledger list --action verdict --last 5", "tidegate ledger list --actor ada --since 2026-01-31 --json"
+    ),
+)
 @click.option("--last", default=20, show_default=True, type=click.IntRange(1), help="How many, newest last.")
 @click.option("--action", help="Only actions that start with this: verdict, promotion, rollout, override.")
 @click.option("--subject", help="Only subjects that contain this: a model, a release, a rollout.")
+@click.option("--actor", help="Only what this actor did.")
+@click.option("--since", help="Only entries since this day or time (UTC, by the clock of people).")
+@click.option("--until", help="Only entries before this day or time.")
 @command()
-def list_entries(session: Session, last: int, action: str | None, subject: str | None) -> None:
+def list_entries(session: Session, last: int, action: str | None, subject: str | None, **about: str | None) -> None:
     """The latest entries; what does not verify is marked, whatever the filter. Exit code 6 when the ledger does not verify."""
     ledger = _begun(session)
-    lines = [line for line in ledger.lines() if line.problem or _asked_for(line.entry, action, subject)][-last:]
+    query = Query(actor=about["actor"], since=_seconds(about["since"]), until=_seconds(about["until"]))
+    matching = (line for line in ledger.lines() if line.problem or _matches(line.entry, query, action, subject))
+    lines = list(deque(matching, maxlen=last))
     values = [{"line": line.number, "problem": line.problem, **(asdict(line.entry) if line.entry else {})} for line in lines]
     session.emit(values, "\n".join(map(_line_text, lines)) or "no entries")
     _require_sound(ledger.verify())
@@ -227,7 +238,7 @@ def verify(session: Session) -> None:
 def _begun(session: Session) -> FileLedger:
     """The ledger of the project; raises NotFound where there is none, and nothing that should be in one."""
     ledger = session.platform.ledger
-    if not ledger.begun and ledger.verify().ok:
+    if not ledger.begun and ledger.check().ok:
         what = "no ledger in it yet; the first promotion begins one" if session.project.state.is_dir() else "no such folder"
         raise NotFound(f"ledger of {session.project.state}: {what}")
     return ledger
@@ -238,8 +249,13 @@ def _require_sound(verification: Verification) -> None:
         raise IntegrityError(f"ledger: {verification.problem}")
 
 
-def _asked_for(entry: Entry | None, action: str | None, subject: str | None) -> bool:
-    if entry is None:
+def _seconds(text: str | None) -> float | None:
+    found = moment(text)
+    return None if found is None else found.timestamp()
+
+
+def _matches(entry: Entry | None, query: Query, action: str | None, subject: str | None) -> bool:
+    if entry is None or not query.matches(entry):
         return False
     return (action is None or entry.action.startswith(action)) and (subject is None or subject in entry.subject)
 

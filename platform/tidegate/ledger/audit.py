@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from tidegate.ports.ledger import Entry
 
@@ -10,11 +10,16 @@ STARTED = "rollout.start"
 SHOWN = 3
 
 
-def unrecorded(rollouts: Sequence[str], entries: Iterable[Entry]) -> str:
+def started(entry: Entry) -> str | None:
+    """The id of the rollout whose start the entry records; None for another entry."""
+    rollout = entry.body.get("rollout") if entry.action == STARTED else None
+    return None if rollout is None else str(rollout)
+
+
+def unrecorded(rollouts: Sequence[str], is_known: Callable[[str], bool]) -> str:
     """Which of the rollouts (ids) the ledger does not know, as a sentence; empty where it knows all. A rollout is recorded
     before it begins."""
-    known = {entry.body.get("rollout") for entry in entries if entry.action == STARTED}
-    missing = sorted(set(rollouts) - known)
+    missing = sorted(rollout for rollout in set(rollouts) if not is_known(rollout))
     if not missing:
         return ""
     return f"it does not know {_named(missing)} of this state folder: it was replaced, or begun anew"

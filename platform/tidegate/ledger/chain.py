@@ -5,8 +5,9 @@ one of the other fields is `previous`, the hash of the entry before; so an edite
 the chain at a place that can be named. A chain alone cannot tell that its tail is missing, or that all of it was computed anew:
 for that a `Head`, kept and signed apart, names the last acknowledged entry, and `tidegate.ledger.checkpoint` a copy elsewhere.
 
-`Head.pending` is the intent written before an entry's line: a line after the head is ours if its hash was announced, and
-whatever else lies there was put there by someone else. An entry counts as acknowledged when the head covers it.
+`Head.pending` is the intent written before the lines of a batch of entries, mostly one: lines after the head are ours if the
+last one's hash was announced, and whatever else lies there was put there by someone else. A batch that is not whole counts as
+torn. An entry counts as acknowledged when the head covers it.
 
 Formats last: nothing is serialized again to be verified, so an entry of any version verifies for ever. A field that this
 version does not know is covered by the hash and ignored. A line whose meaning changes says another `schema` than 1, and is
@@ -20,13 +21,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from tidegate.domain.digests import canonical_json, digest_of
 from tidegate.domain.errors import IntegrityError, InvalidInput
-from tidegate.ports.ledger import Entry, Line, Verification
+from tidegate.domain.formats import added, document
+from tidegate.ports.ledger import Draft, Entry, Line, Verification
 
 GENESIS = "0" * 64
 SCHEMA = 1
@@ -44,23 +46,44 @@ TYPES: Mapping[str, type | tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class Head:
-    """What is acknowledged: `sequence` entries, the last with `hash`, in the first `size` bytes of the ledger."""
+    """What is acknowledged: `sequence` entries, the last with `hash`, in the first `size` bytes of the ledger's segments.
+
+    `pending` is the hash of the last of `batch` entries about to be written. `closed` segments are never written again; their
+    seals (`tidegate.ledger.segments`) have the digest `seals`.
+    """
 
     sequence: int = 0
     hash: str = GENESIS
     size: int = 0
-    pending: str | None = None  # hash of an entry about to be written
+    pending: str | None = None
+    batch: int = added(default=1)
+    closed: int = added(default=0)
+    seals: str = added(default="")
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Head:
         """Raises KeyError, TypeError or ValueError. What it does not know is signed too, and ignored."""
-        read = cls(**{field.name: value[field.name] for field in fields(cls)})
-        if not (isinstance(read.sequence, int) and isinstance(read.size, int) and isinstance(read.hash, str)):
+        named = {field.name: value[field.name] for field in fields(cls) if field.name in value or field.name in _ALWAYS}
+        read = cls(**named)
+        counts, texts = (read.sequence, read.size, read.batch, read.closed), (read.hash, read.seals)
+        if not (all(isinstance(each, int) for each in counts) and all(isinstance(each, str) for each in texts)):
             raise ValueError("sequence, hash and size have not the types of a head")
         return read
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return dict(document(self))
+
+    def settled(self) -> Head:
+        """With nothing about to be written."""
+        return replace(self, pending=None, batch=1)
+
+    def announces(self, number: int, hash: str) -> bool:
+        """Whether an entry behind those that are acknowledged is one that was about to be written."""
+        last = self.sequence + self.batch
+        return self.pending is not None and (number < last or (number == last and hash == self.pending))
+
+
+_ALWAYS = ("sequence", "hash", "size", "pending")
 
 
 def signed_bytes(head: Mapping[str, Any]) -> bytes:
@@ -84,6 +107,15 @@ def next_entry(head: Head, at: float, actor: str, action: str, subject: str, bod
         ) from error
     unsealed = Entry(head.sequence + 1, round(at, 6), actor, action, subject, plain, head.hash, "")
     return Entry(**{**_fields(unsealed), "hash": entry_hash(unsealed)})
+
+
+def next_entries(head: Head, clock: Callable[[], float], drafts: Sequence[Draft]) -> list[Entry]:
+    """The entries that follow `head`, one after the other; raises InvalidInput as `next_entry` does."""
+    entries: list[Entry] = []
+    for draft in drafts:
+        after = Head(entries[-1].sequence, entries[-1].hash) if entries else head
+        entries.append(next_entry(after, clock(), draft.actor, draft.action, draft.subject, draft.body))
+    return entries
 
 
 def to_line(entry: Entry) -> bytes:
@@ -123,39 +155,62 @@ def sealed(line: bytes, entry: Entry) -> bool:
     return at >= 0 and hashlib.sha256(line[:at] + line[at + len(seal) :]).hexdigest() == entry.hash
 
 
-def check_chain(content: bytes, head: Head, after: Head | None = None) -> Verification:
-    """Check the whole ledger against its head (whose signature the caller has checked).
+@dataclass(frozen=True)
+class Chain:
+    """What lies behind a known head: entries in order, those that were announced and not acknowledged among them, and what is
+    wrong, empty for nothing."""
 
-    One announced entry after the head, whole or torn, is what a crash leaves and is no problem: it was never acknowledged.
-    `after` is a head whose bytes the caller knows to be unchanged since they were checked: only what follows is looked at.
+    entries: tuple[Entry, ...]
+    problem: str = ""
+
+
+def read_chain(content: bytes, head: Head, after: Head | None = None) -> Chain:
+    """Check `content`, the bytes that follow those of `after`, up to a head (whose signature the caller has checked).
+
+    What was announced behind the head, whole or torn, is what a crash leaves and is no problem: it was never acknowledged.
     """
     after = after or Head()
-    lines, rest = split_lines(content[after.size :])
-    last, previous, problem, size = after.sequence + len(lines), after.hash, "", after.size
+    lines, rest = split_lines(content)
+    entries: list[Entry] = []
+    last, previous, size = after.sequence + len(lines), after.hash, after.size
     for number, line in enumerate(lines, start=after.sequence + 1):
-        problem = _problem_of(line, number, previous, lines[number - after.sequence :], head)
-        if problem:
-            return Verification(False, last, head.hash, problem)
-        previous = from_line(line, number).hash
+        entry = _checked(line, number, previous, lines[number - after.sequence :], head)
+        if isinstance(entry, str):
+            return Chain(tuple(entries), entry)
+        entries.append(entry)
+        previous = entry.hash
         size += len(line) + 1
         if number == head.sequence and (previous, size) != (head.hash, head.size):
             problem = f"entry {number} has hash {previous[:12]}, the signed head names {head.hash[:12]}: it was rewritten"
-            return Verification(False, last, head.hash, problem)
+            return Chain(tuple(entries), problem)
+    problem = ""
     if last < head.sequence:
         problem = f"entries {last + 1} to {head.sequence} are missing: the signed head covers {head.sequence} entries"
-    elif rest and not (head.pending and last == head.sequence):
+    elif rest and not (head.pending and last < head.sequence + head.batch):
         problem = f"{len(rest)} bytes follow entry {last} that no entry announced: they were inserted"
+    return Chain(tuple(entries), problem)
+
+
+def check_chain(content: bytes, head: Head) -> Verification:
+    """A whole ledger of one segment."""
+    problem = read_chain(content, head).problem
     return Verification(not problem, head.sequence, head.hash, problem)
 
 
-def marked_lines(content: bytes, head: Head | None) -> Iterator[Line]:
+def marked_lines(segments: Iterable[bytes], head: Head | None) -> Iterator[Line]:
     """Every line with what is wrong with it alone: where one was taken away, the next says so, and those after it are sound.
 
     Without a head that can be trusted, `head` is None and nothing can be said about the end.
     """
-    lines, rest = split_lines(content)
+    number, rest = 0, b""
     before: Entry | None = None
-    for number, line in enumerate(lines, start=1):
+    for number, line, behind in _numbered(segments):
+        if line is None:
+            rest = behind
+            continue
+        if rest:
+            yield Line(number, None, f"{len(rest)} bytes that are no line")
+            rest = b""
         try:
             entry = from_line(line, number)
         except IntegrityError as error:
@@ -164,11 +219,23 @@ def marked_lines(content: bytes, head: Head | None) -> Iterator[Line]:
             continue
         yield Line(number, entry, _mark(line, number, entry, before, head))
         before = entry
-    announced = head is not None and head.pending and len(lines) == head.sequence
+    announced = head is not None and head.pending and head.sequence <= number < head.sequence + head.batch
     if rest and not announced:
-        yield Line(len(lines) + 1, None, f"{len(rest)} bytes that are no line")
-    if head is not None and len(lines) < head.sequence:
-        yield Line(head.sequence, None, f"entries {len(lines) + 1} to {head.sequence} are missing: the signed head covers them")
+        yield Line(number + 1, None, f"{len(rest)} bytes that are no line")
+    if head is not None and number < head.sequence:
+        yield Line(head.sequence, None, f"entries {number + 1} to {head.sequence} are missing: the signed head covers them")
+
+
+def _numbered(segments: Iterable[bytes]) -> Iterator[tuple[int, bytes | None, bytes]]:
+    """Number and line, and what follows the last line's end of a segment; None for a line where there is only that."""
+    number = 0
+    for content in segments:
+        lines, rest = split_lines(content)
+        for line in lines:
+            number += 1
+            yield number, line, b""
+        if rest:
+            yield number, None, rest
 
 
 def _mark(line: bytes, number: int, entry: Entry, before: Entry | None, head: Head | None) -> str:
@@ -180,15 +247,15 @@ def _mark(line: bytes, number: int, entry: Entry, before: Entry | None, head: He
         return "it follows a line that cannot be read"
     if before is not None and (entry.previous, entry.sequence) != (before.hash, before.sequence + 1):
         return f"it does not follow the line before it: entries between {before.sequence} and {entry.sequence} were changed"
-    if head is not None and number > head.sequence and entry.hash != head.pending:
+    if head is not None and number > head.sequence and not head.announces(number, entry.hash):
         return f"the signed head covers {head.sequence} entries and announces no such entry: it was inserted"
     if head is not None and number == head.sequence and entry.hash != head.hash:
         return f"the signed head names {head.hash[:12]} in its place: it was rewritten"
     return ""
 
 
-def _problem_of(line: bytes, number: int, previous: str, later: Sequence[bytes], head: Head) -> str:
-    """What is wrong with line `number`, given the hash of the entry before it and the lines after; empty when nothing is."""
+def _checked(line: bytes, number: int, previous: str, later: Sequence[bytes], head: Head) -> Entry | str:
+    """The entry in line `number`, given the hash of the entry before it and the lines after; or what is wrong with it."""
     try:
         entry = from_line(line, number)
     except IntegrityError as error:
@@ -204,9 +271,9 @@ def _problem_of(line: bytes, number: int, previous: str, later: Sequence[bytes],
         )
     if not sealed(line, entry):
         return f"entry {number} was edited: its content has not the hash {entry.hash[:12]} that it records"
-    if number > head.sequence and not (number == head.sequence + 1 and entry.hash == head.pending):
+    if number > head.sequence and not head.announces(number, entry.hash):
         return f"entry {number} was inserted: the signed head covers {head.sequence} entries and announces no such entry"
-    return ""
+    return entry
 
 
 def _sequence(line: bytes) -> int | None:

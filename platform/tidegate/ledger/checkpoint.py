@@ -8,12 +8,12 @@ of the chain's last entry, and not of a Merkle tree.
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tidegate.domain.errors import IntegrityError
 from tidegate.domain.signed_notes import SignedNote, VerifierKey, parse_note
-from tidegate.ledger.chain import Head, from_line
+from tidegate.ledger.chain import Head
 
 ORIGIN = "tidegate/ledger"  # the name of the ledger's key, too
 
@@ -49,8 +49,9 @@ def read_checkpoint(content: bytes, place: str) -> tuple[Checkpoint, SignedNote]
         ) from error
 
 
-def difference(checkpoint: Checkpoint, lines: Sequence[bytes], head: Head, place: str) -> str:
-    """How a ledger that verifies in itself differs from its checkpoint; empty where it goes on from there."""
+def difference(checkpoint: Checkpoint, hash_of: Callable[[int], str], head: Head, place: str) -> str:
+    """How a ledger that verifies in itself differs from its checkpoint; empty where it goes on from there. `hash_of` gives the
+    hash of the entry with a sequence number."""
     if checkpoint.sequence > head.sequence:
         return (
             f"it has {head.sequence} entries, and had {checkpoint.sequence} when the checkpoint at {place} was written: it was "
@@ -58,7 +59,7 @@ def difference(checkpoint: Checkpoint, lines: Sequence[bytes], head: Head, place
         )
     if checkpoint.sequence == 0:
         return ""
-    found = from_line(lines[checkpoint.sequence - 1], checkpoint.sequence).hash
+    found = hash_of(checkpoint.sequence)
     if found != checkpoint.hash:
         return (
             f"entry {checkpoint.sequence} has hash {found[:12]}, the checkpoint at {place} names {checkpoint.hash[:12]}: "

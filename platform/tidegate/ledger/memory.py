@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tidegate.ledger.chain import Head, check_chain, marked_lines, next_entry, to_line
-from tidegate.ports.ledger import Entry, Line, Verification
+from tidegate.ledger.chain import Head, check_chain, marked_lines, next_entries, to_line
+from tidegate.ports.ledger import ALL, Draft, Entry, Line, Query, Verification
 
 
 class MemoryLedger:
@@ -17,16 +17,24 @@ class MemoryLedger:
         self._head = Head()
 
     def append(self, action: str, subject: str, body: Mapping[str, Any], actor: str = "tidegate") -> Entry:
-        entry = next_entry(self._head, self._clock(), actor, action, subject, body)
-        self._entries.append(entry)
-        self._head = Head(entry.sequence, entry.hash, self._head.size + len(to_line(entry)))
-        return entry
+        return self.append_many([Draft(action, subject, body, actor)])[0]
 
-    def entries(self) -> Iterator[Entry]:
-        return iter(tuple(self._entries))
+    def append_many(self, drafts: Sequence[Draft]) -> Sequence[Entry]:
+        entries = next_entries(self._head, self._clock, drafts)
+        for entry in entries:
+            self._entries.append(entry)
+            self._head = Head(entry.sequence, entry.hash, self._head.size + len(to_line(entry)))
+        return entries
+
+    def entries(self, query: Query = ALL, *, newest_first: bool = False) -> Iterator[Entry]:
+        entries = tuple(self._entries)
+        return filter(query.matches, reversed(entries) if newest_first else entries)
 
     def lines(self) -> Iterator[Line]:
-        return marked_lines(self._content(), self._head)
+        return marked_lines([self._content()], self._head)
+
+    def check(self) -> Verification:
+        return self.verify()
 
     def verify(self) -> Verification:
         return check_chain(self._content(), self._head)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,6 +19,42 @@ class Entry:
     body: Mapping[str, Any]
     previous: str
     hash: str
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What is to become an entry."""
+
+    action: str
+    subject: str
+    body: Mapping[str, Any]
+    actor: str = "tidegate"
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which entries: all that are given have to match. `after` is a sequence number, `since` and `until` (exclusive) are
+    seconds since the epoch by the clock of people; no `actions` means any."""
+
+    subject: str | None = None
+    actor: str | None = None
+    actions: tuple[str, ...] = ()
+    after: int = 0
+    since: float | None = None
+    until: float | None = None
+
+    def matches(self, entry: Entry) -> bool:
+        return (
+            entry.sequence > self.after
+            and self.subject in (None, entry.subject)
+            and self.actor in (None, entry.actor)
+            and (not self.actions or entry.action in self.actions)
+            and (self.since is None or entry.at >= self.since)
+            and (self.until is None or entry.at < self.until)
+        )
+
+
+ALL = Query()
 
 
 @dataclass(frozen=True)
@@ -43,15 +79,25 @@ class Verification:
 
 class Ledger(Protocol):
     def append(self, action: str, subject: str, body: Mapping[str, Any], actor: str = "tidegate") -> Entry:
-        """Durable (fsync) before it returns. Raises IntegrityError, with nothing appended, where `verify` is not ok."""
+        """Durable (fsync) before it returns. Raises IntegrityError, with nothing appended, where `check` is not ok."""
 
-    def entries(self) -> Iterator[Entry]:
-        """All of them, oldest first. Raises IntegrityError where `verify` is not ok: what was changed is no evidence."""
+    def append_many(self, drafts: Sequence[Draft]) -> Sequence[Entry]:
+        """All of them or none, one after the other, with one fsync of their lines. Raises as `append` does."""
+
+    def entries(self, query: Query = ALL, *, newest_first: bool = False) -> Iterator[Entry]:
+        """Those that match, oldest first. Raises IntegrityError where `check` is not ok, and where it comes to entries that
+        were changed: what was changed is no evidence."""
 
     def lines(self) -> Iterator[Line]:
         """What lies there, good or bad, oldest first."""
 
-    def verify(self) -> Verification: ...
+    def check(self) -> Verification:
+        """Whether it is sound, as far as what is new since this object last looked. Its cost does not grow with the ledger's
+        age; what was changed in old entries in the meantime is found, what was changed before this object first looked is
+        found where those entries are read or `verify` is called."""
+
+    def verify(self) -> Verification:
+        """Everything from the first byte."""
 
 
 class CheckpointPlace(Protocol):

@@ -20,7 +20,7 @@ import polars as pl
 from tidegate.domain.errors import Conflict, IntegrityError, TidegateError
 from tidegate.files.training_folder import output_digest
 from tidegate.files.training_output import TrainingOutput
-from tidegate.ports.ledger import Ledger
+from tidegate.ports.ledger import Ledger, Query
 from tidegate.ports.registry import ModelVersion
 
 REGISTRATION, BOUND, PROMOTION = "registration", "evidence.bound", "promotion"
@@ -39,16 +39,15 @@ def subject_of(version: ModelVersion) -> str:
 
 def recorded_digest(ledger: Ledger, version: ModelVersion) -> str | None:
     """The digest of the version's training output that the ledger names first; None when it names none."""
-    subject = subject_of(version)
-    digests = (entry.body.get("output") for entry in ledger.entries() if entry.subject == subject)
+    digests = (entry.body.get("output") for entry in ledger.entries(Query(subject=subject_of(version))))
     return next((str(digest) for digest in digests if digest), None)
 
 
 def promoted(ledger: Ledger, version: ModelVersion) -> bool:
     """Whether the version passed the offline gates when it last met them, as the ledger has it."""
-    subject = subject_of(version)
-    outcomes = [e.body.get("outcome") for e in ledger.entries() if e.action == PROMOTION and e.subject == subject]
-    return bool(outcomes) and outcomes[-1] == "passed"
+    promotions = Query(subject=subject_of(version), actions=(PROMOTION,))
+    last = next(iter(ledger.entries(promotions, newest_first=True)), None)
+    return last is not None and last.body.get("outcome") == "passed"
 
 
 def check_bound(output: TrainingOutput, version: ModelVersion, ledger: Ledger, record: bool = True) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tidegate.domain.errors import GateClosed, NotFound
 from tidegate.domain.verdict import GateResult, to_json
-from tidegate.ports.ledger import Ledger
+from tidegate.ports.ledger import Ledger, Query
 from tidegate.ports.registry import ModelRegistry, ModelVersion
 
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
@@ -38,12 +38,11 @@ def aliased(registry: ModelRegistry, model: str, alias: str) -> ModelVersion | N
 
 def recorded_champion(ledger: Ledger, model: str) -> Champion | None:
     """The ledger's last word on the champion of `model`."""
-    found = None
-    for entry in ledger.entries():
+    for entry in ledger.entries(Query(actions=("champion",)), newest_first=True):
         name, _, version = entry.subject.rpartition("/")
-        if entry.action == "champion" and name == model:
-            found = Champion(version, entry.body.get("previous"))
-    return found
+        if name == model:
+            return Champion(version, entry.body.get("previous"))
+    return None
 
 
 def promote(

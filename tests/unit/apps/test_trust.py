@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import stat
 from pathlib import Path
@@ -180,3 +181,20 @@ def test_verify_says_what_was_compared_and_looks_at_a_read_only_copy(
     monkeypatch.setenv("TIDEGATE_LEDGER_CHECKPOINT", str(tmp_path / "share" / "checkpoint"))
     assert run(["ledger", "verify"]) == 0
     assert "NOT compared" in capsys.readouterr().out
+
+
+def test_the_list_has_filters_by_subject_actor_action_and_time(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger = open_ledger(project)
+    for subject, actor in (("demand/1", "ada"), ("demand/2", "bob"), ("returns/1", "ada")):
+        ledger.append("promotion", subject, {}, actor)
+
+    def listed(*filters: str) -> list[str]:
+        assert run(["ledger", "list", "--json", *filters]) == 0
+        return [entry["subject"] for entry in json.loads(capsys.readouterr().out)]
+
+    assert listed("--actor", "ada") == ["demand/1", "returns/1"]
+    assert listed("--actor", "ad") == []
+    assert listed("--subject", "demand", "--actor", "bob", "--action", "prom") == ["demand/2"]
+    assert listed("--since", "2001-01-01", "--last", "2") == ["demand/2", "returns/1"]
+    assert listed("--until", "2001-01-01") == []
+    assert run(["ledger", "list", "--since", "yesterday"]) == 2

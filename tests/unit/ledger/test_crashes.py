@@ -21,16 +21,16 @@ class Crash(BaseException):
     """Stands for the end of the process: nothing catches it."""
 
 
-def crash_in_line(ledger: FileLedger, part: float, monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+def crash_in_line(ledger: FileLedger, part: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the next append die after `part` of its line reached the file."""
 
-    def torn(line: bytes, size: int) -> None:
+    def torn(path: Path, line: bytes, size: int) -> None:
         with path.open("ab") as handle:
             handle.write(line[: int(len(line) * part)])
         raise Crash
 
     with monkeypatch.context() as patch:
-        patch.setattr(ledger, "_write_line", torn)
+        patch.setattr(ledger, "_write_lines", torn)
         with pytest.raises(Crash):
             ledger.append("verdict", "demand@x", {"lost": True})
 
@@ -43,7 +43,7 @@ def test_a_torn_line_is_cut_and_a_whole_announced_one_kept(
     ledger = FileLedger(tmp_path, tmp_path / "keys")
     for i in range(before):
         ledger.append("verdict", f"demand@{i}", {})
-    crash_in_line(ledger, part, monkeypatch, tmp_path / "ledger.jsonl")
+    crash_in_line(ledger, part, monkeypatch)
     assert ledger.verify().ok
     assert len(list(ledger.entries())) == before
     assert ledger.append("verdict", "demand@y", {}).sequence == before + kept + 1

@@ -70,7 +70,9 @@ def test_old_segments_go_with_their_summary_and_what_is_written_or_named_by_the_
     segment(project, f"green-0-{DEAD}-0", 2 * DAY)
     segment(project, f"green-0-{os.getpid()}-7", 9 * DAY)  # its process may still write
     segment(project, f"green-1-{DEAD}-0", 9 * DAY, id="0b6cf3a2-named")
-    (StateFolder(project.state).ledger / "ledger.jsonl").write_text(json.dumps({"body": {"worst": "0b6cf3a2-named-1"}}) + "\n")
+    ledger = StateFolder(project.state).ledger
+    (ledger / "ledger.jsonl").write_text("{}\n")
+    (ledger / "ledger-000000000002.jsonl").write_text(json.dumps({"body": {"worst": "0b6cf3a2-named-1"}}) + "\n")
     (StateFolder(project.state).logs / "blue-x.jsonl").write_text("a stranger's")
     pruning = plan_pruning(project)
     assert {each.path for each in pruning.going} == {old, summary}

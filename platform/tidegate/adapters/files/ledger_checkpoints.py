@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from tidegate.adapters.files.note_keys import sign_note, signer_of, verifier_key
 from tidegate.domain.errors import IntegrityError, Unavailable
-from tidegate.ledger.chain import Head, split_lines
+from tidegate.ledger.chain import Head
 from tidegate.ledger.checkpoint import ORIGIN, Checkpoint, another_key, difference, read_checkpoint
 from tidegate.ports.ledger import CheckpointPlace
 
@@ -27,7 +27,7 @@ class Checkpoints:
         self._place, self._clock = place, clock
         self._away, self._away_until = "", -AWAY_SECONDS
 
-    def compare(self, content: bytes, head: Head, public: Ed25519PublicKey) -> tuple[str, str]:
+    def compare(self, hash_of: Callable[[int], str], head: Head, public: Ed25519PublicKey) -> tuple[str, str]:
         """How the ledger, sound in itself, differs from its checkpoint (empty: not), and what was compared."""
         if self._clock() < self._away_until:
             return "", f"NOT compared: {self._away}"
@@ -45,7 +45,7 @@ class Checkpoints:
         key = verifier_key(ORIGIN, public)
         if signer_of(note, [key]) is None:
             return another_key(note, key, self._place.name), ""
-        problem = difference(checkpoint, split_lines(content)[0], head, self._place.name)
+        problem = difference(checkpoint, hash_of, head, self._place.name)
         return problem, f"it goes on from the checkpoint of {checkpoint.sequence} entries at {self._place.name}"
 
     def forbids_to_begin(self) -> str:

@@ -23,7 +23,7 @@ from tidegate.domain.release import ReleaseManifest
 from tidegate.domain.verdict import Verdict, to_json
 from tidegate.ports.cluster_rollouts import ClusterRollouts, UnderWay
 from tidegate.ports.gates import GateContext
-from tidegate.ports.ledger import Ledger
+from tidegate.ports.ledger import Ledger, Query
 from tidegate.rollout import judge
 from tidegate.rollout.cluster.retraining import ASKED
 from tidegate.rollout.evaluation import Evaluations, Observed
@@ -61,6 +61,7 @@ class GateService:
     mirrored: Callable[[str], bool]
     clock: Callable[[], float] = time.time
     ask_retraining: Callable[[str, dict[str, Any]], None] | None = None  # records it and more; without, it is only recorded
+    _decided: dict[str, dict[Key, Answer]] = field(default_factory=dict)
     _mirrored_at: dict[tuple[str, float], float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -82,10 +83,11 @@ class GateService:
         manifest, folder = self.releases(digest)
         plan = self.plan_of(manifest, folder)
         stage = _stage(gate, manifest, plan)
-        if damage := self.ledger.verify().problem:  # what it says was decided does not count, and nothing can be recorded
+        if damage := self.ledger.check().problem:  # what it says was decided does not count, and nothing can be recorded
             return Answer(gate, manifest.id, SAMPLES[Verdict.ERROR], f"the ledger does not verify: {damage}")
         if state.judged_since is None:
-            last = next((a for key, a in reversed(list(self._decided.items())) if key[:2] == (manifest.id, gate)), None)
+            decided = self._decided_on(manifest.id)
+            last = next((answer for key, answer in reversed(list(decided.items())) if key[1] == gate), None)
             said = f"; its last verdict: {last.reason}" if last else ""
             return self._open(
                 gate, manifest, f"the cluster does not judge this release now{said}", last.result if last else None
@@ -96,30 +98,32 @@ class GateService:
             return self._open(gate, manifest, "the release has no live traffic yet")
         key = (manifest.id, gate, state.judged_since)
         with self._lock:  # one writer, and each verdict recorded once
-            if key not in self._decided:
+            decided = self._decided_on(manifest.id)
+            if key not in decided:
                 if why := judge.unasked(plan, state.asked, state.switched):
                     judged = judge.refusal(stage, gate, manifest.id, why)
                 else:
                     judged = self._judge(state, stage, gate, key)
                 if judged.act is Act.WAIT:
                     return self._open(gate, manifest, judged.reason, to_json(judged.result) if judged.result else None)
-                self._decided[key] = self._decide(state, gate, key, judged)
-            decided = self._decided[key]
+                decided[key] = self._decide(state, gate, key, judged)
+            answer = decided[key]
         held = judge.frozen_by(model, state.hold)  # what was decided before it
-        return self._open(gate, manifest, held, decided.result) if held and decided.sample == SAMPLES[Verdict.PASS] else decided
+        return self._open(gate, manifest, held, answer.result) if held and answer.sample == SAMPLES[Verdict.PASS] else answer
 
-    @cached_property
-    def _decided(self) -> dict[Key, Answer]:
-        """What was decided, begun with what the ledger has from before a restart."""
-        decided = {}
-        for entry in self.ledger.entries():
+    def _decided_on(self, release: str) -> dict[Key, Answer]:
+        """What was decided on a release (id), begun with what the ledger has from before a restart."""
+        if release in self._decided:
+            return self._decided[release]
+        decided: dict[Key, Answer] = {}
+        for entry in self.ledger.entries(Query(subject=release, actions=(VERDICT, OVERRIDE))):
             body = entry.body
-            if entry.action in (VERDICT, OVERRIDE) and "judged_since" in body:
+            if "judged_since" in body:
                 sample = SAMPLES[Verdict(body["verdict"]) if entry.action == VERDICT else Verdict.PASS]
                 result = body if entry.action == VERDICT else None
                 answer = Answer(body["gate"], entry.subject, sample, body["message"], result)
                 decided[entry.subject, answer.gate, body["judged_since"]] = answer
-        return decided
+        return self._decided.setdefault(release, decided)
 
     def _judge(self, state: UnderWay, stage: Check | Bake, gate: str, key: Key) -> Judgement:
         """What is known of the gate now means; evaluates it where its traffic counts."""

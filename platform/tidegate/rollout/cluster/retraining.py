@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
-from tidegate.ports.ledger import Entry, Ledger
+from tidegate.ports.ledger import Entry, Ledger, Query
 from tidegate.ports.retraining import Report, Reports, RetrainingQueue, RetrainingRequest
 
 ASKED, WATCH = "retraining.asked", "watch"
@@ -57,7 +57,7 @@ class Retrainings:
     def _take_up(self) -> None:
         """What was asked for and neither published nor ended, as the ledger has it."""
         last = self.queue.last()
-        entries = list(self.ledger.entries())
+        entries = list(self.ledger.entries(Query(actions=(ASKED, *REPORTED))))
         ended = {entry.body.get("request") for entry in entries if entry.action in ENDS}
         asked = [request_of(entry) for entry in entries if entry.action == ASKED]
         self._written = {str(entry.body["report"]) for entry in entries if entry.action in REPORTED and "report" in entry.body}
