@@ -21,7 +21,7 @@ from tidegate.domain.release import ReleaseManifest
 from tidegate.domain.verdict import Verdict, to_json
 from tidegate.files.layout import StateFolder
 from tidegate.files.release_folder import read_manifest
-from tidegate.ports.inference_records import InferenceRecords
+from tidegate.ports.inference_records import InferenceRecords, Selection
 from tidegate.ports.retraining import Report, Reports
 
 if TYPE_CHECKING:
@@ -109,11 +109,11 @@ class Monitor:
         from tidegate.adapters.http.monitor import Look
         from tidegate.gates.watch import watch
 
-        latest = self.records[model].records(shadow=False, limit=1)
-        if not latest:
+        latest = next(self.records[model].read(Selection(shadow=False), newest_first=True), None)
+        if latest is None:
             self.looks.saw(model, Look())
             return
-        manifest, folder = self.releases(latest[0].release)
+        manifest, folder = self.releases(latest.release)
         results = watch(manifest, folder, self.records[model], EvidentlyDriftMeter())
         for found in results:
             self._report(manifest, found)

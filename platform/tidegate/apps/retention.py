@@ -22,22 +22,25 @@ from tidegate.domain.errors import TidegateError, Unavailable
 from tidegate.domain.project import Project
 from tidegate.files.layout import StateFolder
 from tidegate.files.private_folder import keep_private
-from tidegate.retention.logs import ended_summaries, large, old_segments, rotate, segments
-from tidegate.retention.policy import Going, Referred, beyond, remove_all
+from tidegate.files.record_segments import pack
+from tidegate.retention.logs import ended_summaries, large, old_segments, rotate, segment_files, segments, to_compress
+from tidegate.retention.policy import MEGABYTE, Going, Referred, beyond, remove_all
 from tidegate.rollout.state import RolloutStore
 from tidegate.rollout.state_clock import state_clock
 from tidegate.rollout.wanted import known_models, look_up
 
 EVERY = 60.0  # seconds between looks of the supervisor at the size of the logs
+UNCOMPRESSED = 512  # megabytes of segments that are not compressed, from which on it is worth a look
 MARGIN = 60.0  # seconds before the beginning of a rollout whose records are kept, too
 
 
 @dataclass(frozen=True)
 class Pruning:
-    """What goes, and which logs are rotated."""
+    """What goes, which logs are rotated, and which segments of the inference log are compressed."""
 
     going: tuple[Going, ...]
     rotating: tuple[Path, ...]
+    compressing: tuple[Path, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -45,13 +48,14 @@ class Pruning:
 
     def to_json(self) -> dict[str, Any]:
         going = [{"path": str(each.path), "bytes": each.bytes, "why": each.why} for each in self.going]
-        return {"removed": going, "rotated": [str(path) for path in self.rotating], "bytes": self.bytes}
+        rotated, packed = ([str(path) for path in paths] for paths in (self.rotating, self.compressing))
+        return {"removed": going, "rotated": rotated, "compressed": packed, "bytes": self.bytes}
 
 
 def plan_pruning(project: Project, logs_only: bool = False) -> Pruning:
     """What the policy says is to go now; raises IntegrityError while a rollout's record cannot be read: it may be under way."""
     referred, policy = _referred(project), project.retention
-    going = _old_records(project, referred)
+    going, compressing = _old_records(project, referred)
     if not logs_only:
         state, kept = StateFolder(project.state), _in_use(project)
         going += beyond(state.releases.glob("*"), policy.releases, kept, referred, "releases")
@@ -59,15 +63,27 @@ def plan_pruning(project: Project, logs_only: bool = False) -> Pruning:
             going += beyond(model.iterdir(), policy.outputs, (), Referred(frozenset()), "outputs, the registry has them all")
         going += beyond(state.exports.glob("*"), policy.exports, (), referred, "exports")
         going += beyond(state.runs.glob("*"), policy.outputs, (), referred, "runs")
-    return Pruning(tuple(going), tuple(large(StateFolder(project.state).logs, policy.log_megabytes)))
+    rotating = large(StateFolder(project.state).logs, policy.log_megabytes)
+    return Pruning(tuple(going), tuple(rotating), tuple(compressing))
 
 
 def prune(project: Project, pruning: Pruning) -> None:
     remove_all(pruning.going)
+    for path in pruning.compressing:
+        _compress(path)
     for path in pruning.rotating:
         rotate(
             path, project.retention.log_files, _reopen(project) if path.name in ("envoy-access.jsonl", "envoy.log") else None
         )
+
+
+def _compress(path: Path) -> None:
+    try:
+        pack(path)
+    except FileNotFoundError:
+        return  # compressed or taken away by another
+    except OSError as error:
+        raise Unavailable(f"compressing {path}: {error.strerror or error}; make room or fix permissions") from error
 
 
 def _reopen(project: Project) -> Callable[[], None] | None:
@@ -106,7 +122,8 @@ def _in_use(project: Project) -> set[str]:
     return used
 
 
-def _old_records(project: Project, referred: Referred) -> list[Going]:
+def _old_records(project: Project, referred: Referred) -> tuple[list[Going], list[Path]]:
+    """What of the inference log goes, and what is compressed."""
     store, logs, policy = RolloutStore(StateFolder(project.state).rollouts), StateFolder(project.state).logs, project.retention
     for model in store.models():
         store.refuse_damaged(model)
@@ -114,9 +131,9 @@ def _old_records(project: Project, referred: Referred) -> list[Going]:
     now = state_clock(StateFolder(project.state))()
     since = min((rollout.created_at - MARGIN for rollout in under_way), default=now)
     closed = segments(logs, pid_exists)
-    total = sum(path.stat().st_size for path in logs.glob("*.jsonl") if not path.name.startswith("envoy-"))
+    total = sum(path.stat().st_size for path in segment_files(logs))
     going = old_segments(closed, total, now, since, policy.inference_log_days, policy.inference_log_megabytes, referred)
-    return [*going, *ended_summaries(logs, [each.path for each in going])]
+    return [*going, *ended_summaries(logs, [each.path for each in going])], to_compress(closed, going, now)
 
 
 class LogKeeper:
@@ -141,8 +158,10 @@ class LogKeeper:
         policy, logs = self.project.retention, StateFolder(self.project.state).logs
         if self.clock() - self._last > 86400 or large(logs, policy.log_megabytes):
             return True
-        records = sum(path.stat().st_size for path in logs.glob("*.jsonl") if not path.name.startswith("envoy-"))
-        return self.clock() - self._last > 15 * EVERY and records > policy.inference_log_megabytes * 1024 * 1024
+        sizes = {path: path.stat().st_size for path in segment_files(logs)}
+        plain = sum(size for path, size in sizes.items() if path.suffix == ".jsonl")
+        grown = sum(sizes.values()) > policy.inference_log_megabytes * MEGABYTE or plain > UNCOMPRESSED * MEGABYTE
+        return self.clock() - self._last > 15 * EVERY and grown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -61,7 +61,7 @@ def down(session: Session, dry_run: bool) -> None:
 @dry_run_option
 @command()
 def prune(session: Session, dry_run: bool) -> None:
-    """Remove old records of requests, outputs, exports and releases, and rotate logs, by `retention` in the project file.
+    """Remove old records of requests, outputs, exports and releases, rotate and compress logs, by `retention` of the project.
 
     What is live or was, what a rollout under way looks at, and what the ledger names is kept. The supervisor prunes logs
     by itself.
@@ -76,4 +76,5 @@ def prune(session: Session, dry_run: bool) -> None:
     lines = [f"{verb} {len(pruning.going)} files and folders, {pruning.bytes / 1e6:,.1f} MB"]
     lines += [f"  {each.path}: {each.why}" for each in pruning.going]
     lines += [f"  {path}: {'would be' if dry_run else ''} rotated" for path in pruning.rotating]
+    lines += [f"  {path}: {'would be' if dry_run else ''} compressed" for path in pruning.compressing]
     session.emit(pruning, "\n".join(lines))

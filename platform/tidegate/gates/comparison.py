@@ -8,14 +8,15 @@ and judged only where a release gets nothing else.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from tidegate.gates.pairing import Pair
-from tidegate.ports.inference_records import InferenceRecord
+from tidegate.ports.inference_records import InferenceRecord, InferenceRecords, RequestHead, Selection, head_of
 
 ROWS_A_REQUEST = 200  # of one request, at most so many are compared
 ROWS_A_KEY = 16  # and so many of one key, with different request inputs
@@ -64,45 +65,99 @@ class Compared:
     keyed: dict[str, OutputRows] = field(default_factory=dict)
     sent: dict[str, OutputRows] = field(default_factory=dict)
     alike: int = 0
-    unlike: list[InferenceRecord] = field(default_factory=list)
-    not_finite: list[InferenceRecord] = field(default_factory=list)
+    unlike: list[RequestHead] = field(default_factory=list)
+    not_finite: list[RequestHead] = field(default_factory=list)
 
     @property
     def judged(self) -> Mapping[str, OutputRows]:
         return self.keyed or self.sent
 
 
-def compare(pairs: Sequence[Pair]) -> Compared:
-    """`pairs` were answered by both. Never raises, whatever they hold."""
-    found, seen, asked = Compared(), set[tuple[object, ...]](), Counter[tuple[str, int]]()
-    for one in pairs:
-        ours, theirs = one.candidate, one.live
+class Comparison:
+    """Takes pairs one after the other, each once. Never raises, whatever they hold."""
+
+    def __init__(self) -> None:
+        self.found = Compared()
+        self._seen = set[tuple[object, ...]]()
+        self._asked = Counter[tuple[str, int]]()
+
+    def take(self, ours: InferenceRecord, theirs: InferenceRecord) -> None:
+        """Of the candidate and of the live release, which both answered."""
+        found = self.found
         if not ours.outputs and not theirs.outputs:
-            continue  # an answer without a prediction, of both
+            return  # an answer without a prediction, of both
         names = [name for name in sorted(ours.outputs) if name in theirs.outputs]
         rows = _rows(ours)
         names = [n for n in names if _shaped(ours.outputs[n], theirs.outputs[n], rows)]
         if not names or ours.entities != theirs.entities or _rows(theirs) != rows:
-            found.unlike.append(ours)
-            continue
+            found.unlike.append(head_of(ours))
+            return
         if any(not np.isfinite(values).all() for values in ours.outputs.values() if values.dtype.kind == "f"):
-            found.not_finite.append(ours)
-            continue
+            found.not_finite.append(head_of(ours))
+            return
         found.alike += 1
         chosen = _chosen(rows)
         sizes = {name: _sizes(ours.outputs[name][chosen], theirs.outputs[name][chosen]) for name in names}
         if ours.entities:
-            _take_keyed(found.keyed, ours, chosen, sizes, seen, asked)
+            _take_keyed(found.keyed, ours, chosen, sizes, self._seen, self._asked)
         else:
             _take_sent(found.sent, ours, sizes)
-    return found
 
 
-def same_vectors(pairs: Sequence[Pair]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+class Compare:
+    """Compares the pairs of one stage: at each look those that are new, as long as they come after the ones before; else all
+    of them again."""
+
+    def __init__(self, records: InferenceRecords, candidate: str, active: str) -> None:
+        self._records, self._sides = records, (Selection(candidate, shadow=True), Selection(active, shadow=False))
+        self._comparison = Comparison()
+        self._taken: list[tuple[str, float, float]] = []
+
+    def look(self, pairs: Sequence[Pair]) -> Compared:
+        """`pairs` were answered by both, in the order of the live requests."""
+        known = [(one.live.id, one.live.at, one.candidate.at) for one in pairs]
+        if known[: len(self._taken)] != self._taken:
+            self._comparison, self._taken = Comparison(), []
+        new, comparison = pairs[len(self._taken) :], self._comparison
+        self._comparison, self._taken = Comparison(), []  # where reading fails, the next look begins anew
+        for ours, theirs in self.records_of(new):
+            comparison.take(ours, theirs)
+        self._comparison, self._taken = comparison, known
+        return comparison.found
+
+    def records_of(self, pairs: Sequence[Pair]) -> Iterator[tuple[InferenceRecord, InferenceRecord]]:
+        """Whole records of `pairs`, in their order; read side by side, so that few are held at a time."""
+        if not pairs:
+            return
+        made = {one.live.id: one.candidate.at for one in pairs}
+        wanted = set(made)
+        mirrored, live = (
+            self._records.read(replace(side, since=min(times), until=math.nextafter(max(times), math.inf)))
+            for side, times in zip(
+                self._sides, ([one.candidate.at for one in pairs], [one.live.at for one in pairs]), strict=True
+            )
+        )
+        waiting: dict[str, InferenceRecord] = {}
+        for theirs in live:
+            if theirs.id not in made:
+                continue
+            at = made.pop(theirs.id)
+            while theirs.id not in waiting and (ours := next(mirrored, None)) is not None:
+                if ours.id in wanted:
+                    waiting[ours.id] = ours
+                if ours.at > at:
+                    break
+            if theirs.id in waiting:
+                yield waiting.pop(theirs.id), theirs
+
+
+def same_vectors(
+    both: Iterable[tuple[InferenceRecord, InferenceRecord]],
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Vectors [n, F] of pairs whose releases were asked for the same keys and read as many features, some rows of each."""
-    for one in pairs:
-        ours, theirs = one.candidate.features, one.live.features
-        if one.candidate.entities and one.candidate.entities == one.live.entities and ours.shape == theirs.shape:
+    for one, other in both:
+        ours, theirs = one.features, other.features
+        if one.entities and one.entities == other.entities and ours.shape == theirs.shape:
             chosen = _chosen(len(ours))
             yield ours[chosen], theirs[chosen]
 

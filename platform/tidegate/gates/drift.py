@@ -10,10 +10,10 @@ from tidegate.domain.verdict import Evidence, GateResult, Verdict, evaluate_clos
 from tidegate.files.release_folder import read_contract
 from tidegate.gates.drift_check import check_drift, read_profile
 from tidegate.gates.monitor_file import monitor_of
-from tidegate.gates.pairing import Outcome, outcome
+from tidegate.gates.window import Traffic
 from tidegate.ports.drift import DriftMeter
 from tidegate.ports.gates import GateContext
-from tidegate.ports.inference_records import InferenceRecords
+from tidegate.ports.inference_records import InferenceRecords, Selection
 
 
 class DriftGate:
@@ -31,6 +31,5 @@ class DriftGate:
         rules = monitor_of(folder, candidate).gates.drift
         contract = read_contract(folder, candidate)
         profile = read_profile(folder, candidate)
-        seen = self._records.records(candidate.digest, since=context.since)
-        answered = [record for record in seen if outcome(record.status) is Outcome.ANSWERED]
-        return check_drift(candidate, profile, answered, contract, self._meter, rules)
+        traffic = Traffic.of(self._records, Selection(candidate.digest, since=context.since))
+        return check_drift(candidate, profile, traffic, contract, self._meter, rules)

@@ -22,9 +22,8 @@ from tidegate.domain.verdict import Evidence, Finding, Number, Verdict
 from tidegate.files.release_folder import REFERENCE, THRESHOLDS, verified_bytes
 from tidegate.gates.matching import UNKNOWN_SHARE, Matched, ReferenceKeys
 from tidegate.gates.monitor_file import DriftRules
-from tidegate.gates.window import Window, keyed_window, sent_window
+from tidegate.gates.window import Traffic, Window, keyed_window, sent_window
 from tidegate.ports.drift import DriftCheck, DriftMeter, DriftScore
-from tidegate.ports.inference_records import InferenceRecord
 from tidegate.statistics.calibration import DISTANCE_CEILING, MISSING_CEILING, FeatureThreshold, Thresholds, calibrate
 from tidegate.statistics.distances import WASSERSTEIN, comparable, finite, overlap, scale_factor
 
@@ -88,24 +87,24 @@ def watched(vector: Sequence[str], rules: DriftRules) -> list[str]:
 def check_drift(
     manifest: ReleaseManifest,
     profile: Profile,
-    records: Sequence[InferenceRecord],
+    traffic: Traffic,
     contract: FeatureContract,
     meter: DriftMeter,
     rules: DriftRules,
 ) -> tuple[Verdict, Evidence]:
-    """Verdict on what `records` (answered, oldest first) say of the world. Fewer vectors than can be judged are INCONCLUSIVE.
+    """Verdict on what the latest of `traffic` says of the world. Fewer vectors than can be judged are INCONCLUSIVE.
 
     Vectors that clients sent as tensors are their own choice: they are measured and said, and decide only for a release that
     gets (almost) nothing else.
     """
     width, size = len(contract.vector), profile.thresholds.window
-    known, keyed = reference_keys(profile.reference, contract.entity), keyed_window(records, size, width)
+    known, keyed = reference_keys(profile.reference, contract.entity), keyed_window(traffic.keyed(), size, width)
     unknown = known.unknown(keyed) if known else 0
     if unknown > UNKNOWN_SHARE * len(keyed.keys):
         known = None  # a sample of so many keys that the window's are hardly among them: all is compared with all
     elif unknown:
-        keyed = keyed_window(records, size, width, known)
-    sent = sent_window(records, size, width, rules.min_tensor_requests)
+        keyed = keyed_window(traffic.keyed(), size, width, known)
+    sent = sent_window(traffic.sent(), size, width, rules.min_tensor_requests)
     tensors = sent if len(sent.vectors) >= size and sent.requests >= rules.min_tensor_requests else None
     limits = {"window": size, "false_alarm_budget": profile.thresholds.budget}
     judged = judged_size(keyed, size, len(known) if known else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from tidegate.ports.inference_records import InferenceRecord
+from tidegate.ports.inference_records import InferenceRecord, RequestHead
 
 NAMED = 3
 LONGEST = 80
@@ -17,7 +17,7 @@ def printable(text: str, longest: int = LONGEST) -> str:
     return plain if len(plain) <= longest else plain[: longest - 3] + "..."
 
 
-def named(records: Sequence[InferenceRecord]) -> str:
+def named(records: Sequence[InferenceRecord] | Sequence[RequestHead]) -> str:
     """`route predict, status 422, first ids a, b, c ('sku has at most 5 characters')`."""
     if not records:
         return "none"

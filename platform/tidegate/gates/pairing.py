@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
-from tidegate.ports.inference_records import InferenceRecord
+from tidegate.ports.inference_records import RequestHead
 
 SETTLING_SECONDS = 1.0  # a live request this recent may not have its mirrored record yet
 PASSING_STATUSES = frozenset({408, 425, 429, 499})  # of the moment or of the client, not of the request
@@ -38,8 +38,8 @@ def outcome(status: int) -> Outcome:
 class Pair:
     """One request, as the candidate and as the live release took it."""
 
-    candidate: InferenceRecord
-    live: InferenceRecord
+    candidate: RequestHead
+    live: RequestHead
 
     @cached_property
     def outcomes(self) -> tuple[Outcome, Outcome]:
@@ -73,7 +73,7 @@ class Pairing:
     waiting: int
 
 
-def pair(mirrored: Sequence[InferenceRecord], live: Sequence[InferenceRecord]) -> Pairing:
+def pair(mirrored: Sequence[RequestHead], live: Sequence[RequestHead]) -> Pairing:
     """Both oldest first. Live requests count as expected from the first that has a mirrored record to the last one."""
     counts = [Counter(record.id for record in side) for side in (mirrored, live)]
     usable = {id for id in counts[0] | counts[1] if id and counts[0][id] <= 1 and counts[1][id] <= 1}

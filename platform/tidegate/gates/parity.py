@@ -6,7 +6,7 @@ values.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from tidegate.files.release_folder import read_contract
 from tidegate.gates.monitor_file import monitor_of
 from tidegate.ports.features import HistoricalFeatures
 from tidegate.ports.gates import GateContext
-from tidegate.ports.inference_records import InferenceRecord, InferenceRecords
+from tidegate.ports.inference_records import InferenceRecord, InferenceRecords, Selection
 
 
 class ParityGate:
@@ -35,8 +35,9 @@ class ParityGate:
     def _evaluate(self, context: GateContext) -> tuple[Verdict, Evidence]:
         rules = monitor_of(context.candidate_folder, context.candidate).gates.parity
         contract = read_contract(context.candidate_folder, context.candidate)
-        served = self._records.records(context.candidate.digest, since=context.since)
-        latest = _latest([r for r in served if r.status == 200 and len(r.entities)], rules.max_vectors)
+        looked_up = Selection(context.candidate.digest, since=context.since, vectors="keyed")
+        served = self._records.read(looked_up, newest_first=True)
+        latest = _latest((record for record in served if record.status == 200), rules.max_vectors)
         count = sum(len(record.entities) for record in latest)
         limits = {"allowed_differing": rules.allowed_differing, "min_vectors": rules.min_vectors}
         if count < rules.min_vectors:
@@ -83,11 +84,11 @@ def differing(online: np.ndarray, offline: np.ndarray) -> np.ndarray:
     return np.asarray(~(same_bits | (np.isnan(online) & np.isnan(offline))))
 
 
-def _latest(records: Sequence[InferenceRecord], vectors: int) -> list[InferenceRecord]:
-    """The latest records of at most `vectors` rows, oldest first (one record at least)."""
+def _latest(records: Iterable[InferenceRecord], vectors: int) -> list[InferenceRecord]:
+    """The first of `records` (newest first) of at most `vectors` rows, oldest first (one record at least)."""
     chosen: list[InferenceRecord] = []
     count = 0
-    for record in reversed(records):
+    for record in records:
         if chosen and count + len(record.entities) > vectors:
             break
         chosen.append(record)

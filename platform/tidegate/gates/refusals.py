@@ -10,12 +10,14 @@ yet, the question is open, and a gate that is open does not pass.
 from __future__ import annotations
 
 import math
+from array import array
+from bisect import bisect_left
 from dataclasses import dataclass, field
 
 from tidegate.domain.verdict import Finding
 from tidegate.gates.examples import NAMED, named, printable
 from tidegate.gates.pairing import SETTLING_SECONDS, Outcome, outcome
-from tidegate.ports.inference_records import InferenceRecord, InferenceRecords
+from tidegate.ports.inference_records import InferenceRecords, RequestHead, Selection
 from tidegate.statistics.eprocess import log_evidence
 
 FEWEST_BEFORE = 50  # requests of a route before the switch; with fewer there is nothing to compare with
@@ -37,9 +39,9 @@ class Refusals:
 class _Counts:
     answered: int = 0
     refused: int = 0
-    bad: list[InferenceRecord] = field(default_factory=list)  # the first few that were refused
+    bad: list[RequestHead] = field(default_factory=list)  # the first few that were refused
 
-    def add(self, record: InferenceRecord) -> None:
+    def add(self, record: RequestHead) -> None:
         kind = outcome(record.status)
         self.answered += kind is Outcome.ANSWERED
         self.refused += kind is Outcome.REFUSED
@@ -47,12 +49,34 @@ class _Counts:
             self.bad.append(record)
 
 
+@dataclass
+class _Usual:
+    """When requests of the release before were made: the first of all, and by route those answered and those refused."""
+
+    first: float
+    answered: dict[str, array[float]] = field(default_factory=dict)
+    refused: dict[str, array[float]] = field(default_factory=dict)
+
+    def add(self, record: RequestHead) -> None:
+        self.first = min(self.first, record.at)
+        kind = outcome(record.status)
+        if kind in (Outcome.ANSWERED, Outcome.REFUSED):
+            into = self.answered if kind is Outcome.ANSWERED else self.refused
+            into.setdefault(record.route, array("d")).append(record.at)
+
+    def counts(self, route: str, start: float) -> _Counts:
+        """From `start` on."""
+        made = [times.get(route, array("d")) for times in (self.answered, self.refused)]
+        answered, refused = (len(times) - bisect_left(times, start) for times in made)
+        return _Counts(answered, refused)
+
+
 class RefusalWatch:
     """Counts what the records of one switch tell, each once: a look costs what was recorded since the last one."""
 
     def __init__(self, records: InferenceRecords, before: str | None, after: str, since: float) -> None:
         self._records, self._before, self._after, self._since = records, before, after, since
-        self._usual: list[tuple[float, InferenceRecord]] | None = None
+        self._usual: _Usual | None = None
         self._counted = since
         self._routes: dict[str, _Counts] = {}
 
@@ -61,8 +85,9 @@ class RefusalWatch:
         if self._before is None:
             return Refusals()
         until = max(self._counted, now - SETTLING_SECONDS)
-        for record in self._records.records(self._after, shadow=False, since=self._counted):
-            if record.at < until and (record.route in self._routes or len(self._routes) < ROUTES):
+        new = Selection(self._after, shadow=False, since=self._counted, until=until)
+        for record in self._records.heads(new):
+            if record.route in self._routes or len(self._routes) < ROUTES:
                 self._routes.setdefault(record.route, _Counts()).add(record)
         self._counted = until
         findings, harm, undecided = [], [], []
@@ -80,15 +105,14 @@ class RefusalWatch:
     def _usual_counts(self, route: str, seconds: float) -> tuple[_Counts, float]:
         """What the release before did in the last `seconds` before the switch, and what to multiply it by where it had less."""
         if self._usual is None:
-            earlier = self._records.records(self._before, shadow=False, since=self._since - LONGEST_BEFORE)
-            self._usual = [(record.at, record) for record in earlier if record.at < self._since]
-        start = max(self._since - seconds, min((at for at, _ in self._usual), default=self._since))
-        counts = _Counts()
-        for at, record in self._usual:
-            if at >= start and record.route == route:
-                counts.add(record)
+            before = Selection(self._before, shadow=False, since=self._since - LONGEST_BEFORE, until=self._since)
+            usual = _Usual(self._since)
+            for record in self._records.heads(before):
+                usual.add(record)
+            self._usual = usual
+        start = max(self._since - seconds, self._usual.first)
         span = self._since - start
-        return counts, max(1.0, seconds / span) if span > 0 else 1.0
+        return self._usual.counts(route, start), max(1.0, seconds / span) if span > 0 else 1.0
 
 
 def _judged(route: str, usual: _Counts, now: _Counts, scale: float, increase: float, limit: float) -> tuple[Finding, str]:

@@ -12,7 +12,7 @@ slack). So a candidate fails when it disagrees on live traffic more than it does
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,13 +20,13 @@ import polars as pl
 
 from tidegate.domain.verdict import Evidence, Finding, GateResult, Number, Verdict, evaluate_closed
 from tidegate.files.release_folder import read_contract
-from tidegate.gates.comparison import Compared, OutputRows, compare, same_vectors
+from tidegate.gates.comparison import Compare, Compared, OutputRows, same_vectors
 from tidegate.gates.drift_check import read_profile
 from tidegate.gates.examples import named
 from tidegate.gates.monitor_file import MonitorConfig, ShadowRules, monitor_of
 from tidegate.gates.pairing import Outcome, Pair, Pairing, outcome, pair
 from tidegate.ports.gates import GateContext
-from tidegate.ports.inference_records import InferenceRecord, InferenceRecords
+from tidegate.ports.inference_records import InferenceRecord, InferenceRecords, RequestHead, Selection
 from tidegate.ports.model_scorer import ModelScorer
 from tidegate.statistics.disagreement import differing_features, disagreement_limit
 from tidegate.statistics.eprocess import log_evidence, log_evidence_below
@@ -52,6 +52,7 @@ class ShadowGate:
         self._scorer = scorer
         self._seed = seed
         self._scored: dict[tuple[str, str], _Reference] = {}
+        self._compared: dict[tuple[str, str, float], Compare] = {}
 
     def evaluate(self, context: GateContext) -> GateResult:
         return evaluate_closed(self.name, context.candidate.id, lambda: self._evaluate(context))
@@ -61,10 +62,11 @@ class ShadowGate:
             return Verdict.INCONCLUSIVE, Evidence("no release is active, so there is no live answer to compare with")
         config = monitor_of(context.candidate_folder, context.candidate)
         rules = config.gates.shadow
-        mirrored = self._records.records(context.candidate.digest, shadow=True, since=context.since)
-        live = self._records.records(context.active.digest, shadow=False, since=context.since)
+        mirrored = list(self._records.heads(Selection(context.candidate.digest, shadow=True, since=context.since)))
+        live = list(self._records.heads(Selection(context.active.digest, shadow=False, since=context.since)))
         pairing = pair(mirrored, live)
-        compared = compare([one for one in pairing.pairs if one.answered_by_both])
+        compare = self._compare(context.candidate.digest, context.active.digest, context.since)
+        compared = compare.look([one for one in pairing.pairs if one.answered_by_both])
         harm = [*_rates(mirrored, pairing.pairs, config), *_behaviour(pairing.pairs, compared, rules), _finite(compared)]
         numbers = _numbers(mirrored, pairing, compared)
         thresholds = {"min_requests": rules.min_requests, "alpha": rules.alpha}
@@ -75,7 +77,7 @@ class ShadowGate:
         open_question = _undecided(pairing, compared, rules)
         if open_question:
             return Verdict.INCONCLUSIVE, Evidence(open_question, compared.alike, numbers, thresholds, tuple(findings))
-        findings += self._disagreement(context, pairing.pairs, compared, rules)
+        findings += self._disagreement(context, pairing.pairs, compared, rules, compare)
         failed = [f for f in findings if not f.ok]
         numbers |= {f"disagreement_{f.subject}": f.observed for f in findings if "disagreement" in f.required}
         if failed:
@@ -88,8 +90,15 @@ class ShadowGate:
         )
         return Verdict.PASS, Evidence(summary, compared.alike, numbers, thresholds, tuple(findings))
 
+    def _compare(self, candidate: str, active: str, since: float) -> Compare:
+        """What was compared in a stage so far: one at a time, older ones are forgotten."""
+        stage = (candidate, active, since)
+        if stage not in self._compared:
+            self._compared = {stage: Compare(self._records, candidate, active)}
+        return self._compared[stage]
+
     def _disagreement(
-        self, context: GateContext, pairs: Sequence[Pair], compared: Compared, rules: ShadowRules
+        self, context: GateContext, pairs: Sequence[Pair], compared: Compared, rules: ShadowRules, compare: Compare
     ) -> list[Finding]:
         why, findings = "", []
         for name, rows in sorted(compared.judged.items()):
@@ -97,7 +106,7 @@ class ShadowGate:
             limit, basis = self._limit(context, name, rows, rules)
             ok = bool(observed <= limit)
             if not ok and not why:
-                why = _feature_notes(pairs, context)
+                why = _feature_notes(compare.records_of([one for one in pairs if one.answered_by_both]), context)
             what = "distinct rows" if compared.keyed else "requests with tensors of their own"
             note = f"{basis}; {len(rows.difference)} {what}{rows.worst_segment()}"
             note += f"; inputs differ: {why}" if why and not ok else ""
@@ -146,7 +155,7 @@ class ShadowGate:
         return self._scored[known]
 
 
-def _numbers(mirrored: Sequence[InferenceRecord], pairing: Pairing, compared: Compared) -> dict[str, Number | str | None]:
+def _numbers(mirrored: Sequence[RequestHead], pairing: Pairing, compared: Compared) -> dict[str, Number | str | None]:
     pairs = pairing.pairs
     return {
         "mirrored": len(mirrored),
@@ -163,7 +172,7 @@ def _numbers(mirrored: Sequence[InferenceRecord], pairing: Pairing, compared: Co
     }
 
 
-def _rates(mirrored: Sequence[InferenceRecord], pairs: Sequence[Pair], config: MonitorConfig) -> list[Finding]:
+def _rates(mirrored: Sequence[RequestHead], pairs: Sequence[Pair], config: MonitorConfig) -> list[Finding]:
     """Errors and slow answers among the requests that the candidate took on; neither refusals, which are quick and free to ask
     for, nor what the live release failed to answer, too."""
     rules, excused = config.gates.shadow, {one.live.id for one in pairs if one.outcomes[1] is Outcome.FAILED}
@@ -197,13 +206,13 @@ def _behaviour(pairs: Sequence[Pair], compared: Compared, rules: ShadowRules) ->
     return findings
 
 
-def _rate(name: str, bad: Sequence[InferenceRecord], total: int, allowed: float, rules: ShadowRules, what: str) -> Finding:
+def _rate(name: str, bad: Sequence[RequestHead], total: int, allowed: float, rules: ShadowRules, what: str) -> Finding:
     ok = bool(log_evidence(total, len(bad), allowed) < math.log(TESTS / rules.alpha))
     note = f"{len(bad)} of {total} {what}" + (f": {named(bad)}" if bad else "")
     return Finding(name, len(bad) / total if total else None, f"at most {allowed:.3g}", ok, note)
 
 
-def _lost(pairs: Sequence[Pair]) -> list[InferenceRecord]:
+def _lost(pairs: Sequence[Pair]) -> list[RequestHead]:
     return [one.candidate for one in pairs if one.refused_by_candidate]
 
 
@@ -254,13 +263,13 @@ def _completeness(pairing: Pairing, rules: ShadowRules) -> Finding:
     )
 
 
-def _feature_notes(pairs: Sequence[Pair], context: GateContext) -> str:
+def _feature_notes(pairs: Iterable[tuple[InferenceRecord, InferenceRecord]], context: GateContext) -> str:
     """Which inputs the two releases saw differently for the same requests, where they read the same features."""
     if context.active is None or context.active.feature_schema != context.candidate.feature_schema:
         return ""
     contract = read_contract(context.candidate_folder, context.candidate)
     width = len(contract.vector)
-    same = [both for both in same_vectors([p for p in pairs if p.answered_by_both]) if both[0].shape[1] == width]
+    same = [both for both in same_vectors(pairs) if both[0].shape[1] == width]
     if not same:
         return ""
     ours, theirs = (np.concatenate([both[i] for both in same]) for i in (0, 1))

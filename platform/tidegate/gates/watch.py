@@ -5,12 +5,9 @@ Drift is not harm: it freezes promotions and asks for a retrained model. A fault
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from pathlib import Path
-
-import numpy as np
 
 from tidegate.domain.release import ReleaseManifest
 from tidegate.domain.verdict import Evidence, GateResult, Verdict, evaluate_closed
@@ -18,8 +15,9 @@ from tidegate.files.release_folder import read_contract
 from tidegate.gates.drift_check import check_drift, read_profile
 from tidegate.gates.monitor_file import monitor_of
 from tidegate.gates.pairing import Outcome, outcome
+from tidegate.gates.window import Traffic
 from tidegate.ports.drift import DriftMeter
-from tidegate.ports.inference_records import InferenceRecord, InferenceRecords
+from tidegate.ports.inference_records import InferenceRecords, Selection
 
 ADVICE = {
     "none": "nothing to do",
@@ -45,34 +43,44 @@ def watch(
     """The latest window of live vectors of `release` in each week of their event times, oldest week first.
 
     Tensors that clients sent have no event times: they are looked at with the latest week. A week with fewer vectors than can
-    be judged is INCONCLUSIVE; without any traffic the answer is one INCONCLUSIVE.
+    be judged is INCONCLUSIVE; without any traffic the answer is one INCONCLUSIVE. Of each week, the latest is read and no more.
     """
-    live = [r for r in records.records(release.digest, shadow=False, since=since) if outcome(r.status) is Outcome.ANSWERED]
-    weeks: dict[str, list[InferenceRecord]] = {}
-    for record in live:
-        if len(record.event_times):
-            weeks.setdefault(week_of(record.event_times), []).append(record)
-    sent = [record for record in live if not len(record.event_times) and len(record.features)]
-    if sent:
-        weeks.setdefault(max(weeks, default=""), []).extend(sent)
-    return [_watched(release, folder, week, weeks[week], meter) for week in sorted(weeks)] or [
-        _watched(release, folder, "", [], meter)
+    live = Selection(release.digest, shadow=False, since=since)
+    mondays = sorted({monday_of(day) for day in records.days(live)})
+    weeks = [replace(live, days=(monday + 1, monday + 8)) for monday in mondays]  # stamped with the midnight that ends a day
+    weeks = [week for week in weeks if _answered(records, week)]
+    sent = replace(live, timed=False, vectors="sent")
+    chosen = [(_name(week), Traffic.of(records, week)) for week in weeks]
+    if _answered(records, sent):
+        latest = Traffic.of(records, sent, *weeks[-1:])
+        chosen = [*chosen[:-1], (_name(weeks[-1]) if weeks else "", latest)]
+    return [_watched(release, folder, week, traffic, meter) for week, traffic in chosen] or [
+        _watched(release, folder, "", Traffic.of(records), meter)
     ]
 
 
-def week_of(event_times: np.ndarray) -> str:
-    """Monday (ISO date) of the week of the latest of `event_times`: microseconds, stamped with the midnight that ends a day."""
-    day = datetime.fromtimestamp(int(event_times.max()) / 1e6, UTC) - timedelta(days=1)
-    return (day - timedelta(days=day.weekday())).date().isoformat()
+def monday_of(day: int) -> int:
+    """The Monday of the week of event times of `day`, which are stamped with the midnight that ends one; both in days since the
+    epoch, a Thursday."""
+    return (day - 1 + 3) // 7 * 7 - 3
 
 
-def _watched(
-    release: ReleaseManifest, folder: Path, week: str, records: Sequence[InferenceRecord], meter: DriftMeter
-) -> WatchResult:
+def _name(week: Selection) -> str:
+    """ISO date of the Monday."""
+    first, _ = week.days or (1, 8)
+    return (date(1970, 1, 1) + timedelta(days=first - 1)).isoformat()
+
+
+def _answered(records: InferenceRecords, selection: Selection) -> bool:
+    found = records.read(selection, newest_first=True)
+    return any(outcome(record.status) is Outcome.ANSWERED for record in found)
+
+
+def _watched(release: ReleaseManifest, folder: Path, week: str, traffic: Traffic, meter: DriftMeter) -> WatchResult:
     def evaluate() -> tuple[Verdict, Evidence]:
         profile = read_profile(folder, release)
         rules = monitor_of(folder, release).gates.drift
-        return check_drift(release, profile, records, read_contract(folder, release), meter, rules)
+        return check_drift(release, profile, traffic, read_contract(folder, release), meter, rules)
 
     result = evaluate_closed("drift", release.id, evaluate)
     kind = str(result.evidence.numbers.get("kind", "none"))

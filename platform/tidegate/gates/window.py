@@ -8,18 +8,44 @@ tensors have no key: equal ones count once, and one request has a bounded share 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
-from tidegate.ports.inference_records import InferenceRecord
+from tidegate.gates.pairing import Outcome, outcome
+from tidegate.ports.inference_records import InferenceRecord, InferenceRecords, Selection
+
+SEARCHED = 100  # windows' worth of rows that are read to fill one: requests for a few keys alone never fill it
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Answered requests whose vectors were looked up by key, and those with vectors that clients sent; newest first, each
+    read anew when it is called and as far as it is taken."""
+
+    keyed: Callable[[], Iterator[InferenceRecord]]
+    sent: Callable[[], Iterator[InferenceRecord]]
+
+    @classmethod
+    def of(cls, records: InferenceRecords, *selections: Selection) -> Traffic:
+        """Of the selections one after the other."""
+
+        def answered(selection: Selection) -> Iterator[InferenceRecord]:
+            found = records.read(selection, newest_first=True)
+            return (record for record in found if outcome(record.status) is Outcome.ANSWERED)
+
+        return cls(
+            lambda: chain.from_iterable(answered(replace(each, vectors="keyed")) for each in selections),
+            lambda: chain.from_iterable(answered(replace(each, vectors="sent")) for each in selections),
+        )
 
 
 @dataclass(frozen=True)
 class Window:
     """`vectors` float32 [n, F], oldest first, with the key of each (none for tensors); made from `rows` rows of `requests`
-    requests, which were looked at until the window was full."""
+    requests, which were read until the window was full."""
 
     vectors: np.ndarray
     keys: tuple[str, ...]
@@ -30,13 +56,13 @@ class Window:
         return Window(self.vectors[-size:], self.keys[-size:], self.rows, self.requests)
 
 
-def keyed_window(records: Sequence[InferenceRecord], size: int, width: int, keys: Container[str] | None = None) -> Window:
-    """The latest `size` distinct keys and event times of `records` (oldest first), with vectors of `width` features; of `keys`
+def keyed_window(records: Iterable[InferenceRecord], size: int, width: int, keys: Container[str] | None = None) -> Window:
+    """The latest `size` distinct keys and event times of `records` (newest first), with vectors of `width` features; of `keys`
     alone where they are given."""
     found: dict[tuple[str, int], np.ndarray] = {}
     rows = requests = 0
-    for record in reversed(records):
-        if len(found) >= size:
+    for record in records:
+        if len(found) >= size or rows >= SEARCHED * size:
             break
         if not record.entities or record.features.shape != (len(record.entities), width):
             continue
@@ -51,14 +77,14 @@ def keyed_window(records: Sequence[InferenceRecord], size: int, width: int, keys
     return Window(vectors, tuple(key for (key, _), _ in kept), rows, requests)
 
 
-def sent_window(records: Sequence[InferenceRecord], size: int, width: int, min_requests: int) -> Window:
-    """The latest `size` distinct vectors of `width` features that clients sent, of one request at most its share of a window
-    of `min_requests` requests."""
+def sent_window(records: Iterable[InferenceRecord], size: int, width: int, min_requests: int) -> Window:
+    """The latest `size` distinct vectors of `width` features that clients sent in `records` (newest first), of one request at
+    most its share of a window of `min_requests` requests."""
     share = max(1, size // min_requests)
     found: dict[bytes, np.ndarray] = {}
     rows = requests = 0
-    for record in reversed(records):
-        if len(found) >= size:
+    for record in records:
+        if len(found) >= size or rows >= SEARCHED * size:
             break
         if record.entities or record.features.ndim != 2 or record.features.shape[1] != width or not len(record.features):
             continue

@@ -6,13 +6,15 @@ A record is one request answered by one slot. The same request mirrored to the o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from tidegate.domain.slots import Slot
+from tidegate.files.record_index import Vectors
 
 
 @dataclass(frozen=True)
@@ -40,20 +42,68 @@ class InferenceRecord:
     error: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """An `InferenceRecord` without what was asked and answered."""
+
+    id: str
+    at: float
+    release: str
+    slot: Slot
+    shadow: bool
+    status: int
+    latency_ms: float
+    client_id: str = ""
+    route: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which records: those that have every property that is not None, made from `since` on and before `until`.
+
+    `vectors` are looked up by key (`keyed`), sent by the client (`sent`), or there are none. `days` is a range [first, last)
+    of the day (since the epoch, UTC) of the latest event time; records without event times are not `timed`.
+    """
+
+    release: str | None = None
+    slot: Slot | None = None
+    shadow: bool | None = None
+    since: float = 0.0
+    until: float = math.inf
+    vectors: Vectors | None = None
+    timed: bool | None = None
+    days: tuple[int, int] | None = None
+
+
+def head_of(record: InferenceRecord) -> RequestHead:
+    return RequestHead(
+        record.id,
+        record.at,
+        record.release,
+        record.slot,
+        record.shadow,
+        record.status,
+        record.latency_ms,
+        record.client_id,
+        record.route,
+        record.error,
+    )
+
+
 class InferenceRecords(Protocol):
-    """Reads the inference log of one model."""
+    """Reads the inference log of one model, in bounded memory: what is not taken from an iterator is not read.
 
-    def records(
-        self,
-        release: str | None = None,
-        *,
-        slot: Slot | None = None,
-        shadow: bool | None = None,
-        since: float = 0.0,
-        limit: int | None = None,
-    ) -> Sequence[InferenceRecord]:
-        """Records with `at >= since` that match every argument that is not None, oldest first.
+    Every call sees what was written before it. An absent log is no record, not an error; a line that cannot be read is skipped
+    by the reader (which counts it) unless it is the torn last line of a segment. Raises Unavailable where the log cannot be
+    asked: that is not the same as no record.
+    """
 
-        With `limit`, the latest `limit` of them, still oldest first. An absent log is no record, not an error; a line that
-        cannot be read is skipped by the reader (which counts it) unless it is the torn last line of a segment.
-        """
+    def read(self, selection: Selection, newest_first: bool = False) -> Iterator[InferenceRecord]:
+        """In the order of their times."""
+
+    def heads(self, selection: Selection) -> Iterator[RequestHead]:
+        """Oldest first; those of records whose arrays cannot be read are among them."""
+
+    def days(self, selection: Selection) -> Sequence[int]:
+        """The days of the latest event times of the selected records, without repetition, in order."""

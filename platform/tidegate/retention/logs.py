@@ -2,7 +2,8 @@
 
 A segment goes when it is older than the policy's days, or the oldest while all are larger than its megabytes. Never one that is
 still written, one with a record since `since` (a rollout under way looks at those), nor one with a record that the ledger
-names. Envoy's log is renamed, and Envoy told to open it anew; logs that processes of ours append to are cut after a copy.
+names. Closed segments that stay are compressed. Envoy's log is renamed, and Envoy told to open it anew; logs that processes of
+ours append to are cut after a copy.
 """
 
 from __future__ import annotations
@@ -18,11 +19,15 @@ from pathlib import Path
 import msgspec
 
 from tidegate.domain.errors import Unavailable
+from tidegate.files.record_index import SUFFIX
+from tidegate.files.record_segments import Segment as Compressed
+from tidegate.files.record_segments import index_of, plain_path, read_lines
 from tidegate.retention.policy import Going, Referred
 
-SEGMENT = re.compile(r"^(?P<stem>(blue|green)-\d+-(?P<pid>\d+))-(?P<number>\d+)\.jsonl$")
+SEGMENT = re.compile(r"^(?P<stem>(blue|green)-\d+-(?P<pid>\d+))-(?P<number>\d+)\.jsonl(\.gz)?$")
 TAIL = 64 * 1024
 DAY = 86400.0
+COMPRESSED_AFTER = 3600.0  # seconds
 
 
 class _Head(msgspec.Struct):
@@ -41,9 +46,9 @@ class Segment:
 
 
 def segments(folder: Path, is_running: Callable[[int], bool]) -> list[Segment]:
-    """Those that nobody writes any more, oldest first."""
+    """Those that nobody writes any more, oldest first, compressed ones too."""
     found: dict[Path, tuple[str, int, int]] = {}
-    for path in folder.glob("*.jsonl"):
+    for path in segment_files(folder):
         if match := SEGMENT.match(path.name):
             found[path] = (match["stem"], int(match["number"]), int(match["pid"]))
     newest: dict[str, int] = {}
@@ -57,8 +62,25 @@ def segments(folder: Path, is_running: Callable[[int], bool]) -> list[Segment]:
     return sorted(closed, key=lambda s: (s.last, s.path.name))
 
 
+def segment_files(folder: Path) -> list[Path]:
+    """Files of segments of the inference log, also of one that is still written."""
+    return [path for path in (*folder.glob("*.jsonl"), *folder.glob("*.jsonl.gz")) if SEGMENT.match(path.name)]
+
+
+def to_compress(closed: Iterable[Segment], going: Iterable[Going], now: float) -> list[Path]:
+    """Closed segments that stay and whose last record is not of just now."""
+    leaving = {each.path for each in going}
+    whole = (each for each in closed if each.path.suffix == ".jsonl" and each.path not in leaving)
+    return [each.path for each in whole if now - each.last > COMPRESSED_AFTER]
+
+
 def _last(path: Path) -> float:
     """When a segment's last whole record was made; that of the file where there is none."""
+    if path.suffix == ".gz":
+        segment = Compressed(plain_path(path))
+        segment.look()
+        times = [group.last for block in segment.blocks for group in block.groups]
+        return max(times, default=path.stat().st_mtime)
     with path.open("rb") as handle:
         size = tail = handle.seek(0, os.SEEK_END)
         for tail in (TAIL, 256 * TAIL, size):
@@ -91,22 +113,24 @@ def old_segments(
 
 def _named(path: Path, referred: Referred) -> bool:
     """Whether the ledger names a record of the segment."""
-    with path.open("rb") as handle:
-        for line in handle:
-            try:
-                head = msgspec.json.decode(line, type=_Head)
-            except (msgspec.MsgspecError, UnicodeDecodeError):
-                continue
-            if head.id in referred.names or head.client_id in referred.names:
-                return True
+    for line in read_lines(path):
+        try:
+            head = msgspec.json.decode(line, type=_Head)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            continue
+        if head.id in referred.names or head.client_id in referred.names:
+            return True
     return False
 
 
 def ended_summaries(folder: Path, gone: Iterable[Path]) -> list[Going]:
-    """Summaries of processes all of whose segments go or went."""
+    """Summaries of processes all of whose segments go or went, and of segments that do."""
     names = {path.name for path in gone}
-    left = {m["stem"] for path in folder.glob("*.jsonl") if path.name not in names and (m := SEGMENT.match(path.name))}
+    files = [path for path in segment_files(folder) if path.name not in names]
+    left = {m["stem"] for path in files if (m := SEGMENT.match(path.name))}
     stems = [(path, path.name.removesuffix(".summary.json")) for path in sorted(folder.glob("*.summary.json"))]
+    stems += [(path, path.name) for path in folder.glob(f"*{SUFFIX}") if SEGMENT.match(path.stem)]
+    left |= {index_of(path).name for path in files}
     return [Going(path, path.stat().st_size, "its segments are gone") for path, stem in stems if stem not in left]
 
 

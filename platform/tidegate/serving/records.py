@@ -1,43 +1,29 @@
 """Reading the inference log: the control plane's side of `tidegate.serving.runtime.inference_log`.
 
-Segments are indexed as they grow, so asking again costs what was appended since. A last line without its end is left for
-the next look; any other line that cannot be read is skipped and counted in `skipped`. Segments whose last record
-is older than `since` are not read.
+Segments are summarised block by block (`tidegate.files.record_index`), so that a reader opens only blocks that may hold what
+is selected, newest or oldest first, one after the other: memory is bounded by the blocks whose times overlap, and asking again
+costs what was appended since. Other processes may append, compress and prune segments all the while. A last line without its
+end is left for the next look; any other line that cannot be read is skipped and counted in `skipped`.
 """
 
 from __future__ import annotations
 
 import base64
+import heapq
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
-import polars as pl
 
 from tidegate.domain.errors import InvalidInput, NotFound
-from tidegate.domain.slots import Slot
-from tidegate.ports.inference_records import InferenceRecord
+from tidegate.files.record_index import Block, Group, RecordHead, read_head
+from tidegate.files.record_segments import Gone, Segment, segment_paths
+from tidegate.ports.inference_records import InferenceRecord, RequestHead, Selection
 
-_CHUNK = 8 * 1024 * 1024
-_TAIL = 64 * 1024
 _NAMED = 5
-
-
-class RecordHead(msgspec.Struct):
-    """What the index keeps of a line."""
-
-    id: str
-    at: float
-    model: str
-    release: str
-    slot: Slot
-    shadow: bool
-    client_id: str = ""
 
 
 class _Array(msgspec.Struct):
@@ -46,12 +32,11 @@ class _Array(msgspec.Struct):
     data: str
 
 
-class _Line(RecordHead, kw_only=True):
-    status: int
-    latency_ms: float
+class _Line(msgspec.Struct):
+    id: str
+    at: float
     rows: int
-    route: str = ""
-    error: str = ""
+    latency_ms: float
     entities: list[str] = msgspec.field(default_factory=list)
     inputs: dict[str, list[int | float]] = msgspec.field(default_factory=dict)
     event_times: list[int] = msgspec.field(default_factory=list)
@@ -59,39 +44,63 @@ class _Line(RecordHead, kw_only=True):
     outputs: dict[str, _Array] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _Entry:
-    head: RecordHead
-    path: Path
-    offset: int
-    length: int
-
-
-_head = msgspec.json.Decoder(RecordHead)
 _line = msgspec.json.Decoder(_Line)
 
 
-def read_head(line: bytes) -> RecordHead | None:
-    """Who answered, when; None for a line that cannot be read."""
-    try:
-        return _head.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
-
-
-def read_record(line: bytes) -> InferenceRecord | None:
+def read_record(head: RecordHead, line: bytes) -> InferenceRecord | None:
     """The whole record; None for a line that cannot be read."""
     try:
-        return _record(_line.decode(line))
+        return _record(head, _line.decode(line))
     except (msgspec.MsgspecError, ValueError, TypeError, OverflowError):
         return None
 
 
-def matches(
-    head: RecordHead, release: str | None = None, slot: Slot | None = None, shadow: bool | None = None, since: float = 0.0
-) -> bool:
-    """Whether a record is asked for, see the port; what is None is not looked at."""
-    return head.at >= since and release in (None, head.release) and slot in (None, head.slot) and shadow in (None, head.shadow)
+def request_head(head: RecordHead) -> RequestHead:
+    return RequestHead(
+        head.id,
+        head.at,
+        head.release,
+        head.slot,
+        head.shadow,
+        head.status,
+        head.latency_ms,
+        head.client_id,
+        head.route,
+        head.error,
+    )
+
+
+def matches(head: RecordHead, wanted: Selection) -> bool:
+    """Whether a record is selected."""
+    return (
+        wanted.since <= head.at < wanted.until
+        and wanted.release in (None, head.release)
+        and wanted.slot in (None, head.slot)
+        and wanted.shadow in (None, head.shadow)
+        and wanted.vectors in (None, head.vectors)
+        and wanted.timed in (None, bool(head.event_times))
+        and (wanted.days is None or ((day := head.day) is not None and wanted.days[0] <= day < wanted.days[1]))
+    )
+
+
+def may_match(group: Group, wanted: Selection) -> bool:
+    """Whether a record of the group may be selected."""
+    if wanted.days is None:
+        dated = True
+    elif group.between:
+        dated = group.days[0] < wanted.days[1] and wanted.days[0] <= group.days[1]
+    else:
+        dated = any(wanted.days[0] <= day < wanted.days[1] for day in group.days)
+    return (
+        dated
+        and group.last >= wanted.since
+        and group.first < wanted.until
+        and wanted.release in (None, group.release)
+        and wanted.slot in (None, group.slot)
+        and wanted.shadow in (None, group.shadow)
+        and wanted.vectors in (None, group.vectors)
+        and wanted.timed in (None, group.timed)
+    )
 
 
 class InferenceLogFiles:
@@ -99,155 +108,144 @@ class InferenceLogFiles:
 
     def __init__(self, folder: Path, model: str) -> None:
         self._folder, self._model = folder, model
-        self._offsets: dict[Path, int] = {}
-        self._ends: dict[Path, tuple[int, float]] = {}  # size of a segment, and when its last record was made
-        self._entries: list[_Entry] = []
+        self._segments: dict[Path, Segment] = {}
         self._unread: set[tuple[Path, int]] = set()
-        self._tailed = 0
+        self._lock = threading.Lock()
 
     @property
     def skipped(self) -> int:
-        return len(self._unread)
+        return len(self._unread) + sum(block.bad for each in self._segments.values() for block in each.blocks)
 
-    def records(
-        self,
-        release: str | None = None,
-        *,
-        slot: Slot | None = None,
-        shadow: bool | None = None,
-        since: float = 0.0,
-        limit: int | None = None,
-    ) -> Sequence[InferenceRecord]:
+    def read(self, selection: Selection, newest_first: bool = False) -> Iterator[InferenceRecord]:
         """See the port."""
-        self._index(since)
-        chosen = sorted(
-            (entry for entry in self._entries if matches(entry.head, release, slot, shadow, since)),
-            key=lambda entry: entry.head.at,
-        )
-        if limit is not None:
-            chosen = chosen[-limit:] if limit > 0 else []
-        return self._read(chosen)
+        for head, line, place in self._merged(selection, newest_first):
+            record = read_record(head, line)
+            if record is None:
+                self._unread.add(place)
+            else:
+                yield record
 
-    def tail(self) -> Sequence[InferenceRecord]:
-        """Records that were written since the last call of `tail`, oldest first."""
-        self._index(0.0)
-        new, self._tailed = self._entries[self._tailed :], len(self._entries)
-        return self._read(sorted(new, key=lambda entry: entry.head.at))
+    def heads(self, selection: Selection) -> Iterator[RequestHead]:
+        """See the port."""
+        return (request_head(head) for head, _, _ in self._merged(selection, newest_first=False))
+
+    def days(self, selection: Selection) -> Sequence[int]:
+        """See the port."""
+        found: set[int] = set()
+        for segment, block, group in self._groups(selection):
+            inside = selection.since <= group.first and group.last < selection.until and selection.days is None
+            if inside and not group.between:
+                found.update(group.days)
+            else:
+                heads = (head for head, _, _ in self._selected(segment, block, selection))
+                found.update(day for head in heads if (day := head.day) is not None)
+        return sorted(found)
 
     def find(self, request_id: str) -> InferenceRecord:
         """The record of a request by the gateway's id or else the client's, the live one rather than the mirrored, the latest
         of several; raises NotFound, and InvalidInput where a client gave several requests this id."""
-        self._index(0.0)
-        found = [entry for entry in self._entries if entry.head.id == request_id]
-        if not found and request_id:
-            found = [entry for entry in self._entries if entry.head.client_id == request_id]
-            ids = list(dict.fromkeys(entry.head.id for entry in found))
-            if len(ids) > 1:
-                named = ", ".join(ids[-_NAMED:])
-                raise InvalidInput(
-                    f"a client gave {len(ids)} requests the id '{request_id}'; name one by its own id, the latest are {named}"
-                )
-        found.sort(key=lambda entry: (not entry.head.shadow, entry.head.at))
-        records = self._read(found[-1:])
-        if not records:
+        best: dict[bool, tuple[tuple[bool, float], RecordHead, bytes]] = {}  # whether the id is the gateway's
+        ids: dict[str, None] = {}
+        for head, line in self._naming(request_id):
+            gateways = head.id == request_id
+            if not gateways and head.client_id != request_id:
+                continue
+            ids |= {} if gateways else {head.id: None}
+            rank = (not head.shadow, head.at)
+            if gateways not in best or best[gateways][0] < rank:
+                best[gateways] = (rank, head, line)
+        if True not in best and len(ids) > 1:
+            named = ", ".join(list(ids)[-_NAMED:])
+            raise InvalidInput(
+                f"a client gave {len(ids)} requests the id '{request_id}'; name one by its own id, the latest are {named}"
+            )
+        found = best.get(True) or best.get(False)
+        record = read_record(*found[1:]) if found else None
+        if record is None:
             raise NotFound(
                 f"request '{request_id}' is not in the inference log {self._folder}: "
                 "it was not served by this project, or its record was sampled out or dropped"
             )
-        return records[0]
+        return record
 
-    def _index(self, since: float) -> None:
-        for path in sorted(self._folder.glob("*.jsonl")):
+    def _naming(self, request_id: str) -> Iterator[tuple[RecordHead, bytes]]:
+        """Lines that write a name, oldest first where segments do not overlap."""
+        plain = request_id.isascii() and request_id.isprintable() and not set(request_id) & set('"\\/<>&')
+        needle = request_id.encode() if plain else b""
+        if not request_id:
+            return
+        with self._lock:
+            self._look(0.0)
+            segments = [(segment, list(segment.blocks)) for segment in self._segments.values()]
+        for segment, blocks in sorted(segments, key=lambda each: _first(each[1])):
+            for block in blocks:
+                try:
+                    data = segment.read(block)
+                except Gone:
+                    break
+                if needle in data:
+                    lines = (line for line in data.split(b"\n")[:-1] if needle in line)
+                    heads = ((read_head(line), line) for line in lines)
+                    yield from ((head, line) for head, line in heads if head and head.model == self._model)
+
+    def _look(self, since: float) -> None:
+        paths = segment_paths(self._folder)
+        self._segments = {path: self._segments.get(path) or Segment(path) for path in paths}
+        for path, segment in list(self._segments.items()):
             try:
-                stat = path.stat()
-                if stat.st_size <= self._offsets.get(path, 0) or self._latest(path, stat.st_size) < since - 1:
-                    continue
-                self._index_segment(path)
-            except FileNotFoundError:
-                continue  # taken away while we looked
+                segment.look(since)
+            except Gone:
+                del self._segments[path]
 
-    def _latest(self, path: Path, size: int) -> float:
-        """When the last record of a segment was made, by the clock of the records: that of the file system may have been set
-        anew. Infinite when that cannot be told without reading it all."""
-        if self._ends.get(path, (-1, 0.0))[0] != size:
-            with path.open("rb") as handle:
-                handle.seek(max(0, size - _TAIL))
-                *_, last, _rest = [b"", b"", *handle.read(_TAIL).split(b"\n")]
-            head = read_head(last)
-            self._ends[path] = (size, head.at if head is not None else math.inf)
-        return self._ends[path][1]
+    def _groups(self, selection: Selection) -> list[tuple[Segment, Block, Group]]:
+        with self._lock:  # gates look from threads of their own
+            self._look(selection.since)
+            return [
+                (segment, block, group)
+                for segment in self._segments.values()
+                for block in segment.blocks
+                for group in block.groups
+                if group.model == self._model and may_match(group, selection)
+            ]
 
-    def _index_segment(self, path: Path) -> None:
-        offset = self._offsets.get(path, 0)
-        with path.open("rb") as handle:
-            handle.seek(offset)
-            while lines := handle.readlines(_CHUNK):
-                for line in lines:
-                    if not line.endswith(b"\n"):
-                        break
-                    self._add(path, offset, line)
-                    offset += len(line)
-        self._offsets[path] = offset
+    def _selected(self, segment: Segment, block: Block, selection: Selection) -> Iterator[tuple[RecordHead, bytes, int]]:
+        """Head, line and number of the selected lines of a block; none where the segment was taken away."""
+        try:
+            data = segment.read(block)
+        except Gone:
+            return
+        for number, line in enumerate(data.split(b"\n")[:-1]):
+            head = read_head(line)
+            if head is not None and head.model == self._model and matches(head, selection):
+                yield head, line, number
 
-    def _add(self, path: Path, offset: int, line: bytes) -> None:
-        head = read_head(line)
-        if head is None:
-            self._unread.add((path, offset))
-        elif head.model == self._model:
-            self._entries.append(_Entry(head, path, offset, len(line)))
-
-    def _read(self, entries: Sequence[_Entry]) -> list[InferenceRecord]:
-        """The records of `entries` in their order, each segment opened once."""
-        records: list[tuple[int, InferenceRecord]] = []
-        places: dict[Path, list[int]] = {}
-        for place, entry in enumerate(entries):
-            places.setdefault(entry.path, []).append(place)
-        for path, wanted in places.items():
-            try:
-                with path.open("rb") as handle:
-                    for place in wanted:
-                        handle.seek(entries[place].offset)
-                        line = handle.read(entries[place].length)
-                        record = read_record(line)
-                        if record is None:
-                            self._unread.add((path, entries[place].offset))
-                        else:
-                            records.append((place, record))
-            except FileNotFoundError:
-                continue  # taken away while we looked
-        return [record for _, record in sorted(records, key=lambda pair: pair[0])]
+    def _merged(self, selection: Selection, newest_first: bool) -> Iterator[tuple[RecordHead, bytes, tuple[Path, int]]]:
+        """Selected lines in the order of their times: a block is opened when no later one can come before what it holds."""
+        sign = -1.0 if newest_first else 1.0
+        bounds: dict[tuple[Path, int], tuple[float, Segment, Block]] = {}
+        for segment, block, group in self._groups(selection):
+            bound = min(sign * group.first, sign * group.last)
+            key = (segment.path, block.start)
+            bounds[key] = (min(bound, bounds.get(key, (bound,))[0]), segment, block)
+        waiting: list[tuple[float, float, int, RecordHead, bytes, tuple[Path, int]]] = []
+        order = {path: sign * n for n, path in enumerate(sorted({path for path, _ in bounds}))}
+        for bound, segment, block in sorted(bounds.values(), key=lambda each: each[0]):
+            while waiting and waiting[0][0] < bound:
+                yield heapq.heappop(waiting)[3:]
+            for head, line, number in self._selected(segment, block, selection):
+                place = block.start * 4096 + number  # unique, and in the order of lines
+                heapq.heappush(
+                    waiting, (sign * head.at, order[segment.path], int(sign) * place, head, line, (segment.path, place))
+                )
+        while waiting:
+            yield heapq.heappop(waiting)[3:]
 
 
-def to_frame(records: Iterable[InferenceRecord], vector: Sequence[str], entity: str = "entity") -> pl.DataFrame:
-    """One row for each predicted row of `records`.
-
-    Columns: id, at, release, slot, shadow, the entity, `event_timestamp` (UTC), the request inputs, the features by the
-    contract's names (float32), and each output as `name` or `name_0`, `name_1` ... Records without a prediction are left out.
-    """
-    frames = [_frame(record, vector, entity) for record in records if len(record.entities)]
-    return pl.concat(frames) if frames else pl.DataFrame()
+def _first(blocks: Sequence[Block]) -> float:
+    return min((group.first for block in blocks for group in block.groups), default=math.inf)
 
 
-def _frame(record: InferenceRecord, vector: Sequence[str], entity: str) -> pl.DataFrame:
-    n = len(record.entities)
-    columns: dict[str, Any] = {
-        "id": [record.id] * n,
-        "at": [datetime.fromtimestamp(record.at, UTC)] * n,
-        "release": [record.release] * n,
-        "slot": [record.slot.value] * n,
-        "shadow": [record.shadow] * n,
-        entity: list(record.entities),
-        "event_timestamp": pl.Series(record.event_times).cast(pl.Datetime("us", "UTC")),
-    }
-    columns |= {name: values for name, values in record.request.items() if name not in vector}
-    columns |= {name: record.features[:, i] for i, name in enumerate(vector)}
-    for name, values in record.outputs.items():
-        flat = values.reshape(n, -1)
-        columns |= {name if flat.shape[1] == 1 else f"{name}_{k}": flat[:, k] for k in range(flat.shape[1])}
-    return pl.DataFrame(columns)
-
-
-def _record(line: _Line) -> InferenceRecord:
+def _record(head: RecordHead, line: _Line) -> InferenceRecord:
     """Raises ValueError for a line whose parts do not belong together: what gates and replays rely on is checked here, once."""
     named = len(line.entities)
     parts = [len(line.event_times), *map(len, line.inputs.values())]
@@ -258,21 +256,21 @@ def _record(line: _Line) -> InferenceRecord:
     features = np.frombuffer(base64.b64decode(line.features, validate=True), dtype="<f4")
     features = features.reshape(line.rows, -1) if line.rows else features.reshape(0, 0)
     return InferenceRecord(
-        id=line.id,
-        at=line.at,
-        release=line.release,
-        slot=line.slot,
-        shadow=line.shadow,
-        status=line.status,
-        latency_ms=line.latency_ms,
+        id=head.id,
+        at=head.at,
+        release=head.release,
+        slot=head.slot,
+        shadow=head.shadow,
+        status=head.status,
+        latency_ms=head.latency_ms,
         entities=tuple(line.entities),
         event_times=np.array(line.event_times, dtype=np.int64),
         request={name: _numbers(values) for name, values in line.inputs.items()},
         features=features,
         outputs=_outputs(line.outputs),
-        client_id=line.client_id,
-        route=line.route,
-        error=line.error,
+        client_id=head.client_id,
+        route=head.route,
+        error=head.error,
     )
 
 

@@ -19,6 +19,7 @@ import pytest
 from serving_builders import demand_release
 from slot_process import Slot, arguments, free_port
 from tidegate.adapters.onnx.session import open_onnx
+from tidegate.ports.inference_records import Selection
 from tidegate.serving.records import InferenceLogFiles
 from tidegate.serving.replay import replay
 
@@ -92,7 +93,7 @@ def test_a_stop_under_load_loses_no_request_and_no_record(slot: Slot) -> None:
     idle.close()
     assert [lost for client in clients for lost in client.lost] == []
     answered = sorted(request_id for client in clients for request_id in client.answered)
-    records = InferenceLogFiles(slot.logs, "demand").records()
+    records = list(InferenceLogFiles(slot.logs, "demand").read(Selection()))
     assert sorted(client_ids(slot.logs)) == answered
     summary = json.loads(next(slot.logs.glob("*.summary.json")).read_text())
     assert summary["requests"] == summary["logged"] == {"200": len(answered)}
@@ -130,7 +131,7 @@ def test_a_killed_process_keeps_what_it_wrote(slot: Slot) -> None:
     client = Client(slot.port, 0)
     client.start()
     files = InferenceLogFiles(slot.logs, "demand")
-    while not files.tail():
+    while next(files.read(Selection()), None) is None:
         time.sleep(0.02)  # the log can be tailed while the process runs
     slot.process.kill()
     slot.process.wait()

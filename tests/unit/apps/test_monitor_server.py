@@ -26,7 +26,7 @@ class Stage:
         self.records: list[Any] = [SimpleNamespace(release=RELEASE.digest)]
         self.results: list[WatchResult] = []
         self.queue, self.looks = FakeRetraining(), Looks()
-        source = SimpleNamespace(records=lambda **_: self.records)
+        source = SimpleNamespace(read=lambda *_, **__: iter(self.records))
         self.monitor = Monitor({"demand": source}, self.release, self.queue, self.looks, 300)  # type: ignore[dict-item]
         monkeypatch.setattr(watching, "watch", lambda *_: self.results)
 
@@ -98,10 +98,10 @@ def test_a_monitor_that_has_not_looked_is_not_ready(stage: Stage) -> None:
 
 
 def test_what_keeps_it_from_seeing_is_raised_and_nothing_is_shown(stage: Stage) -> None:
-    def away(**_: Any) -> list[Any]:
+    def away(*_: Any, **__: Any) -> list[Any]:
         raise Unavailable("Redis is away")
 
-    stage.monitor.records["demand"] = SimpleNamespace(records=away)  # type: ignore[assignment]
+    stage.monitor.records["demand"] = SimpleNamespace(read=away)  # type: ignore[assignment]
     with pytest.raises(Unavailable):
         stage.monitor.look("demand")
     assert stage.page().count("demand") == 0
@@ -110,10 +110,10 @@ def test_what_keeps_it_from_seeing_is_raised_and_nothing_is_shown(stage: Stage) 
 def test_what_was_away_is_asked_again_soon_and_the_monitor_is_ready_then(stage: Stage) -> None:
     there = stage.monitor.records["demand"]
 
-    def away(**_: Any) -> list[Any]:
+    def away(*_: Any, **__: Any) -> list[Any]:
         raise Unavailable("Redis is away")
 
-    stage.monitor.records["demand"] = SimpleNamespace(records=away)  # type: ignore[assignment]
+    stage.monitor.records["demand"] = SimpleNamespace(read=away)  # type: ignore[assignment]
     assert stage.monitor.attempt("demand") == AGAIN_SECONDS < stage.monitor.every_seconds
     assert stage.monitor.problem() == "Redis is away"
     stage.records, stage.monitor.records["demand"] = [], there
@@ -122,10 +122,10 @@ def test_what_was_away_is_asked_again_soon_and_the_monitor_is_ready_then(stage: 
 
 
 def test_a_defect_is_logged_no_more_often_than_a_look_is_due(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
-    def broken(**_: Any) -> list[Any]:
+    def broken(*_: Any, **__: Any) -> list[Any]:
         raise RuntimeError("broken")
 
-    stage.monitor.records["demand"] = SimpleNamespace(records=broken)  # type: ignore[assignment]
+    stage.monitor.records["demand"] = SimpleNamespace(read=broken)  # type: ignore[assignment]
     assert stage.monitor.attempt("demand") == stage.monitor.every_seconds
     assert "RuntimeError: broken" in caplog.text
     assert "see the log" in stage.monitor.problem()
@@ -135,14 +135,14 @@ def test_the_monitor_looks_again_by_itself_until_it_sees(stage: Stage, monkeypat
     monkeypatch.setattr("tidegate.apps.monitor.AGAIN_SECONDS", 0.01)
     asked, seen = [], threading.Event()
 
-    def late(**_: Any) -> list[Any]:
+    def late(*_: Any, **__: Any) -> list[Any]:
         asked.append(1)
         if len(asked) < 3:
             raise Unavailable("Redis is away")
         seen.set()
         return []
 
-    stage.monitor.records["demand"] = SimpleNamespace(records=late)  # type: ignore[assignment]
+    stage.monitor.records["demand"] = SimpleNamespace(read=late)  # type: ignore[assignment]
     stage.monitor.start()
     try:
         assert seen.wait(10)

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 import yaml
 
+from fakes.inference_records import FakeRecords as FakeRecords
 from tidegate.domain.digests import canonical_json
 from tidegate.domain.release import FeatureContract, Lineage, ReleaseManifest
 from tidegate.domain.slots import Desired, Slot
@@ -134,30 +135,6 @@ def records(
         }
         made.append(InferenceRecord(**{**values, **changes}))
     return made
-
-
-class FakeRecords:
-    def __init__(self, *parts: Sequence[InferenceRecord]) -> None:
-        self.all = [record for part in parts for record in part]
-
-    def records(
-        self,
-        release: str | None = None,
-        *,
-        slot: Slot | None = None,
-        shadow: bool | None = None,
-        since: float = 0.0,
-        limit: int | None = None,
-    ) -> Sequence[InferenceRecord]:
-        found = [
-            r
-            for r in self.all
-            if r.at >= since
-            and (release is None or r.release == release)
-            and (slot is None or r.slot is slot)
-            and (shadow is None or r.shadow is shadow)
-        ]
-        return found[-limit:] if limit else found
 
 
 class FakeMeter:

@@ -229,7 +229,7 @@ def test_a_log_that_cannot_be_read_neither_fails_nor_passes_a_release(bake: Bake
     def away(*_: object, **__: object) -> list[object]:
         raise Unavailable("Redis cannot be read")
 
-    bake.records.records = away  # type: ignore[method-assign, assignment]
+    bake.records.heads = away  # type: ignore[method-assign, assignment]
     bake.look(traffic(0), 0)
     result = bake.look(traffic(1000))
     assert result.verdict is Verdict.INCONCLUSIVE

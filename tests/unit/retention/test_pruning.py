@@ -17,12 +17,14 @@ from tidegate.domain.project import Project, Retention
 from tidegate.domain.slots import Desired, Slot
 from tidegate.files.layout import StateFolder
 from tidegate.ledger.memory import MemoryLedger
+from tidegate.ports.inference_records import Selection
 from tidegate.retention import logs
 from tidegate.rollout.orders import Orders
 from tidegate.rollout.plan import RolloutConfig
 from tidegate.rollout.state import Status
 from tidegate.rollout.state_clock import state_clock
 from tidegate.rollout.wanted import write_desired
+from tidegate.serving.records import InferenceLogFiles
 
 DAY = 86400.0
 DEAD, MEGABYTE = 2**22 + 1, 1024 * 1024  # no process has such a pid
@@ -93,6 +95,37 @@ def test_the_oldest_segments_go_while_all_are_too_large(project: Project) -> Non
     small = replace(project, retention=replace(project.retention, inference_log_megabytes=2))
     assert [each.path.name for each in plan_pruning(small).going] == [f"blue-{n}-{DEAD}-0.jsonl" for n in (0, 1, 2)]
     assert names(project) == set()
+
+
+def whole_segment(project: Project, name: str, age: float, id: str) -> Path:
+    """With records that a reader of the log takes."""
+    at = state_clock(StateFolder(project.state))() - age
+    common = {"model": "demand", "release": "a", "slot": "blue", "shadow": False, "status": 200, "latency_ms": 1.0, "rows": 0}
+    path = StateFolder(project.state).logs / f"{name}.jsonl"
+    path.write_text("".join(json.dumps({"id": f"{id}-{n}", "at": at + n, **common}) + "\n" for n in range(3)))
+    return path
+
+
+def test_closed_segments_are_compressed_and_go_by_the_same_policy(project: Project) -> None:
+    closed = whole_segment(project, f"blue-0-{DEAD}-0", 2 * DAY, "0b6cf3a2-named")
+    whole_segment(project, f"blue-1-{DEAD}-0", 2 * DAY, "other")
+    whole_segment(project, f"green-0-{DEAD}-0", 0, "just-now")
+    whole_segment(project, f"green-0-{os.getpid()}-0", 2 * DAY, "written")
+    before = {record.id for record in InferenceLogFiles(StateFolder(project.state).logs, "demand").read(Selection())}
+    pruning = plan_pruning(project)
+    assert {path.name for path in pruning.compressing} == {f"blue-{n}-{DEAD}-0.jsonl" for n in (0, 1)}
+    prune(project, pruning)
+    assert {path.name for path in StateFolder(project.state).logs.glob("blue-*")} == {
+        f"blue-{n}-{DEAD}-0.jsonl.gz{suffix}" for n in (0, 1) for suffix in ("", ".index")
+    }
+    assert not closed.exists()
+    assert plan_pruning(project).compressing == ()
+    assert {record.id for record in InferenceLogFiles(StateFolder(project.state).logs, "demand").read(Selection())} == before
+    (StateFolder(project.state).ledger / "ledger.jsonl").write_text(json.dumps({"body": {"worst": "0b6cf3a2-named-1"}}) + "\n")
+    strict = replace(project, retention=replace(project.retention, inference_log_days=1))
+    assert {each.path.name for each in plan_pruning(strict).going} == {
+        f"blue-1-{DEAD}-0.jsonl.gz{suffix}" for suffix in ("", ".index")
+    }
 
 
 def start(project: Project, version: str, status: Status, target: FakeTarget) -> str:

@@ -15,6 +15,7 @@ from tidegate.domain.clocks import Reading, SteadyClock, process_clock
 from tidegate.domain.slots import Slot
 from tidegate.files.layout import StateFolder
 from tidegate.ledger.memory import MemoryLedger
+from tidegate.ports.inference_records import Selection
 from tidegate.rollout.orders import Orders
 from tidegate.rollout.plan import RolloutConfig
 from tidegate.rollout.state import RolloutStore, Status
@@ -105,6 +106,6 @@ def test_records_are_found_by_their_own_times_and_not_by_those_of_the_file_syste
     path = tmp_path / "blue-0-1-0.jsonl"
     path.write_text("".join(json.dumps({**line, "id": f"r{n}", "at": 1000.0 + n}) + "\n" for n in range(3)))
     os.utime(path, (1000.0 + jump, 1000.0 + jump))
-    found = InferenceLogFiles(tmp_path, "demand").records(since=1001.0)
+    found = list(InferenceLogFiles(tmp_path, "demand").read(Selection(since=1001.0)))
     assert [(record.id, record.slot) for record in found] == [("r1", Slot.BLUE), ("r2", Slot.BLUE)]
-    assert not InferenceLogFiles(tmp_path, "demand").records(since=2000.0)
+    assert not list(InferenceLogFiles(tmp_path, "demand").read(Selection(since=2000.0)))

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from serving_builders import T0
 from tidegate.domain.errors import InvalidInput, NotFound
 from tidegate.domain.slots import Slot
-from tidegate.serving.records import InferenceLogFiles, to_frame
+from tidegate.ports.inference_records import Selection
+from tidegate.serving.records import InferenceLogFiles
 from tidegate.serving.runtime.dataplane import Prediction
 from tidegate.serving.runtime.inference_log import Identity, InferenceLog, LogLimits, Served, sampled
 
@@ -48,7 +49,7 @@ def test_records_come_back_to_the_bit(tmp_path: Path) -> None:
     log.offer(served("two", status=422))
     log.close()
     assert_exact(log)
-    first, second = InferenceLogFiles(tmp_path, "demand").records()
+    first, second = list(InferenceLogFiles(tmp_path, "demand").read(Selection()))
     made = prediction()
     assert (first.id, first.release, first.slot, first.shadow, first.status) == ("one", "a" * 64, Slot.BLUE, False, 200)
     assert first.features.tobytes() == made.features.tobytes()
@@ -56,9 +57,6 @@ def test_records_come_back_to_the_bit(tmp_path: Path) -> None:
     assert first.event_times.tolist() == [T0, T0]
     assert first.request["horizon"].tolist() == [1, 2]
     assert (second.status, len(second.features), second.entities) == (422, 0, ())
-    frame = to_frame([first, second], ["lag", "price"], "sku")
-    assert frame["sku"].to_list() == ["S1", "S2"]
-    assert frame["quantiles_1"].to_list() == [2, 5]
 
 
 def test_a_clean_stop_leaves_the_counts(tmp_path: Path) -> None:
@@ -70,7 +68,7 @@ def test_a_clean_stop_leaves_the_counts(tmp_path: Path) -> None:
     assert_exact(log)
     summary = json.loads(next(tmp_path.glob("*.summary.json")).read_text())
     assert sum(summary["requests"].values()) == 200
-    assert sum(summary["logged"].values()) == len(InferenceLogFiles(tmp_path, "demand").records())
+    assert sum(summary["logged"].values()) == len(list(InferenceLogFiles(tmp_path, "demand").read(Selection())))
     assert summary["sampled_out"]
 
 
@@ -102,7 +100,7 @@ def test_a_folder_that_cannot_be_written_drops_and_recovers(tmp_path: Path, capl
     log.offer(served("kept"))
     log.close()
     assert_exact(log)
-    assert [r.id for r in InferenceLogFiles(folder, "demand").records()] == ["kept"]
+    assert [r.id for r in list(InferenceLogFiles(folder, "demand").read(Selection()))] == ["kept"]
 
 
 def test_a_full_disk_never_leaves_half_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +127,7 @@ def test_a_full_disk_never_leaves_half_a_line(tmp_path: Path, monkeypatch: pytes
     log.close()
     assert_exact(log)
     files = InferenceLogFiles(tmp_path, "demand")
-    assert sorted(r.id for r in files.records()) == ["after", "before", "full0"]
+    assert sorted(r.id for r in files.read(Selection())) == ["after", "before", "full0"]
     assert files.skipped == 0
 
 
@@ -140,7 +138,7 @@ def test_a_folder_taken_away_gets_a_new_segment(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "logs")
     log.offer(served("kept"))
     log.close()
-    assert [r.id for r in InferenceLogFiles(tmp_path / "logs", "demand").records()] == ["kept"]
+    assert [r.id for r in list(InferenceLogFiles(tmp_path / "logs", "demand").read(Selection()))] == ["kept"]
 
 
 @given(st.text(min_size=1, max_size=40), st.floats(0, 1), st.floats(0, 1))
@@ -151,27 +149,19 @@ def test_sampling_depends_on_the_id_alone_and_grows_with_the_rate(request_id: st
     assert not sampled(request_id, 0.0)
 
 
-def test_reading_filters_tails_and_finds(tmp_path: Path) -> None:
+def test_the_live_record_of_a_request_is_found_though_the_mirrored_one_is_later(tmp_path: Path) -> None:
     blue, green = InferenceLog(tmp_path, BLUE), InferenceLog(tmp_path, GREEN)
     for i in range(3):
         blue.offer(served(f"r{i}", at=100.0 + i))
         green.offer(served(f"r{i}", shadow=True, at=200.0 + i))
-    blue._flush()
-    files = InferenceLogFiles(tmp_path, "demand")
-    assert len(files.tail()) == 3
-    green._flush()
-    assert [r.slot for r in files.tail()] == [Slot.GREEN] * 3
-    assert files.tail() == []
-    assert [r.id for r in files.records("b" * 64)] == ["r0", "r1", "r2"]
-    assert [r.id for r in files.records(shadow=False, limit=2)] == ["r1", "r2"]
-    assert [r.id for r in files.records(slot=Slot.BLUE, since=102.0)] == ["r2"]
-    assert files.find("r1").shadow is False  # the live record, though the mirrored one is later
-    with pytest.raises(NotFound, match="request 'nope'"):
-        files.find("nope")
-    assert InferenceLogFiles(tmp_path, "other").records() == []
-    assert InferenceLogFiles(tmp_path / "absent", "demand").records() == []
     blue.close()
     green.close()
+    files = InferenceLogFiles(tmp_path, "demand")
+    assert files.find("r1").shadow is False
+    with pytest.raises(NotFound, match="request 'nope'"):
+        files.find("nope")
+    assert list(InferenceLogFiles(tmp_path, "other").read(Selection())) == []
+    assert list(InferenceLogFiles(tmp_path / "absent", "demand").read(Selection())) == []
 
 
 def test_bad_lines_are_counted_and_a_torn_last_line_waits(tmp_path: Path) -> None:
@@ -183,11 +173,11 @@ def test_bad_lines_are_counted_and_a_torn_last_line_waits(tmp_path: Path) -> Non
     torn = line.replace(b"whole", b"later")
     segment.write_bytes(b"\xff rubbish\n" + line + b'{"id": 3}\n' + torn[:40])
     files = InferenceLogFiles(tmp_path, "demand")
-    assert [r.id for r in files.records()] == ["whole"]
+    assert [r.id for r in files.read(Selection())] == ["whole"]
     assert files.skipped == 2
     with segment.open("ab") as handle:
         handle.write(torn[40:])
-    assert [r.id for r in files.records()] == ["whole", "later"]
+    assert [r.id for r in files.read(Selection())] == ["whole", "later"]
     assert files.skipped == 2
 
 
@@ -231,7 +221,7 @@ def test_a_record_whose_parts_do_not_belong_together_is_skipped_and_counted(tmp_
     whole = {"rows": 1, "entities": ["a"], "event_times": [1], "inputs": {"horizon": [2**70]}, "features": "AACAPw=="}
     write_lines(tmp_path, [{"id": "good", **whole}, {"id": "bad", **whole, **wrong}])
     files = InferenceLogFiles(tmp_path, "demand")
-    assert [r.id for r in files.records()] == ["good"]
+    assert [r.id for r in files.read(Selection())] == ["good"]
     assert files.skipped == 1
 
 

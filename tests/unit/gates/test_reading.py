@@ -1,0 +1,85 @@
+"""Gates read the latest of the log as far as they need it, and what is new since their last look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from release_fixture import WINDOW, FakeMeter, FakeRecords, FakeScorer, Stage, records, stage, vectors
+
+from tidegate.gates.drift import DriftGate
+from tidegate.gates.shadow import ShadowGate
+from tidegate.gates.watch import monday_of, watch
+from tidegate.gates.window import SEARCHED
+from tidegate.ports.inference_records import InferenceRecord, Selection
+
+
+class Counted(FakeRecords):
+    """Counts the records that are taken whole."""
+
+    taken = 0
+
+    def read(self, selection: Selection, newest_first: bool = False) -> Iterator[InferenceRecord]:
+        for record in super().read(selection, newest_first):
+            self.taken += 1
+            yield record
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Stage:
+    return stage(tmp_path)
+
+
+def test_drift_and_watch_read_a_window_and_not_the_log(here: Stage) -> None:
+    log = Counted(records(here.candidate, vectors(WINDOW * 20, 3), shadow=False))
+    DriftGate(log, FakeMeter()).evaluate(here.context)
+    assert log.taken <= WINDOW / 3 + 1
+    log.taken = 0
+    watch(here.candidate, here.folder, log, FakeMeter())
+    assert log.taken <= WINDOW / 3 + 2
+
+
+def test_requests_for_one_key_alone_are_read_up_to_a_bound(here: Stage) -> None:
+    one = records(here.candidate, vectors(100, 3), shadow=False, a_request=100)[0]
+    one = replace(one, entities=("sku1",) * 100)
+    count = 2 * SEARCHED * WINDOW // 100
+    log = Counted([replace(one, id=f"r{n}", at=101.0 + n) for n in range(count)])
+    result = DriftGate(log, FakeMeter()).evaluate(here.context)
+    assert not result.verdict.opens
+    assert log.taken <= SEARCHED * WINDOW / 100 + 1
+
+
+def test_shadow_compares_what_is_new_and_says_what_it_would_say_of_all(here: Stage) -> None:
+    seen = vectors(1200, 5)
+    ours = records(here.candidate, seen, shadow=True, factor=1.02)
+    theirs = records(here.active, seen, shadow=False)
+    shuffled = np.random.default_rng(1).permutation(len(ours))
+    known = Counted()
+    gate = ShadowGate(known, FakeScorer({"2": 1.05, "1": 1.0}))
+    looks = [100, 180, 181, 300, 400]
+    for count in looks:
+        log = FakeRecords(ours[:count], theirs[: count + 3])
+        known.all, known.taken = list(log.all), 0
+        if count == 300:
+            known.all = log.all = [log.all[i] for i in np.random.default_rng(2).permutation(len(log.all))]
+        fresh = ShadowGate(log, FakeScorer({"2": 1.05, "1": 1.0})).evaluate(here.context)
+        now = gate.evaluate(here.context)
+        assert (now.verdict, now.evidence) == (fresh.verdict, fresh.evidence)
+        if count == 181:
+            assert known.taken <= 4
+    # a mirrored record that comes late, and an id that turns out to be of two requests
+    late = [ours[i] for i in shuffled if i != 7]
+    for log_ in ([*late], [*late, ours[7]], [*late, ours[7], replace(ours[9], at=900.0)]):
+        known.all = [*log_, *theirs]
+        fresh = ShadowGate(FakeRecords(log_, theirs), FakeScorer({"2": 1.05, "1": 1.0})).evaluate(here.context)
+        now = gate.evaluate(here.context)
+        assert (now.verdict, now.evidence) == (fresh.verdict, fresh.evidence)
+
+
+def test_weeks_begin_on_monday_and_midnights_belong_to_the_day_before() -> None:
+    assert monday_of(-3 + 1) == -3  # the midnight that ends Monday, three days before the epoch
+    assert monday_of(-3 + 7) == -3  # and the one that ends Sunday
+    assert monday_of(-3) == -10
