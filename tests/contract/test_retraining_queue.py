@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -13,7 +14,7 @@ import pytest
 
 from fakes.retraining import FakeRetraining, Store
 from tidegate.adapters.redis.retraining import DELIVERIES, RedisRetraining
-from tidegate.domain.errors import Unavailable
+from tidegate.domain.errors import IntegrityError, Unavailable
 from tidegate.ports.retraining import Report, RetrainingRequest
 
 LEASE = 0.4  # seconds
@@ -154,3 +155,21 @@ def test_redis_that_can_be_reached_a_moment_later_is_waited_for() -> None:
         with pytest.raises(Unavailable, match="reaching it"):
             waiting.await_reachable(0)
         waiting.await_reachable(10)
+
+
+def test_documents_of_a_newer_version_with_more_keys_are_read_and_damaged_reports_keep_nothing_waiting(redis_url: str) -> None:
+    import redis
+
+    url = redis_url.rpartition("/")[0] + "/9"
+    client = redis.Redis.from_url(url)
+    client.flushdb()
+    request = {**vars(asked(4)), "priority": 1}
+    client.xadd("tidegate:retraining", {"json": json.dumps(request)}, id="4-0")
+    for text in ("{", json.dumps({**vars(DONE), "trace": "x"}), json.dumps({**vars(DONE), "schema": 9})):
+        client.xadd("tidegate:reports", {"json": text})
+    queue = RedisRetraining(url, "pod-1", LEASE)
+    assert queue.take() == asked(4)
+    reports = queue.unwritten()
+    assert next(reports)[1] == DONE
+    with pytest.raises(IntegrityError, match="report to the ledger's writer is not JSON"):
+        next(reports)

@@ -7,6 +7,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from tidegate.domain.formats import Format, Unknown
+
+REQUEST = Format("request for retraining", Unknown.IGNORED)  # trainer and gate service may be of two versions
+REPORT = Format("report to the ledger's writer", Unknown.IGNORED)
+
 
 @dataclass(frozen=True)
 class RetrainingRequest:
@@ -58,6 +63,6 @@ class Reports(Protocol):
     def report(self, report: Report) -> None: ...
 
     def unwritten(self) -> Iterator[tuple[str, Report]]:
-        """With a name each, oldest first."""
+        """With a name each, oldest first. Raises IntegrityError, at last, for one that cannot be read."""
 
     def written(self, name: str) -> None: ...

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from tidegate.adapters.redis.record_sink import connect
-from tidegate.domain.errors import Unavailable
-from tidegate.ports.retraining import Report, RetrainingRequest
+from tidegate.domain.errors import IntegrityError, Unavailable
+from tidegate.ports.retraining import REPORT, REQUEST, Report, RetrainingRequest
 
 REQUESTS, REFUSED, REPORTS = "tidegate:retraining", "tidegate:retraining:refused", "tidegate:reports"
 GROUP, FIELD = "training", b"json"
@@ -118,8 +118,17 @@ class RedisRetraining:
         self._ask("reporting", lambda: self._client.xadd(REPORTS, _fields(vars(report))))
 
     def unwritten(self) -> Iterator[tuple[str, Report]]:
+        unreadable: IntegrityError | None = None
         for place, fields in self._ask("reading reports", lambda: self._client.xrange(REPORTS)):
-            yield place.decode(), Report(**json.loads(fields[FIELD]))
+            where = f"{REPORTS} {place.decode()}"
+            try:
+                report = REPORT.convert(REPORT.parse(fields.get(FIELD, b""), where), Report, where)
+            except IntegrityError as error:
+                unreadable = unreadable or error
+            else:
+                yield place.decode(), report
+        if unreadable:
+            raise unreadable
 
     def written(self, name: str) -> None:
         self._ask("forgetting a report", lambda: self._client.xdel(REPORTS, name))
@@ -181,4 +190,4 @@ def _fields(value: dict[str, Any]) -> dict[bytes, bytes]:
 
 
 def _request(fields: dict[bytes, bytes]) -> RetrainingRequest:
-    return RetrainingRequest(**json.loads(fields[FIELD]))
+    return REQUEST.convert(REQUEST.parse(fields.get(FIELD, b""), REQUESTS), RetrainingRequest, REQUESTS)
