@@ -14,6 +14,7 @@ from pathlib import Path
 from tidegate.adapters.files.checkpoint_places import checkpoint_place
 from tidegate.adapters.files.ledger_file import FileLedger
 from tidegate.adapters.files.release_keys import SIGN, ReleaseKeys, environment_keys, parse_keys, unsigned
+from tidegate.adapters.machine.login import login
 from tidegate.domain.digests import is_digest
 from tidegate.domain.errors import IntegrityError, TidegateError
 from tidegate.domain.project import Project
@@ -33,6 +34,7 @@ def open_ledger(project: Project) -> FileLedger:
         keys_folder(project),
         rollouts=partial(recorded_rollouts, StateFolder(project.state).rollouts),
         checkpoints=checkpoint_place(project.ledger.checkpoint, project.root, project.state),
+        by=login(),
     )
 
 

@@ -12,6 +12,7 @@ import click
 
 from tidegate.cli.session import Session, clock_time, command, dry_run_option, examples, model_argument, moment
 from tidegate.domain.errors import GateClosed, IntegrityError, NotFound
+from tidegate.domain.formats import document
 from tidegate.domain.verdict import GateResult, to_json
 from tidegate.ports.ledger import Entry, Line, Query, Verification
 
@@ -202,7 +203,7 @@ def ledger() -> None:
 @click.option("--last", default=20, show_default=True, type=click.IntRange(1), help="How many, newest last.")
 @click.option("--action", help="Only actions that start with this: verdict, promotion, rollout, override.")
 @click.option("--subject", help="Only subjects that contain this: a model, a release, a rollout.")
-@click.option("--actor", help="Only what this actor did.")
+@click.option("--actor", help="Only what this actor did, by name or identity.")
 @click.option("--since", help="Only entries since this day or time (UTC, by the clock of people).")
 @click.option("--until", help="Only entries before this day or time.")
 @command()
@@ -212,7 +213,7 @@ def list_entries(session: Session, last: int, action: str | None, subject: str |
     query = Query(actor=about["actor"], since=_seconds(about["since"]), until=_seconds(about["until"]))
     matching = (line for line in ledger.lines() if line.problem or _matches(line.entry, query, action, subject))
     lines = list(deque(matching, maxlen=last))
-    values = [{"line": line.number, "problem": line.problem, **(asdict(line.entry) if line.entry else {})} for line in lines]
+    values = [{"line": line.number, "problem": line.problem, **_entry_json(line.entry)} for line in lines]
     session.emit(values, "\n".join(map(_line_text, lines)) or "no entries")
     _require_sound(ledger.verify())
 
@@ -249,6 +250,10 @@ def _require_sound(verification: Verification) -> None:
         raise IntegrityError(f"ledger: {verification.problem}")
 
 
+def _entry_json(entry: Entry | None) -> dict[str, Any]:
+    return {} if entry is None else {**asdict(entry), "by": document(entry.by)}
+
+
 def _seconds(text: str | None) -> float | None:
     found = moment(text)
     return None if found is None else found.timestamp()
@@ -273,7 +278,7 @@ def _line_text(line: Line) -> str:
     if e is None:
         return f"{line.number:>5}  (no entry){mark}"
     body = json.dumps(e.body, ensure_ascii=False)
-    return f"{e.sequence:>5}  {_when(e)}  {e.action:<22} {e.subject}  by {e.actor}  {_cut(body, 110)}{mark}"
+    return f"{e.sequence:>5}  {_when(e)}  {e.action:<22} {e.subject}  by {e.who}  {_cut(body, 110)}{mark}"
 
 
 def _cut(text: str, width: int) -> str:

@@ -7,7 +7,6 @@ state/logs/tidegate.log.
 
 from __future__ import annotations
 
-import getpass
 import json
 import math
 import os
@@ -142,18 +141,20 @@ def dry_run_option(function: Command) -> Command:
 
 
 def actor_option(function: click.decorators.FC) -> click.decorators.FC:
-    return click.option("--by", "actor", metavar="NAME", default=None, help="Who does this, for the ledger; by default you.")(
-        function
-    )
+    return click.option(
+        "--by",
+        "actor",
+        metavar="NAME",
+        default=None,
+        help="Who does this, for the ledger; by default your login, which is recorded beside it.",
+    )(function)
 
 
 def person(name: str | None) -> str:
-    if name:
-        return name
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
+    """The name given, a claim that is recorded beside the login, or the login's own."""
+    from tidegate.adapters.machine.login import login
+
+    return name or login().identity
 
 
 def examples(*lines: str) -> str:

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from tidegate.domain.actor import ACTOR, Actor
 from tidegate.domain.digests import canonical_json, digest_of
 from tidegate.domain.errors import IntegrityError, InvalidInput
 from tidegate.domain.formats import added, document
@@ -93,10 +94,12 @@ def signed_bytes(head: Mapping[str, Any]) -> bytes:
 
 def entry_hash(entry: Entry) -> str:
     """The hash that `entry` is to have as it is written by this version."""
-    return digest_of({name: getattr(entry, name) for name in sorted(TYPES.keys() - {"hash"})})
+    return digest_of({name: value for name, value in _fields(entry).items() if name != "hash"})
 
 
-def next_entry(head: Head, at: float, actor: str, action: str, subject: str, body: Mapping[str, Any]) -> Entry:
+def next_entry(
+    head: Head, at: float, actor: str, action: str, subject: str, body: Mapping[str, Any], by: Actor | None = None
+) -> Entry:
     """The entry that follows `head`; raises InvalidInput when `body` is not plain JSON."""
     try:
         plain = json.loads(canonical_json(dict(body)))
@@ -105,16 +108,16 @@ def next_entry(head: Head, at: float, actor: str, action: str, subject: str, bod
             f"ledger: the body of entry '{action}' of {subject} is not plain JSON ({error}); give strings, finite numbers, "
             "lists and mappings only"
         ) from error
-    unsealed = Entry(head.sequence + 1, round(at, 6), actor, action, subject, plain, head.hash, "")
-    return Entry(**{**_fields(unsealed), "hash": entry_hash(unsealed)})
+    unsealed = Entry(head.sequence + 1, round(at, 6), actor, action, subject, plain, head.hash, "", by)
+    return replace(unsealed, hash=entry_hash(unsealed))
 
 
-def next_entries(head: Head, clock: Callable[[], float], drafts: Sequence[Draft]) -> list[Entry]:
+def next_entries(head: Head, clock: Callable[[], float], drafts: Sequence[Draft], by: Actor | None = None) -> list[Entry]:
     """The entries that follow `head`, one after the other; raises InvalidInput as `next_entry` does."""
     entries: list[Entry] = []
     for draft in drafts:
         after = Head(entries[-1].sequence, entries[-1].hash) if entries else head
-        entries.append(next_entry(after, clock(), draft.actor, draft.action, draft.subject, draft.body))
+        entries.append(next_entry(after, clock(), draft.actor, draft.action, draft.subject, draft.body, by))
     return entries
 
 
@@ -133,7 +136,8 @@ def from_line(line: bytes, number: int) -> Entry:
         wrong = [name for name, kind in TYPES.items() if not isinstance(value[name], kind) or isinstance(value[name], bool)]
         if wrong:
             raise ValueError(f"'{wrong[0]}' is not of its type")
-        return Entry(**{name: value[name] for name in TYPES})
+        by = ACTOR.read(value["by"], Actor, f"ledger: line {number}") if "by" in value else None
+        return Entry(**{name: value[name] for name in TYPES}, by=by)
     except (ValueError, RecursionError) as error:
         raise IntegrityError(
             f"ledger: line {number} cannot be read as an entry ({error}); it was edited or damaged, "
@@ -285,4 +289,5 @@ def _sequence(line: bytes) -> int | None:
 
 
 def _fields(entry: Entry) -> dict[str, Any]:
-    return {name: getattr(entry, name) for name in TYPES}
+    said = {"by": document(entry.by)} if entry.by else {}  # keys are sorted: `hash` stays right before `previous`
+    return {name: getattr(entry, name) for name in TYPES} | said

@@ -75,7 +75,7 @@ def seal(entries: Sequence[Entry], content: bytes) -> Seal:
 
 
 def _named(entry: Entry) -> Iterator[tuple[str, str]]:
-    yield from (("subject", entry.subject), ("action", entry.action), ("actor", entry.actor))
+    yield from (("subject", entry.subject), ("action", entry.action), ("actor", entry.actor), ("actor", entry.who.identity))
     if (rollout := started(entry)) is not None:
         yield "rollout", rollout
 

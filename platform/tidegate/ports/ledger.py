@@ -6,10 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from tidegate.domain.actor import Actor
+
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry. `hash` covers everything else and `previous`, the hash of the entry before."""
+    """One entry. `hash` covers everything else and `previous`, the hash of the entry before. `actor` is the name under which it
+    was recorded, `by` the identity of the process that recorded it, None for entries of versions before there was one."""
 
     sequence: int
     at: float
@@ -19,6 +22,12 @@ class Entry:
     body: Mapping[str, Any]
     previous: str
     hash: str
+    by: Actor | None = None
+
+    @property
+    def who(self) -> Actor:
+        """Who acted, as far as it is known."""
+        return self.by.claiming(self.actor) if self.by else Actor(self.actor)
 
 
 @dataclass(frozen=True)
@@ -33,8 +42,8 @@ class Draft:
 
 @dataclass(frozen=True)
 class Query:
-    """Which entries: all that are given have to match. `after` is a sequence number, `since` and `until` (exclusive) are
-    seconds since the epoch by the clock of people; no `actions` means any."""
+    """Which entries: all that are given have to match. `actor` is a name or an identity, `after` a sequence number, `since` and
+    `until` (exclusive) are seconds since the epoch by the clock of people; no `actions` means any."""
 
     subject: str | None = None
     actor: str | None = None
@@ -47,7 +56,7 @@ class Query:
         return (
             entry.sequence > self.after
             and self.subject in (None, entry.subject)
-            and self.actor in (None, entry.actor)
+            and self.actor in (None, entry.actor, entry.who.identity)
             and (not self.actions or entry.action in self.actions)
             and (self.since is None or entry.at >= self.since)
             and (self.until is None or entry.at < self.until)

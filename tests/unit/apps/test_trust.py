@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import shutil
 import stat
 from pathlib import Path
@@ -19,6 +21,7 @@ from tidegate.apps.slot import build, main
 from tidegate.apps.slot_settings import SlotSettings
 from tidegate.apps.trust import admit, adopt_releases, open_ledger, trusted_keys
 from tidegate.cli.main import run
+from tidegate.cli.session import person
 from tidegate.domain.errors import IntegrityError
 from tidegate.domain.project import FeaturesConfig, ModelConfig, Project
 from tidegate.files.layout import StateFolder
@@ -198,3 +201,18 @@ def test_the_list_has_filters_by_subject_actor_action_and_time(project: Project,
     assert listed("--since", "2001-01-01", "--last", "2") == ["demand/2", "returns/1"]
     assert listed("--until", "2001-01-01") == []
     assert run(["ledger", "list", "--since", "yesterday"]) == 2
+
+
+def test_the_login_is_by_user_id_and_a_name_given_is_recorded_as_a_claim(
+    project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("LOGNAME", "USER"):
+        monkeypatch.setenv(variable, "mallory")
+    name = pwd.getpwuid(os.getuid()).pw_name
+    assert person(None) == name
+    open_ledger(project).append("promotion", "demand/1", {}, person(None))
+    open_ledger(project).append("promotion", "demand/1", {}, person("ada"))
+    assert run(["ledger", "list"]) == 0
+    mine, claimed = capsys.readouterr().out.splitlines()
+    assert f"by {name} (unproven, login of uid {os.getuid()})" in mine
+    assert f"by ada (as {name} says, unproven, login of uid {os.getuid()})" in claimed

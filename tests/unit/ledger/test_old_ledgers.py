@@ -51,3 +51,7 @@ def test_its_bodies_are_read(ledger: FileLedger) -> None:
 
 def test_its_actors_are_found_by_name(ledger: FileLedger) -> None:
     assert [entry.sequence for entry in ledger.entries(Query(actor="maker"))] == MADE_BY_A_PERSON
+
+
+def test_its_actors_are_names_that_nothing_proves(ledger: FileLedger) -> None:
+    assert {str(entry.who) for entry in ledger.entries()} == {"maker (unproven)", "tidegate (unproven)"}

@@ -16,6 +16,7 @@ import pytest
 from small_disks import read_only
 from tidegate.adapters.files import ledger_segments
 from tidegate.adapters.files.ledger_file import FileLedger
+from tidegate.domain.actor import Actor
 from tidegate.domain.errors import IntegrityError, Unavailable
 from tidegate.ledger.chain import Head
 from tidegate.ports.ledger import Draft, Query
@@ -184,6 +185,21 @@ def test_a_read_only_copy_of_segments_is_verified_and_queried(tmp_path: Path) ->
         assert [entry.sequence for entry in ledger.entries(Query(subject="demand@1"))] == [2]
         with pytest.raises(Unavailable, match="nothing was recorded"):
             ledger.append("verdict", "demand@7", {})
+
+
+def test_an_entry_says_which_process_recorded_it_and_is_found_by_name_or_identity(tmp_path: Path) -> None:
+    alice = Actor("alice", "login of uid 1000")
+    ledger = FileLedger(tmp_path / "ledger", tmp_path / "keys", segment_bytes=LIMIT, by=alice)
+    for actor in ("ada", "alice", *["tidegate"] * 10):
+        ledger.append("verdict", "demand@1", {}, actor)
+    opened(tmp_path).append("verdict", "demand@2", {}, "bob")
+    assert len(files(tmp_path)) > 2
+    read = opened(tmp_path)
+    assert read.verify().problem == ""
+    entries = list(read.entries())
+    assert (entries[0].who, entries[1].who, entries[-1].who) == (alice.claiming("ada"), alice, Actor("bob"))
+    assert [entry.sequence for entry in read.entries(Query(actor="ada"))] == [1]
+    assert [entry.sequence for entry in read.entries(Query(actor="alice"))] == list(range(1, 13))
 
 
 class Crash(BaseException):

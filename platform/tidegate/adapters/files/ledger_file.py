@@ -36,6 +36,7 @@ from tidegate.adapters.files.ledger_checkpoints import Checkpoints
 from tidegate.adapters.files.ledger_head import claims_nothing, read_head, replace_file, write_head
 from tidegate.adapters.files.ledger_keys import ADVICE, private_pem, public_pem, read_private, read_public
 from tidegate.adapters.files.ledger_segments import SegmentFiles, not_those_read, read_segments
+from tidegate.domain.actor import Actor
 from tidegate.domain.errors import IntegrityError, Unavailable
 from tidegate.ledger.audit import absent, started, unrecorded
 from tidegate.ledger.chain import Head, marked_lines, next_entries, read_chain, to_line
@@ -48,7 +49,7 @@ SEGMENT_BYTES = 512 * 1024
 class FileLedger:
     """Implements `tidegate.ports.ledger.Ledger`. `clock` gives seconds since the epoch; `rollouts` the ids of those that the
     state folder has, which the ledger must know; `checkpoints` is where its checkpoint lies, None for nowhere. A segment that
-    has `segment_bytes` is closed by the next append."""
+    has `segment_bytes` is closed by the next append. `by` is the identity of this process."""
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class FileLedger:
         rollouts: Callable[[], Sequence[str]] = lambda: (),
         checkpoints: CheckpointPlace | None = None,
         segment_bytes: int = SEGMENT_BYTES,
+        by: Actor | None = None,
     ) -> None:
         self.folder = folder
         self._lock_path = folder / "lock"
@@ -68,6 +70,7 @@ class FileLedger:
         self._rollouts = rollouts
         self._checkpoints = Checkpoints(checkpoints) if checkpoints else None
         self._segment_bytes = segment_bytes
+        self._by = by
         self._segments = SegmentFiles(folder)
         self._sound = Head()  # how far it was found sound
         self._start = 0  # how many bytes were in closed segments then
@@ -158,7 +161,7 @@ class FileLedger:
         if problem:
             raise IntegrityError(f"ledger: {problem}; {what} was not recorded, {ADVICE}")
         head = self._settled(head, key)
-        entries = next_entries(head, self._clock, drafts)
+        entries = next_entries(head, self._clock, drafts, self._by)
         lines, path, size = b"".join(map(to_line, entries)), self._segments.open, head.size - self._segments.end.size
         if size >= self._segment_bytes:
             head = self._segments.close(head, self._open, path.read_bytes())
