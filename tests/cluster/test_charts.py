@@ -31,6 +31,22 @@ def test_the_golden_rendering_is_what_helm_renders(kubernetes: Kubernetes, case:
     assert render(CASES[case], recipes.binary(recipes.HELM, "helm")) == CASES[case].golden.read_text()
 
 
+def test_of_several_models_one_is_at_the_root_if_it_is_named_and_a_model_that_is_not_there_is_refused(
+    kubernetes: Kubernetes,
+) -> None:
+    case = CASES["tidegate-full"]
+
+    def rendered(model: str) -> subprocess.CompletedProcess[str]:
+        given = ["--values", str(case.values), "--set", f"gateway.defaultModel={model}"]
+        return helm(kubernetes, "template", "tidegate", str(case.chart), *given)
+
+    assert "none at this path: ask below /models/demand/, /models/returns/, or name the one" in rendered("").stdout
+    assert "none at this path" not in rendered("returns").stdout
+    refused = rendered("retruns")
+    assert refused.returncode != 0
+    assert "gateway.defaultModel is 'retruns', which gateway.models does not name" in refused.stderr
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_the_api_server_takes_every_object(kubernetes: Kubernetes, new_namespace: Callable[..., str], case: str) -> None:
     """Server-side dry run: schemas of built-in kinds and of the custom resources, defaulting and admission."""

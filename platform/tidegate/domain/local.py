@@ -23,7 +23,7 @@ class LocalConfig:
     slot_port_count: int = 40
     replicas: int = 2
     online_store: str = "sqlite"
-    default_model: str | None = None  # which model answers at `/`; None: the first by name
+    default_model: str | None = None  # which model answers at `/`; None: none does
     drain_seconds: float = 10.0
     stop_seconds: float = 10.0
     request_timeout_seconds: float = 15.0
@@ -32,8 +32,10 @@ class LocalConfig:
 
     @classmethod
     def of(cls, project: Project) -> LocalConfig:
-        """The project's first model answers at `/`. A slot that is being replaced needs its ports twice for a while."""
+        """The model at `/` is the one that is set, else the project's only one. A slot that is being replaced needs its ports
+        twice for a while."""
         local = project.local
+        only = next(iter(project.models)) if len(project.models) == 1 else None
         return cls(
             gateway_port=local.gateway_port,
             admin_port=local.admin_port,
@@ -41,5 +43,5 @@ class LocalConfig:
             slot_port_count=4 * local.replicas * max(1, len(project.models)),
             replicas=local.replicas,
             online_store=local.online_store,
-            default_model=next(iter(project.models), None),
+            default_model=local.default_model or only,
         )

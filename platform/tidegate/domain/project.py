@@ -81,6 +81,11 @@ class LocalTarget:
         maximum=65535,
     )
     slot_ports: int = key("slotPorts", "The first of the ports that slots use.", default=8810, minimum=1, maximum=65435)
+    default_model: str = key(
+        "defaultModel",
+        "The model that answers at `/`; empty: the project's only one, and none where there are several.",
+        default="",
+    )
     replicas: int = key("replicas", "Processes of each slot.", default=2, minimum=1, maximum=16)
     online_store: str = key(
         "onlineStore",

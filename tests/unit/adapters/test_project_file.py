@@ -9,6 +9,7 @@ import yaml
 
 from tidegate.adapters.files.project_file import find_project_file, json_schema, load_project
 from tidegate.domain.errors import InvalidInput, NotFound
+from tidegate.domain.local import LocalConfig
 from tidegate.domain.project import Approval
 
 ROOT = Path(__file__).parents[3]
@@ -72,6 +73,20 @@ def test_the_environment_overrides_state_and_ports(tmp_path: Path) -> None:
     assert (project.state, project.local.gateway_port) == (tmp_path / "s", 7000)
     with pytest.raises(InvalidInput, match=r"TIDEGATE_GATEWAY_PORT is '0'.*from 1 to 65535"):
         load_project(file, environ={"TIDEGATE_GATEWAY_PORT": "0"})
+
+
+def test_the_model_at_the_root_is_the_one_that_is_set_or_the_only_one(tmp_path: Path) -> None:
+    model = TEXT.split("models:\n")[1].split("targets:")[0]
+    two = TEXT.replace("models:\n", "models:\n" + model.replace("demand:", "returns:", 1))
+
+    def at_root(text: str) -> str | None:
+        return LocalConfig.of(load_project(write(tmp_path, text), environ={})).default_model
+
+    assert at_root(TEXT) == "demand"
+    assert at_root(two) is None
+    assert at_root(two.replace("gatewayPort: 9100", "defaultModel: returns")) == "returns"
+    with pytest.raises(InvalidInput, match=r"defaultModel is 'retruns', no model of the project; did you mean 'returns'"):
+        at_root(two.replace("gatewayPort: 9100", "defaultModel: retruns"))
 
 
 @pytest.mark.parametrize(

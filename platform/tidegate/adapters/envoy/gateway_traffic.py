@@ -14,8 +14,8 @@ import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 
+from tidegate.adapters.envoy.kinds import PREDICTING
 from tidegate.adapters.envoy.stats import COUNTERS, parse_traffic
-from tidegate.adapters.envoy.table import PREDICTING
 from tidegate.domain.errors import Unavailable
 from tidegate.domain.slots import Slot
 from tidegate.ports.cluster_rollouts import ClusterRollouts

@@ -20,6 +20,7 @@ CLIENT_ID = "x-client-request-id"
 CLIENT_ID_BYTES = 128
 OWN_HEADERS = "x-tidegate-"
 PATH_BYTES = 256
+FLUSH = "0.25s"  # histograms are merged at each flush of the statistics, and gates look twice a second
 Json = dict[str, Any]
 
 # Where Envoy has no words, or poor ones. Those of the routes (404, 405, 503) and of its router (503, 504) are kept.
@@ -31,29 +32,30 @@ SENTENCES = {
     426: "the gateway speaks HTTP/1.1",
     431: "the headers are larger than the gateway's limit",
 }
+NOBODY = "no replica of the model can be reached: it has no active release, or all its replicas are down"
 
 
 def typed(kind: str, **fields: Any) -> Json:
     return {"@type": TYPES + kind, **fields}
 
 
-def address(port: int) -> Json:
-    return {"socket_address": {"address": LOOPBACK, "port_value": port}}
+def address(port: int, host: str = LOOPBACK) -> Json:
+    return {"socket_address": {"address": host, "port_value": port}}
 
 
 def listener(config: LocalConfig, access_log: Path, routes: Json) -> Json:
     """The gateway's listener; `routes` is `{"rds": ...}` or, to validate all at once, `{"route_config": ...}`."""
     patience = config.request_timeout_seconds + 15
-    manager = connection_manager(patience, config.max_request_bytes) | routes | {"access_log": [_access_log(access_log)]}
-    return {
-        "name": "gateway",
-        "address": address(config.gateway_port),
-        "enable_reuse_port": False,
-        "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}],
-    }
+    manager = connection_manager(patience, config.max_request_bytes, str(access_log)) | routes
+    return {"enable_reuse_port": False} | listening("gateway", address(config.gateway_port), manager)
 
 
-def connection_manager(patience: float, max_request_bytes: int) -> Json:
+def listening(name: str, at: Json, manager: Json) -> Json:
+    filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
+    return {"name": name, "address": at, "filter_chains": [{"filters": filters}]}
+
+
+def connection_manager(patience: float, max_request_bytes: int, access_log: str) -> Json:
     """What a gateway does with a request before its routes: the same on every target. `patience` bounds its silence."""
     return typed(
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -67,6 +69,7 @@ def connection_manager(patience: float, max_request_bytes: int) -> Json:
         stream_idle_timeout=seconds(patience),
         common_http_protocol_options={"idle_timeout": "300s"},
         local_reply_config=local_replies(),
+        access_log=[_access_log(access_log)],
         http_filters=[
             {
                 # whole requests only: a slow sender costs the slots nothing, and a retry has the body
@@ -135,11 +138,13 @@ def local_replies() -> Json:
         of_response = {"headers_to_add": [made], "body_format_override": body("%RESP(X-REQUEST-ID)%")}
         mappers.append({"filter": both} | answer | of_response)
         mappers.append({"filter": is_status("EQ", status), "headers_to_add": [given]} | answer)
+    nobody = {"response_flag_filter": {"flags": ["UH"]}}
+    mappers.append({"filter": nobody, "headers_to_add": [given], "body": {"inline_string": NOBODY}})
     mappers.append({"filter": is_status("GE", 100), "headers_to_add": [given]})
     return {"mappers": mappers, "body_format": body("%REQ(X-REQUEST-ID)%")}
 
 
-def _access_log(path: Path) -> Json:
+def _access_log(path: str) -> Json:
     """One JSON object a request; `at` is a string of seconds since the epoch (Envoy knows no numeric time)."""
     fields = {
         "at": "%START_TIME(%s.%6f)%",
@@ -162,7 +167,7 @@ def _access_log(path: Path) -> Json:
     kind = "envoy.extensions.access_loggers.file.v3.FileAccessLog"
     return {
         "name": "envoy.access_loggers.file",
-        "typed_config": typed(kind, path=str(path), log_format={"json_format": fields}),
+        "typed_config": typed(kind, path=path, log_format={"json_format": fields}),
     }
 
 

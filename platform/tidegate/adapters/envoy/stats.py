@@ -16,7 +16,8 @@ import urllib.parse
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from tidegate.adapters.envoy.table import PREDICTING, cluster_name
+from tidegate.adapters.envoy.kinds import PREDICTING
+from tidegate.adapters.envoy.table import cluster_name
 from tidegate.domain.slots import Slot
 from tidegate.ports.traffic import SlotTraffic
 

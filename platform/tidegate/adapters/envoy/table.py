@@ -6,9 +6,9 @@ Invariants:
   predict) and `other` (probes and documents, by an allow-list). All else is refused here and counted nowhere. Both slots'
   counters are in every table, so that they go on counting over switches. (Envoy takes a counter's prefix for one label as
   long as no dot is in it.)
-- Only what may predict is mirrored. What got no answer because its replica went away is asked once more, of another replica
-  (predictions are reads); what is not answered in time, and answers of 5xx, never are: the first would take one replica after
-  the other, the second are what the gates must see. Other kinds are asked again only when no byte had reached a replica.
+- Only what may predict is mirrored. Whether another replica is asked once more, and when, is the policy of a route's kind
+  (`kinds`): predictions are reads, and are asked again when their replica went away.
+- `/` is one model's by an explicit setting, or because it is the project's only one; else nobody's.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tidegate.adapters.envoy.kinds import GRPC, INFER, OTHER, PREDICT, Kind
 from tidegate.adapters.envoy.listener import CLIENT_ID, METADATA, Json, seconds, typed
 from tidegate.domain.local import LocalConfig
 from tidegate.domain.slots import Slot
@@ -24,12 +25,11 @@ from tidegate.ports.local import ModelRoutes
 ROUTES = "gateway"
 SHADOW_HEADER = "x-tidegate-shadow"
 SLOT_HEADER = "x-tidegate-slot"
-PREDICT, INFER, OTHER = "predict", "infer", "other"
-PREDICTING = (PREDICT, INFER)
+MODEL_HEADER = "x-model"
 DOCUMENTS = r"livez|readyz|openapi\.json|docs\.json"
 INFERENCE = r"v2/models/[^/]+(/versions/[^/]+)?/infer/?"
-UNREACHED = "connect-failure,refused-stream,reset-before-request"
-RETRY_ON = {PREDICT: f"{UNREACHED},reset", INFER: f"{UNREACHED},reset", OTHER: UNREACHED}
+GRPC_SERVICE = r"inference\.GRPCInferenceService"
+GRPC_METHODS = "ServerLive|ServerReady|ModelReady|ServerMetadata|ModelMetadata|ModelInfer"  # none of them streams
 
 
 def cluster_name(model: str, slot: Slot, shadow: bool = False) -> str:
@@ -50,14 +50,18 @@ class Backend:
 
 
 def route_configuration(config: LocalConfig, models: Sequence[ModelRoutes]) -> Json:
-    """`/models/<model>/...` for each model, then the default model at `/`; what has no active slot answers 503."""
+    """Each model below `/models/<model>/` and `/v2/models/<model>/`, one at `/`; what has no active slot answers 503."""
     routes: list[Json] = []
     for model in models:
         routes += _slot_routes(config, model, model.model, f"/models/{model.model}")
-    routes.append(direct("unknown", {"prefix": "/models/"}, 404, "no such model at this gateway"))
-    default = next((m for m in models if m.model == config.default_model), models[0] if models else None)
-    if default is not None:
-        routes += _slot_routes(config, default, "default", "")
+        routes += protocol_routes(_backend(config, model, model.active), f"{model.model}/v2") if model.active else []
+    routes.append(UNKNOWN)
+    chosen = config.default_model
+    if chosen is not None:
+        at_root = next((m for m in models if m.model == chosen), ModelRoutes(chosen))
+        routes += [NO_GRPC, *_slot_routes(config, at_root, "default", "")]
+    elif models:
+        routes.append(nobody_at_root([m.model for m in models], "targets.local.defaultModel"))
     else:
         routes.append(direct("empty", {"prefix": "/"}, 503, "no model is released at this gateway yet"))
     return configuration(routes)
@@ -78,27 +82,46 @@ def direct(name: str, match: Json, status: int, text: str) -> Json:
     return {"name": name, "match": match, "direct_response": {"status": status, "body": {"inline_string": text}}}
 
 
+UNKNOWN = direct("unknown", {"prefix": "/models/"}, 404, "no such model at this gateway")
+NO_GRPC = direct(
+    "no-grpc",
+    {"safe_regex": {"regex": f"/{GRPC_SERVICE}/.*"}},
+    404,
+    "the gateway has no such method by gRPC, or the model's server speaks none",
+)
+
+
+def nobody_at_root(models: Sequence[str], setting: str) -> Json:
+    """Where there are several models and none is at `/`."""
+    paths = ", ".join(f"/models/{model}/" for model in models)
+    text = f"this gateway has several models and none at this path: ask below {paths}, or name the one for / in {setting}"
+    return direct("default", {"prefix": "/"}, 404, text)
+
+
 def _method(*methods: str) -> Json:
     return {"name": ":method", "string_match": {"safe_regex": {"regex": "|".join(methods)}}}
+
+
+def _backend(config: LocalConfig, model: ModelRoutes, slot: Slot) -> Backend:
+    return Backend(
+        model.model,
+        cluster_name(model.model, slot),
+        f"{model.model}/{slot}",
+        seconds(config.request_timeout_seconds),
+        cluster_name(model.model, slot.other, shadow=True) if model.mirror else "",
+        str(slot),
+    )
 
 
 def _slot_routes(config: LocalConfig, model: ModelRoutes, name: str, base: str) -> list[Json]:
     """The routes of one model below `base`. The one called `name` says to which slot the model goes."""
     if model.active is None:
         return [direct(name, {"prefix": base + "/"}, 503, f"model {model.model} has no active release")]
-    active, idle = (
-        Backend(
-            model.model,
-            cluster_name(model.model, slot),
-            f"{model.model}/{slot}",
-            seconds(config.request_timeout_seconds),
-            cluster_name(model.model, slot.other, shadow=True) if model.mirror else "",
-            str(slot),
-        )
-        for slot in (model.active, model.active.other)
-    )
+    active, idle = (_backend(config, model, slot) for slot in (model.active, model.active.other))
     never = {"prefix": base + "/", "headers": [_method("GET"), _method("POST")]}  # no request has two methods
-    counted = [{"name": f"{name}/{kind}/counters-of-{idle.slot}"} | _route(idle, kind, never) for kind in (*PREDICTING, OTHER)]
+    counted = [
+        {"name": f"{name}/{kind.name}/counters-of-{idle.slot}"} | route(idle, kind, never) for kind in (PREDICT, INFER, OTHER)
+    ]
     return [*counted, *model_routes(active, name, base)]
 
 
@@ -112,10 +135,10 @@ def model_routes(backend: Backend, name: str, base: str) -> list[Json]:
 
     known = rf"({DOCUMENTS}|metrics|schema\.json|v2(/.*)?)?/?"
     return [
-        {"name": f"{name}/{INFER}"} | _route(backend, INFER, exact(INFERENCE, "POST"), rewrite),
+        {"name": f"{name}/{INFER.name}"} | route(backend, INFER, exact(INFERENCE, "POST"), rewrite),
         direct(f"{name}/not-post", exact(known, "POST"), 405, "POST is not allowed at this path"),
-        {"name": name} | _route(backend, PREDICT, below | {"headers": [_method("POST")]}, rewrite),
-        {"name": f"{name}/{OTHER}"} | _route(backend, OTHER, exact(rf"({DOCUMENTS}|v2(/.*)?)/?", "GET", "HEAD"), rewrite),
+        {"name": name} | route(backend, PREDICT, below | {"headers": [_method("POST")]}, rewrite),
+        {"name": f"{name}/{OTHER.name}"} | route(backend, OTHER, exact(rf"({DOCUMENTS}|v2(/.*)?)/?", "GET", "HEAD"), rewrite),
         direct(f"{name}/nothing", below, 404, f"the gateway has nothing at this path of model {backend.model}"),
     ]
 
@@ -127,22 +150,29 @@ def protocol_routes(backend: Backend, name: str) -> list[Json]:
         return {"safe_regex": {"regex": f"/v2/models/{backend.model}{paths}"}, "headers": [_method(*methods)]}
 
     return [
-        {"name": f"{name}/{INFER}"} | _route(backend, INFER, exact("(/versions/[^/]+)?/infer/?", "POST")),
-        {"name": f"{name}/{OTHER}"} | _route(backend, OTHER, exact("(/.*)?", "GET", "HEAD")),
+        {"name": f"{name}/{INFER.name}"} | route(backend, INFER, exact("(/versions/[^/]+)?/infer/?", "POST")),
+        {"name": f"{name}/{OTHER.name}"} | route(backend, OTHER, exact("(/.*)?", "GET", "HEAD")),
     ]
 
 
-def _route(backend: Backend, kind: str, match: Json, rewrite: Json | None = None) -> Json:
+def grpc_routes(backend: Backend, name: str, named: bool) -> list[Json]:
+    """The Open Inference Protocol by gRPC, of a model whose server speaks it. All models have the same paths there: requests
+    that name one do so by metadata `x-model` (`named`), others are the default model's."""
+    wanted = [{"name": MODEL_HEADER, "string_match": {"exact": backend.model}}] if named else []
+    match = {"safe_regex": {"regex": f"/{GRPC_SERVICE}/({GRPC_METHODS})"}, "grpc": {}, "headers": [_method("POST"), *wanted]}
+    return [{"name": f"{name}/{GRPC.name}"} | route(backend, GRPC, match)]
+
+
+def route(backend: Backend, kind: Kind, match: Json, rewrite: Json | None = None) -> Json:
     action: Json = {
         "cluster": backend.cluster,
         # Envoy appends `-shadow` to the host of what it mirrors, by which slots know it: no client may choose the host
         "host_rewrite_literal": f"{backend.model}.tidegate",
         "timeout": backend.timeout,
-        "retry_policy": retry_policy(kind),
-    }
+    } | kind.retries.rendered()
     if rewrite:
         action["regex_rewrite"] = rewrite
-    if backend.shadow and kind in PREDICTING:
+    if backend.shadow and kind.predicts:
         action["request_mirror_policies"] = [
             {
                 "cluster": backend.shadow,
@@ -151,25 +181,13 @@ def _route(backend: Backend, kind: str, match: Json, rewrite: Json | None = None
             }
         ]
     slot = {"slot": backend.slot} if backend.slot else {}
-    route: Json = {
-        "stat_prefix": f"{backend.counters}/{kind}",
+    rendered: Json = {
+        "stat_prefix": f"{backend.counters}/{kind.name}",
         "match": match,
         "route": action,
-        "metadata": {"filter_metadata": {METADATA: {"model": backend.model, "kind": kind} | slot}},
+        "metadata": {"filter_metadata": {METADATA: {"model": backend.model, "kind": kind.name} | slot}},
     }
     if backend.slot:
         header = {"key": SLOT_HEADER, "value": backend.slot}
-        route["response_headers_to_add"] = [{"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}]
-    return route
-
-
-def retry_policy(kind: str) -> Json:
-    others = typed("envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate")
-    return {
-        "retry_on": RETRY_ON[kind],
-        "num_retries": 1,
-        "retry_back_off": {"base_interval": "0.010s", "max_interval": "0.100s"},
-        "retry_host_predicate": [{"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": others}],
-        # of two hosts the balancer prefers the idle one, which is the one that just died: it has to draw often enough
-        "host_selection_retry_max_attempts": 64,
-    }
+        rendered["response_headers_to_add"] = [{"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}]
+    return rendered

@@ -72,6 +72,7 @@ def load_project(path: Path | None = None, *, check_files: bool = True, environ:
     if checkpoint := environ.get("TIDEGATE_LEDGER_CHECKPOINT"):
         project = replace(project, ledger=LedgerConfig(checkpoint))
     _check_ports(project)
+    _check_default_model(project)
     return project
 
 
@@ -86,6 +87,13 @@ def _from_environment(local: LocalTarget, environ: Mapping[str, str]) -> LocalTa
             raise InvalidInput(f"environment variable {variable} is '{text}'; allowed: a whole number from {low} to {high}")
         changes[name] = int(text)
     return replace(local, **changes)
+
+
+def _check_default_model(project: Project) -> None:
+    chosen = project.local.default_model
+    if chosen and chosen not in project.models:
+        hint = did_you_mean(chosen, project.models)
+        raise InvalidInput(f"{project.file}: targets.local.defaultModel is '{chosen}', no model of the project; {hint}")
 
 
 def _check_ports(project: Project) -> None:
