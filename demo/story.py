@@ -21,10 +21,12 @@ from demo.collect import Cast, collect
 from demo.faults.pence import export_in_pence
 from demo.narration import Narrator
 from demo.traffic import Traffic
+from tidegate.apps.deliveries import open_delivery
 from tidegate.apps.platform import Platform
 from tidegate.domain.errors import TidegateError
 from tidegate.domain.project import Project
 from tidegate.domain.release import ReleaseManifest
+from tidegate.ports.delivery import UNCHANGED
 
 MODEL = "demand"
 # Mondays: forecasts are asked for as a planner's week begins
@@ -48,6 +50,7 @@ class Story:
         self.narrator = narrator
         self.project = replace(project, state=folder / "state")
         self.platform = Platform(self.project, progress=narrator.doing)
+        self.delivery = open_delivery(self.platform, "local")
         self.traffic = Traffic(folder, f"http://127.0.0.1:{project.local.gateway_port}/predict", RATE)
         self.cast = Cast(MODEL)
         self.comparison: Comparison | None = None
@@ -160,10 +163,10 @@ class Story:
     def _rollout(self, release: ReleaseManifest | str, label: str, ending: str, outcome: list[str]) -> None:
         reference = release if isinstance(release, str) else release.id
         self.cast.labels[reference] = label
-        rollout = self.platform.start_rollout(MODEL, reference, actor="demo")
-        if rollout is None:
+        rollout = self.delivery.start(MODEL, reference, "demo", {}, None, self.narrator.doing)
+        if rollout.status == UNCHANGED:
             raise UnexpectedEnding(f"release {reference} ({label}) is live already: it is the same as the one before")
-        ended = self.platform.follow(MODEL, rollout, self.narrator.doing)
+        ended = self.delivery.follow(MODEL, rollout.id, self.narrator.doing)
         if ended.status != ending:
             raise UnexpectedEnding(
                 f"rollout of {reference} ({label}) ended {ended.status}: {ended.reason}; it should have ended {ending}; "

@@ -13,6 +13,7 @@ from tidegate.domain.errors import TidegateError
 from tidegate.domain.release import SHORT
 from tidegate.domain.slots import Desired, Slot
 from tidegate.domain.verdict import to_json
+from tidegate.ports.delivery import Overview, SlotView
 from tidegate.rollout.plan import Check
 
 if TYPE_CHECKING:
@@ -25,55 +26,8 @@ FIRST = "the first release of the model, with nothing to compare it with"
 
 
 @dataclass(frozen=True)
-class SlotView:
-    """One slot: what runs, how ready it is, and what the gateway counted since it started (None when it does not run)."""
-
-    slot: str
-    release: str | None
-    ready: int
-    wanted: int
-    completed: int | None = None
-    errors_5xx: int | None = None
-
-
-@dataclass(frozen=True)
-class ModelStatus:
-    """`since` is when live traffic came to the live release last, and `origin` how: `rollout`, `first` (the first release of
-    the model, with nothing to compare it with), `rollback` (by a person's order) or `returned` (a rollout of another release
-    was taken back); `origin_note` says it in words.
-
-    `evidence` are the verdicts and overrides of the rollout that let the live release through its gates. `drift` is the latest
-    verdict on live traffic, and `drift_note` why there is none. `frozen` says by whom and why, None when it is not.
-    `registry` is what the registry has not been told, None when nothing is due. `ledger` is what people should know of it:
-    damage, a checkpoint that is away, entries that wait to be recorded.
-    `features` says how far the online rows of
-    the live release were brought (`bootstrap.online_status`), None when there are none or they cannot be read.
-    """
-
-    model: str
-    running: bool
-    live: str | None
-    version: str | None
-    slot: str | None
-    since: float | None
-    trained_until: str | None
-    evidence: tuple[Mapping[str, Any], ...]
-    rollout: Mapping[str, Any] | None
-    frozen: Mapping[str, Any] | None
-    slots: tuple[SlotView, ...]
-    drift: Mapping[str, Any] | None
-    problem: str = ""
-    origin: str = ""
-    origin_note: str = ""
-    drift_note: str = ""
-    registry: Mapping[str, Any] | None = None
-    ledger: tuple[str, ...] = ()
-    features: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True)
 class Origin:
-    """How the live release came to be live: see `ModelStatus`."""
+    """How the live release came to be live: see `tidegate.ports.delivery.Overview`."""
 
     kind: str = ""
     note: str = ""
@@ -81,7 +35,7 @@ class Origin:
     evidence: tuple[Mapping[str, Any], ...] = ()
 
 
-def model_status(platform: Platform, model: str, with_drift: bool) -> ModelStatus:
+def model_status(platform: Platform, model: str, with_drift: bool) -> Overview:
     problems: list[str] = []
 
     def part(look: Callable[[], Part]) -> Part | None:
@@ -108,7 +62,7 @@ def model_status(platform: Platform, model: str, with_drift: bool) -> ModelStatu
     drift, drift_note = part(lambda: _drift(platform, model, with_drift, live)) or (None, "it could not be looked at")
     features = part(lambda: platform.online_status(manifest) if manifest else None)
     due = platform.untold.due(model)
-    return ModelStatus(
+    return Overview(
         model=model,
         running=running,
         live=manifest.id if manifest else f"{model}@{live[:SHORT]}" if live else None,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tidegate.apps import versions
 from tidegate.apps.versions import LATEST, Promotion
-from tidegate.apps.wiring import Progress, Wiring
+from tidegate.apps.wiring import Wiring
 from tidegate.domain.errors import IntegrityError, InvalidInput, NotFound, Unavailable
 from tidegate.domain.project import did_you_mean
 from tidegate.domain.release import FeatureContract, ReleaseManifest
@@ -28,17 +28,16 @@ if TYPE_CHECKING:
     import polars as pl
 
     from tidegate.apps.inspection import Replayed
-    from tidegate.apps.model_status import ModelStatus
     from tidegate.apps.reconcile import Reconciliation
     from tidegate.data.ingest import IngestReport
     from tidegate.data.tables import TablesReport
     from tidegate.files.training_output import TrainingOutput
     from tidegate.gates.watch import WatchResult
+    from tidegate.ports.delivery import Overview
     from tidegate.ports.registry import ModelVersion
     from tidegate.registry.offline_gates import Approval
     from tidegate.rollout.orders import Orders
-    from tidegate.rollout.plan import Plan
-    from tidegate.rollout.state import Rollout
+    from tidegate.rollout.plan import RolloutConfig
 
 
 @dataclass(frozen=True)
@@ -234,82 +233,16 @@ class Platform(Wiring):
 
         return Orders(self.rollouts, self.target, self.ledger, actor, self.clock)
 
-    def plan_rollout(self, model: str, release: str | None = None) -> Plan:
-        """What a rollout would do; changes nothing."""
-        manifest, config = self.to_roll_out(model, release)
-        return self.orders().plan(manifest, config)
-
-    def start_rollout(
-        self, model: str, release: str | None = None, actor: str = "tidegate", overrides: Mapping[str, str] | None = None
-    ) -> Rollout | None:
-        """Start (or join) the rollout of a release, by default the latest; None when it is live already.
-
-        Starts the supervisor, whose controller drives the rollout, whoever follows it.
-        """
-        self.before_a_step_forward(model)
-        manifest, config = self.to_roll_out(model, release)
-        self.releases.verify(manifest.digest)
-        self.admit(manifest)
-        self.up()
-        return self.orders(actor).start(manifest, config, overrides)
-
-    def follow(self, model: str, rollout: Rollout | str, say: Progress | None = None) -> Rollout:
-        """Wait until the rollout (or the one with that id) settles, saying what happens; returns its record.
-
-        A way back is gone by this very process when no supervisor does it."""
-        from tidegate.apps.standby import follow_with_hands
-
-        tell = say or self.progress
-        rollout_id = rollout if isinstance(rollout, str) else rollout.id
-        return follow_with_hands(self.project, model, rollout_id, tell, self.up)
-
-    def rollback(self, model: str, reason: str, actor: str = "tidegate", to: str | None = None) -> Rollout:
-        """Order the way back to the last good release before, or to release `to`; returns the rollout, to be followed."""
-        from tidegate.apps.rollouts import rollout_config
-        from tidegate.apps.standby import free_locks
-
-        digest = self._own_release(model, to).digest if to else None
-        config = rollout_config(self.monitor(model))
-        free_locks(self.project)
-        return self.orders(actor).rollback(self.project.model(model).name, reason, self.release, config, digest)
-
-    def goes_back_to(self, model: str, to: str | None = None) -> ReleaseManifest | None:
-        """The release that `rollback` would go back to; changes nothing."""
-        digest = self._own_release(model, to).digest if to else None
-        found = self.orders().goes_back_to(self.project.model(model).name, digest)
-        return self.release(found) if found else None
-
-    def override(self, model: str, gate: str, reason: str, actor: str = "tidegate") -> Rollout:
-        """Let the rollout under way past a gate; a rollout that this gate froze goes on."""
-        return self._driven(self.orders(actor).override(self.project.model(model).name, gate, reason))
-
-    def _driven(self, rollout: Rollout) -> Rollout:
-        if rollout.needs_controller:
-            self.up()  # somebody has to drive it
-        return rollout
-
-    def freeze(self, model: str, reason: str, actor: str = "tidegate") -> None:
-        self.orders(actor).freeze(self.project.model(model).name, reason)
-
-    def unfreeze(self, model: str, reason: str, actor: str = "tidegate") -> Rollout | None:
-        """Lift the freeze; returns the rollout that goes on, if there is one."""
-        going = self.orders(actor).unfreeze(self.project.model(model).name, reason)
-        return self._driven(going) if going else None
-
-    def latest_rollout(self, model: str) -> Rollout:
-        found = self.rollouts.latest(self.project.model(model).name)
-        if found is None:
-            raise NotFound(f"model '{model}' has had no rollout; start one with 'tidegate rollout {model}'")
-        return found
-
-    def to_roll_out(self, model: str, release: str | None) -> tuple[ReleaseManifest, Any]:
+    def to_roll_out(self, model: str, release: str | None) -> tuple[ReleaseManifest, RolloutConfig]:
+        """A release, by default the latest, and how its rollouts go."""
         from tidegate.apps.rollouts import rollout_config
         from tidegate.gates.monitor_file import monitor_of
 
-        manifest = self._own_release(model, release) if release else self.latest_release(model)
+        manifest = self.own_release(model, release) if release else self.latest_release(model)
         return manifest, rollout_config(monitor_of(self.releases.folder(manifest.digest), manifest))
 
-    def _own_release(self, model: str, release: str) -> ReleaseManifest:
+    def own_release(self, model: str, release: str) -> ReleaseManifest:
+        """Raises InvalidInput for a release of another model."""
         manifest = self.release(release)
         if manifest.model != self.project.model(model).name:
             raise InvalidInput(f"release {manifest.id} is of model '{manifest.model}', not of '{model}'")
@@ -317,7 +250,7 @@ class Platform(Wiring):
 
     # --- evidence ---------------------------------------------------------------------------------------------------
 
-    def status(self, model: str, with_drift: bool = True) -> ModelStatus:
+    def status(self, model: str, with_drift: bool = True) -> Overview:
         from tidegate.apps.model_status import model_status
 
         return model_status(self, self.project.model(model).name, with_drift)

@@ -6,21 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tidegate.cli.clusters import (
-    diagnose_cluster,
-    emit_outcome,
-    on_cluster,
-    roll_back_on_cluster,
-    show_cluster,
-    start_on_cluster,
-)
-from tidegate.cli.evidence import verdict_text
 from tidegate.cli.session import Session, actor_option, command, dry_run_option, examples, model_argument, person
 from tidegate.domain.errors import GateClosed, Unavailable
-from tidegate.domain.project import nearest
+from tidegate.domain.project import TARGETS, nearest
 
 if TYPE_CHECKING:
-    from tidegate.rollout.state import Rollout
+    from tidegate.ports.delivery import Delivery, Standing
 
 
 class StartByDefault(click.Group):
@@ -37,8 +28,8 @@ class StartByDefault(click.Group):
 
 
 def target_option(function: click.decorators.FC) -> click.decorators.FC:
-    choice = click.Choice(["local", "kubernetes"])
-    return click.option("--target", type=choice, default="local", show_default=True, help="Where it runs.")(function)
+    choice = click.Choice(TARGETS)
+    return click.option("--target", type=choice, default=TARGETS[0], show_default=True, help="Where it runs.")(function)
 
 
 @click.group(
@@ -86,21 +77,24 @@ def start(
     Interrupting this command does not interrupt the rollout; the same command follows it again. Exit code 5 when the release
     did not become live.
     """
-    name, platform = session.model(model), session.platform
+    name, delivery = session.model(model), session.delivery(target)
     passes = dict(_override(text) for text in overrides)
-    if target == "kubernetes":
-        start_on_cluster(session, name, release, image, person(actor), passes, detach, dry_run)
-        return
     if dry_run:
-        plan = platform.plan_rollout(name, release)
+        plan = delivery.plan(name, release)
         session.emit(plan.to_json(), "\n".join(plan.describe()))
         return
-    begun = platform.start_rollout(name, release, person(actor), passes)
-    if begun is None:
-        live = platform.release(platform.live_release(name)).id
-        session.emit({"model": name, "live": live, "status": "UNCHANGED"}, f"{live} is live already: nothing to do")
+    if delivery.capabilities.needs_image and not image:
+        raise click.UsageError(f"--target {target} needs --image, the image that serves the release, by digest")
+    begun = delivery.start(name, release, person(actor), passes, image, session.progress)
+    if begun.status == "UNCHANGED":
+        session.emit(begun, begun.reason)
         return
-    _follow_to_the_end(session, begun, detach)
+    found = begun if detach else delivery.follow(name, begun.id, session.progress)
+    _emit(session, found)
+    if not detach and found.went_wrong:
+        raise GateClosed(f"{found.name} is {found.status}: {found.reason}")
+    if found.status == "DONE":
+        require_recorded(found)
 
 
 def _override(text: str) -> tuple[str, str]:
@@ -110,46 +104,20 @@ def _override(text: str) -> tuple[str, str]:
     return gate, reason
 
 
-def _follow_to_the_end(session: Session, begun: Rollout, detach: bool = False) -> None:
-    """Follow a rollout unless detached, print it; raises GateClosed when it did not do what it was for, Unavailable when the
-    registry was not told that it did."""
-    found = begun if detach else session.platform.follow(begun.model, begun.id)
-    _emit_rollout(session, found)
-    if not detach and (found.status.terminal or found.status == "FROZEN") and found.status != "DONE":
-        raise GateClosed(f"rollout {found.id} of {found.candidate_id} is {found.status}: {found.reason}")
-    if found.status == "DONE":
-        _require_told(session, found.model)
-
-
-def _require_told(session: Session, model: str) -> None:
+def require_recorded(found: Standing) -> None:
+    """Raises Unavailable when the registry was not told what the rollout did."""
     from tidegate.cli.status_view import untold_text
 
-    due = session.platform.untold.due(model)
-    if due is not None:
-        raise Unavailable(f"the rollout is DONE, but not recorded in the registry: it was {untold_text(model, vars(due))}")
+    if found.due is not None:
+        raise Unavailable(
+            f"the rollout is {found.status}, but not recorded in the registry: it was {untold_text(found.model, found.due)}"
+        )
 
 
-def _emit_rollout(session: Session, found: Rollout) -> None:
-    from tidegate.apps.model_status import evidence_of
+def _emit(session: Session, found: Standing) -> None:
+    from tidegate.cli.status_view import standing_text
 
-    gates = [verdict_text({**value, "release": ""}) for value in evidence_of(found)]
-    head = f"rollout {found.id} of {found.candidate_id}: {found.status}"
-    last = found.reason or (found.history[-1]["message"] if found.history else "")
-    lines = [head, *(f"  {line}" for gate in gates for line in gate.splitlines()), last, *_next_steps(found)]
-    session.emit(found.to_json(), "\n".join(lines))
-
-
-def _next_steps(found: Rollout) -> list[str]:
-    """What a person can do about a rollout that waits for one."""
-    if found.status != "FROZEN" or found.undo or found.request:
-        return []
-    by = str((found.frozen or {}).get("by", ""))
-    gate = by.removeprefix("gate ") if by.startswith("gate ") else ""
-    past = f"'tidegate rollout override {found.model} {gate} --reason TEXT' lets it past that gate, " if gate else ""
-    return [
-        f"it is frozen by {by or 'a gate'}: {past}'tidegate unfreeze {found.model} --reason TEXT' lets it go on, "
-        f"'tidegate rollout abort {found.model} --reason TEXT' ends it"
-    ]
+    session.emit(found, standing_text(found))
 
 
 @rollout.command(
@@ -161,10 +129,7 @@ def _next_steps(found: Rollout) -> list[str]:
 @command()
 def rollout_status(session: Session, model: str | None, target: str) -> None:
     """The latest rollout of MODEL, its stage and verdicts so far."""
-    if target == "kubernetes":
-        emit_outcome(session, on_cluster(session).status(session.model(model)))
-        return
-    _emit_rollout(session, session.platform.latest_rollout(session.model(model)))
+    _emit(session, session.delivery(target).standing(session.model(model)))
 
 
 @rollout.command(epilog=examples("tidegate rollout abort demand --reason 'wrong week'"))
@@ -176,15 +141,8 @@ def rollout_status(session: Session, model: str | None, target: str) -> None:
 @command()
 def abort(session: Session, model: str | None, reason: str, target: str, actor: str | None, dry_run: bool) -> None:
     """End the rollout under way; traffic stays with, or returns to, the release that was live before."""
-    name = session.model(model)
-    if target == "kubernetes":
-        cluster = on_cluster(session)
-        emit_outcome(session, cluster.status(name) if dry_run else cluster.abort(name, reason, person(actor)))
-        return
-    if dry_run:
-        _emit_rollout(session, session.platform.latest_rollout(name))
-        return
-    _emit_rollout(session, session.platform.orders(person(actor)).abort(name, reason))
+    name, delivery = session.model(model), session.delivery(target)
+    _emit(session, delivery.standing(name) if dry_run else delivery.abort(name, reason, person(actor)))
 
 
 @rollout.command(epilog=examples("tidegate rollout override demand drift --reason 'Christmas, known' --by ada"))
@@ -198,17 +156,18 @@ def abort(session: Session, model: str | None, reason: str, target: str, actor: 
 def override(session: Session, model: str, gate: str, reason: str, target: str, actor: str | None, dry_run: bool) -> None:
     """Let the rollout of MODEL past GATE on a person's word; recorded in the ledger with who and why."""
     name = session.model(model)
-    if target == "kubernetes" and not dry_run:
-        on_cluster(session).override(name, gate, reason, person(actor))
-        session.emit({"model": name, "gate": gate, "reason": reason}, f"overridden: gate '{gate}' of the release under way")
-        return
     if dry_run:
         session.emit({"model": name, "gate": gate}, f"would let the rollout under way past gate '{gate}'")
         return
-    found = session.platform.override(name, gate, reason, person(actor))
-    _emit_rollout(session, found)
+    delivery = session.delivery(target)
+    found = delivery.override(name, gate, reason, person(actor))
+    _emit(session, found)
     if not session.json and found.status == "RUNNING":
-        click.echo(f"it goes on without gate {gate}; 'tidegate rollout {name} --release {found.candidate_id}' follows it")
+        click.echo(f"it goes on without gate {gate}; {_follows(delivery, found)}")
+
+
+def _follows(delivery: Delivery, found: Standing) -> str:
+    return f"'tidegate rollout {found.model}{delivery.capabilities.options} --release {found.release}' follows it"
 
 
 @click.command(epilog=examples("tidegate status", "tidegate status demand --json", "tidegate status --target kubernetes"))
@@ -219,16 +178,17 @@ def override(session: Session, model: str, gate: str, reason: str, target: str, 
 def status(session: Session, model: str | None, drift: bool, target: str) -> None:
     """What is live, since when, on what evidence, which rollout is under way, what is drifting, and whether it is frozen."""
     models = [session.project.model(model).name] if model else list(session.project.models)
-    if target == "kubernetes":
-        show_cluster(session, models)
-        return
-    found = [session.platform.status(name, drift) for name in models]
+    delivery = session.delivery(target)
+    found = [delivery.overview(name, drift) for name in models]
 
     def show() -> None:
-        from tidegate.cli.status_view import status_table
+        from tidegate.cli.status_view import place_text, status_table
 
         for each in found:
-            session.console.print(status_table(each))
+            if each.place:
+                click.echo(place_text(each))
+            else:
+                session.console.print(status_table(each))
 
     session.emit(found, show)
 
@@ -240,7 +200,16 @@ def doctor(session: Session) -> None:
 
     Looks only, and changes nothing. Exit code 7 when something is wrong.
     """
-    diagnose_cluster(session)
+    from tidegate.apps.doctor import diagnose
+
+    checks = diagnose(session.project)
+    lines = []
+    for each in checks:
+        mark = click.style("ok   ", fg="green") if each.ok else click.style("WRONG", fg="red", bold=True)
+        lines.append(f"{mark} {each.subject}: {each.observed}" + ("" if each.ok else f"\n      {each.fix}"))
+    session.emit(checks, "\n".join(lines))
+    if wrong := [each.subject for each in checks if not each.ok]:
+        raise Unavailable(f"{len(wrong)} of {len(checks)} checks found something wrong: {', '.join(wrong)}")
 
 
 @click.command(
@@ -264,22 +233,18 @@ def rollback(
 
     A release that was itself taken back, by a person or a gate, is passed over: --to RELEASE goes back to it all the same.
     """
-    name, platform = session.model(model), session.platform
-    if target == "kubernetes":
-        roll_back_on_cluster(session, name, reason, person(actor), dry_run, (to or "").rpartition("@")[2])
-        return
+    name, delivery = session.model(model), session.delivery(target)
     if dry_run:
-        live = platform.release(platform.live_release(name)).id
-        back = platform.goes_back_to(name, to)
-        where = back.id if back else "nothing: it is the first release"
-        session.emit({"model": name, "from": live, "to": back.id if back else None}, f"would go back from {live} to {where}")
+        back = delivery.way_back(name, to)
+        where = back.to or "nothing: it is the first release"
+        value = {"model": name, "from": back.live, "to": back.to}
+        session.emit(value, f"would go back from {back.live or 'nothing'} to {where}")
         return
-    ordered = platform.rollback(name, reason, person(actor), to)
-    found = platform.follow(name, ordered.id)
-    _emit_rollout(session, found)
-    if found.status not in ("DONE", "ROLLED_BACK"):
-        raise GateClosed(f"rollback of {name}: {found.id} is {found.status}: {found.reason}")
-    _require_told(session, name)
+    found = delivery.rollback(name, reason, person(actor), to, session.progress)
+    _emit(session, found)
+    if found.status not in delivery.capabilities.ways_back:
+        raise GateClosed(f"rollback of {name}: {found.name} is {found.status}: {found.reason}")
+    require_recorded(found)
 
 
 @click.command(epilog=examples("tidegate freeze demand --reason 'stocktaking'"))
@@ -293,8 +258,7 @@ def freeze(session: Session, model: str | None, reason: str, target: str, actor:
     """Let no rollout of MODEL start or switch until it is unfrozen; what is live stays live."""
     name = session.model(model)
     if not dry_run:
-        orders = on_cluster(session) if target == "kubernetes" else session.platform
-        orders.freeze(name, reason, person(actor))
+        session.delivery(target).freeze(name, reason, person(actor))
     session.emit(
         {"model": name, "frozen": not dry_run, "reason": reason}, f"{'would freeze' if dry_run else 'frozen:'} {name}: {reason}"
     )
@@ -309,12 +273,10 @@ def freeze(session: Session, model: str | None, reason: str, target: str, actor:
 @command()
 def unfreeze(session: Session, model: str | None, reason: str, target: str, actor: str | None, dry_run: bool) -> None:
     """Lift the freeze of MODEL; a rollout that was frozen goes on."""
-    name, going = session.model(model), None
+    name, going, follow = session.model(model), None, ""
     if not dry_run:
-        orders = on_cluster(session) if target == "kubernetes" else session.platform
-        going = orders.unfreeze(name, reason, person(actor))
-    follow = (
-        f"; rollout {going.id} goes on, 'tidegate rollout {name} --release {going.candidate_id}' follows it" if going else ""
-    )
+        delivery = session.delivery(target)
+        going = delivery.unfreeze(name, reason, person(actor))
+        follow = f"; rollout {going.id} goes on, {_follows(delivery, going)}" if going else ""
     value = {"model": name, "frozen": False, "dry_run": dry_run, "rollout": going.id if going else None}
     session.emit(value, f"{'would lift the freeze of' if dry_run else 'unfrozen:'} {name}{follow}")

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from tidegate.apps.platform import Platform
     from tidegate.domain.project import Project
+    from tidegate.ports.delivery import Delivery
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 LOG = "tidegate.log"
@@ -59,6 +60,11 @@ class Session:
         if platform.open_to_others:
             self.progress(platform.open_to_others)
         return platform
+
+    def delivery(self, target: str) -> Delivery:
+        from tidegate.apps.deliveries import open_delivery
+
+        return open_delivery(self.platform, target)
 
     def model(self, name: str | None) -> str:
         """The model named, or the project's only one; raises NotFound or InvalidInput."""

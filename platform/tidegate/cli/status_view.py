@@ -6,18 +6,20 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import click
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from tidegate.apps.model_status import FIRST, OVERRIDDEN, ModelStatus
+from tidegate.apps.model_status import FIRST, OVERRIDDEN
 from tidegate.cli.session import ago, clock_time
+from tidegate.ports.delivery import Overview, Standing
 
 STYLES = {"PASS": "green", "FAIL": "bold red", "INCONCLUSIVE": "yellow", "ERROR": "bold magenta", OVERRIDDEN: "bold yellow"}
 SHOWN = 5
 
 
-def status_table(status: ModelStatus, now: float | None = None) -> Panel:
+def status_table(status: Overview, now: float | None = None) -> Panel:
     """One model: a row for each question it answers."""
     now = time.time() if now is None else now
     table = Table.grid(padding=(0, 2))
@@ -47,7 +49,7 @@ def status_table(status: ModelStatus, now: float | None = None) -> Panel:
     return Panel(table, title=f"[bold]{status.model}[/bold]", title_align="left", expand=True)
 
 
-def _live(status: ModelStatus, now: float) -> Text:
+def _live(status: Overview, now: float) -> Text:
     if not status.live:
         return Text("nothing yet; build a release and start its rollout", style="yellow")
     since = f" since {clock_time(status.since)} ({ago(status.since, now)})" if status.since else ""
@@ -113,3 +115,28 @@ def _frozen(frozen: Mapping[str, Any] | None, now: float) -> Text:
     if frozen is None:
         return Text("no")
     return Text(f"by {frozen['by'] or 'a gate'}, {ago(frozen['at'], now)}: {frozen['reason']}", style="bold yellow")
+
+
+def standing_text(found: Standing) -> str:
+    """A rollout: what it is of and how it stands, its gates, why, and what to do about it."""
+    from tidegate.cli.evidence import verdict_text
+
+    live = f", live is {found.live}" if found.live else ""
+    held = f"; {found.held}" if found.held else ""
+    gates = [line for value in found.verdicts for line in verdict_text({**value, "release": ""}).splitlines()]
+    lines = [*gates, *found.measured]
+    said = [found.reason] if found.reason else []
+    return "\n".join([f"{found.name}: {found.status}{live}{held}", *(f"  {line}" for line in lines), *said, *found.next_steps])
+
+
+def place_text(found: Overview) -> str:
+    """A model where other than this machine it runs."""
+    lines = [click.style(f"{found.model} in {found.place}", bold=True), f"  live     {found.live or 'nothing'}"]
+    lines += [f"  pods     {pods.release} {pods.slot}: {pods.ready} of {pods.wanted} ready" for pods in found.slots]
+    lines += [f"  scaled   by {found.scaled_by}"]
+    if found.latest is not None:
+        reason = f": {found.latest.reason}" if found.latest.reason else ""
+        held = f"; {found.latest.held}" if found.latest.held else ""
+        lines += [f"  rollout  {found.latest.release} {found.latest.status}{reason}{held}"]
+        lines += [f"           {line}" for line in found.latest.measured]
+    return "\n".join(lines)

@@ -111,6 +111,9 @@ class KubernetesTarget:
     )
 
 
+TARGETS = ("local", "kubernetes")  # the keys of `targets`, the default one first
+
+
 @dataclass(frozen=True)
 class LedgerConfig:
     """How the ledger is watched."""

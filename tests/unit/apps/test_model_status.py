@@ -10,11 +10,12 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from tidegate.apps.model_status import ModelStatus, evidence_of, model_status, origin_of
+from tidegate.apps.model_status import evidence_of, model_status, origin_of
 from tidegate.cli.status_view import status_table
 from tidegate.domain.errors import IntegrityError
 from tidegate.domain.verdict import Verdict
 from tidegate.files.layout import StateFolder
+from tidegate.ports.delivery import Overview
 from tidegate.registry.untold import UntoldNotes
 from tidegate.rollout.state import Status
 
@@ -45,7 +46,7 @@ def roll_back(world) -> None:
     assert world.run().status is Status.DONE
 
 
-def looked_at(world, with_drift: bool = True) -> ModelStatus:
+def looked_at(world, with_drift: bool = True) -> Overview:
     by_digest = {release.digest: release for release in world.releases}
     platform = SimpleNamespace(
         state=StateFolder(world.store.folder / "state"),
@@ -63,7 +64,7 @@ def looked_at(world, with_drift: bool = True) -> ModelStatus:
     return model_status(platform, "demand", with_drift)
 
 
-def shown(status: ModelStatus) -> str:
+def shown(status: Overview) -> str:
     console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(status_table(status, now=1_000_500.0))
     return console.export_text()

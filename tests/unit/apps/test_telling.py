@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,9 +12,10 @@ from fakes.registry_world import World
 from tidegate.adapters.files.ledger_file import FileLedger
 from tidegate.apps import gates, rollouts, telling, wiring
 from tidegate.apps.reconcile import note_what_is_due
-from tidegate.cli.rollouts import _require_told
+from tidegate.cli.rollouts import require_recorded
 from tidegate.domain.errors import Unavailable
 from tidegate.files.layout import StateFolder
+from tidegate.ports.delivery import Standing
 from tidegate.registry.promotion import CHAMPION, activate, aliased
 from tidegate.registry.untold import UntoldNotes
 
@@ -100,10 +102,10 @@ def names(wanted) -> list[str]:
 
 
 def test_a_rollout_that_is_done_and_not_recorded_ends_in_a_sentence(world: World) -> None:
-    session = SimpleNamespace(platform=world)
-    _require_told(session, "demand")
+    done = Standing("demand", "demand@1234", "DONE", "")
+    require_recorded(done)
     world.untold.note("demand", "demand@1234", "1", "its database was locked")
     with pytest.raises(
         Unavailable, match=r"DONE, but not recorded .* version 1 \(demand@1234\) is live \(its database was locked\)"
     ):
-        _require_told(session, "demand")
+        require_recorded(replace(done, due=vars(world.untold.due("demand"))))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.apps.platform import Platform
+from tidegate.apps.local_delivery import LocalDelivery
 from tidegate.cli.main import run
 
 BOUNDING_SET_DROP, DAC_OVERRIDE, DAC_READ_SEARCH = 24, 1, 2
@@ -69,7 +69,7 @@ def test_what_a_disk_refuses_is_one_sentence_and_no_defect(
     def refuse(*_: object) -> None:
         raise OSError(reason, os.strerror(reason), str(project / "state" / "some.file"))
 
-    monkeypatch.setattr(Platform, "freeze", refuse)
+    monkeypatch.setattr(LocalDelivery, "freeze", refuse)
     assert run(["freeze", "demand", "--reason", "x"]) == 7
     said = capsys.readouterr().err
     assert os.strerror(reason) in said

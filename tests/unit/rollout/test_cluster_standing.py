@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from tidegate.apps.cluster import _is_wanted, _order, _settled, gate_values
 from tidegate.domain.errors import InvalidInput
 from tidegate.domain.slots import Slot
 from tidegate.ports.cluster_rollouts import UnderWay
+from tidegate.rollout.cluster.standing import gate_values, is_wanted, order, settled
 from tidegate.rollout.plan import Bake, Check, RolloutConfig
 
 A, B = "a" * 64, "b" * 64
@@ -35,23 +35,23 @@ DONE = replace(JUDGED, live=B, previous=B, judged_since=None)
 def test_a_rollout_has_ended_when_clients_are_where_they_stay(
     state: UnderWay, phase: str, undecided: bool, switched: bool, expected: str | None
 ) -> None:
-    assert _settled(state, phase, undecided, switched) == expected
+    assert settled(state, phase, undecided, switched) == expected
 
 
 def test_an_order_has_a_reason() -> None:
-    order = _order("abort", "ada", "known", release=B)
-    assert order.keys() == {"id", "order", "actor", "reason", "at", "release"}
-    assert order["id"] != _order("abort", "ada", "known", release=B)["id"]
+    made = order("abort", "ada", "known", release=B)
+    assert made.keys() == {"id", "order", "actor", "reason", "at", "release"}
+    assert made["id"] != order("abort", "ada", "known", release=B)["id"]
     with pytest.raises(InvalidInput, match="needs a reason"):
-        _order("freeze", "ada", " ")
+        order("freeze", "ada", " ")
 
 
 def test_a_release_that_a_person_ordered_is_not_ordered_again() -> None:
     ordered = replace(JUDGED, orders=({"release": JUDGED.candidate},))
-    assert _is_wanted(ordered, JUDGED.candidate)
-    assert not _is_wanted(JUDGED, JUDGED.candidate)  # applied without an order of ours
-    assert not _is_wanted(ordered, "c" * 64)
-    assert not _is_wanted(replace(ordered, stopped="parity"), JUDGED.candidate)  # tried again
+    assert is_wanted(ordered, JUDGED.candidate)
+    assert not is_wanted(JUDGED, JUDGED.candidate)  # applied without an order of ours
+    assert not is_wanted(ordered, "c" * 64)
+    assert not is_wanted(replace(ordered, stopped="parity"), JUDGED.candidate)  # tried again
 
 
 def test_the_chart_asks_for_the_gates_of_the_releases_plan_for_as_long_as_each_may_take() -> None:

@@ -1,0 +1,46 @@
+"""The deliveries of a project, one a target: the only place that knows which target has which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from tidegate.domain.release import ReleaseManifest
+from tidegate.ports.delivery import Delivery
+
+if TYPE_CHECKING:
+    from tidegate.apps.platform import Platform
+
+
+def _local(platform: Platform) -> Delivery:
+    from tidegate.apps.local_delivery import LocalDelivery
+
+    return LocalDelivery(platform)
+
+
+def _argo(platform: Platform) -> Delivery:
+    from tidegate.adapters.kubernetes.api import KubernetesApi
+    from tidegate.adapters.kubernetes.argo_delivery import ArgoDelivery, Supplies
+    from tidegate.adapters.mlflow.artifacts import MlflowArtifacts
+    from tidegate.apps.trust import trusted_keys
+
+    settings = platform.project.targets.kubernetes
+
+    def push(manifest: ReleaseManifest) -> None:
+        store = MlflowArtifacts(settings.store)
+        store.push_release(platform.releases.folder(manifest.digest))
+        store.push_tables(manifest.model, platform.feature_folder(manifest.model).tables)
+
+    def keys() -> list[str]:
+        return [str(key) for key in trusted_keys(platform.project)]
+
+    supplies = Supplies(platform.to_roll_out, platform.admit, push, keys)
+    return ArgoDelivery(lambda: KubernetesApi.connect(settings.context or None), settings, supplies)
+
+
+DELIVERIES: Mapping[str, Callable[[Platform], Delivery]] = {"local": _local, "kubernetes": _argo}
+
+
+def open_delivery(platform: Platform, target: str) -> Delivery:
+    """`target` is one of those of the project file's `targets`."""
+    return DELIVERIES[target](platform)

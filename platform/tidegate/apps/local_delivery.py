@@ -1,0 +1,132 @@
+"""Rollouts of the local target: orders are left in the rollout's record, and its controller carries them out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from tidegate.domain.errors import NotFound
+from tidegate.ports.delivery import FROZEN, UNCHANGED, Capabilities, Overview, Say, Standing, WayBack
+
+if TYPE_CHECKING:
+    from tidegate.apps.platform import Platform
+    from tidegate.rollout.orders import Orders
+    from tidegate.rollout.plan import Plan
+    from tidegate.rollout.state import Rollout
+
+
+class LocalDelivery:
+    """`Delivery` on this machine. What starts a rollout starts the supervisor, whose controller drives it, whoever follows."""
+
+    capabilities = Capabilities()
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+
+    def orders(self, actor: str = "tidegate") -> Orders:
+        return self._platform.orders(actor)
+
+    def plan(self, model: str, release: str | None) -> Plan:
+        manifest, config = self._platform.to_roll_out(model, release)
+        return self.orders().plan(manifest, config)
+
+    def start(
+        self, model: str, release: str | None, actor: str, overrides: Mapping[str, str], image: str | None, say: Say
+    ) -> Standing:
+        platform = self._platform
+        platform.before_a_step_forward(model)
+        manifest, config = platform.to_roll_out(model, release)
+        platform.releases.verify(manifest.digest)
+        platform.admit(manifest)
+        platform.up()
+        begun = self.orders(actor).start(manifest, config, overrides)
+        if begun is not None:
+            return self._standing(begun)
+        document = {"model": manifest.model, "live": manifest.id, "status": UNCHANGED}
+        why = f"{manifest.id} is live already: nothing to do"
+        return Standing(manifest.model, manifest.id, UNCHANGED, why, live=manifest.id, document=document)
+
+    def follow(self, model: str, id: str, say: Say) -> Standing:
+        """A way back is gone by this very process when no supervisor does it."""
+        from tidegate.apps.standby import follow_with_hands
+
+        return self._standing(follow_with_hands(self._platform.project, model, id, say, self._platform.up))
+
+    def standing(self, model: str) -> Standing:
+        found = self._platform.rollouts.latest(self._name(model))
+        if found is None:
+            raise NotFound(f"model '{model}' has had no rollout; start one with 'tidegate rollout {model}'")
+        return self._standing(found)
+
+    def overview(self, model: str, with_drift: bool) -> Overview:
+        return self._platform.status(model, with_drift)
+
+    def abort(self, model: str, reason: str, actor: str) -> Standing:
+        return self._standing(self.orders(actor).abort(self._name(model), reason))
+
+    def freeze(self, model: str, reason: str, actor: str) -> None:
+        self.orders(actor).freeze(self._name(model), reason)
+
+    def unfreeze(self, model: str, reason: str, actor: str) -> Standing | None:
+        going = self.orders(actor).unfreeze(self._name(model), reason)
+        return None if going is None else self._driven(going)
+
+    def override(self, model: str, gate: str, reason: str, actor: str) -> Standing:
+        """A rollout that this gate froze goes on."""
+        return self._driven(self.orders(actor).override(self._name(model), gate, reason))
+
+    def way_back(self, model: str, to: str | None) -> WayBack:
+        platform = self._platform
+        live = platform.release(platform.live_release(model)).id
+        back = self.orders().goes_back_to(self._name(model), self._digest(model, to))
+        return WayBack(live, platform.release(back).id if back else None)
+
+    def rollback(self, model: str, reason: str, actor: str, to: str | None, say: Say) -> Standing:
+        from tidegate.apps.rollouts import rollout_config
+        from tidegate.apps.standby import free_locks
+
+        platform, digest = self._platform, self._digest(model, to)
+        config = rollout_config(platform.monitor(model))
+        free_locks(platform.project)
+        ordered = self.orders(actor).rollback(self._name(model), reason, platform.release, config, digest)
+        return self.follow(model, ordered.id, say)
+
+    def _name(self, model: str) -> str:
+        return self._platform.project.model(model).name
+
+    def _digest(self, model: str, to: str | None) -> str | None:
+        return self._platform.own_release(model, to).digest if to else None
+
+    def _driven(self, rollout: Rollout) -> Standing:
+        if rollout.needs_controller:
+            self._platform.up()
+        return self._standing(rollout)
+
+    def _standing(self, found: Rollout) -> Standing:
+        from tidegate.apps.model_status import evidence_of
+
+        due = self._platform.untold.due(found.model)
+        return Standing(
+            model=found.model,
+            release=found.candidate_id,
+            status=found.status.value,
+            reason=found.reason or (found.history[-1]["message"] if found.history else ""),
+            id=found.id,
+            verdicts=evidence_of(found),
+            next_steps=_next_steps(found),
+            due=None if due is None else vars(due),
+            document=found.to_json(),
+        )
+
+
+def _next_steps(found: Rollout) -> tuple[str, ...]:
+    """What a person can do about a rollout that waits for one."""
+    if found.status != FROZEN or found.undo or found.request:
+        return ()
+    by = str((found.frozen or {}).get("by", ""))
+    gate = by.removeprefix("gate ") if by.startswith("gate ") else ""
+    past = f"'tidegate rollout override {found.model} {gate} --reason TEXT' lets it past that gate, " if gate else ""
+    return (
+        f"it is frozen by {by or 'a gate'}: {past}'tidegate unfreeze {found.model} --reason TEXT' lets it go on, "
+        f"'tidegate rollout abort {found.model} --reason TEXT' ends it",
+    )

@@ -1,0 +1,71 @@
+"""A delivery for tests of commands: it says what it is told, and remembers the orders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from tidegate.ports.delivery import Capabilities, Overview, Say, Standing, WayBack
+
+RELEASE = "demand@3f2c91a07b5d"
+
+
+class FakePlan:
+    def describe(self) -> list[str]:
+        return ["1. start it", "2. switch to it"]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"stages": 2}
+
+
+class FakeDelivery:
+    """A rollout that begins with status `begins` and `ends` so; `seen` is the model at a glance."""
+
+    def __init__(self) -> None:
+        self.capabilities = Capabilities()
+        self.ends = Standing("demand", RELEASE, "DONE", "it is live", "20111201-1", document={"status": "DONE"})
+        self.begins = "RUNNING"
+        self.seen = Overview("demand", True, RELEASE)
+        self.orders: list[tuple[Any, ...]] = []
+
+    def plan(self, model: str, release: str | None) -> FakePlan:
+        return FakePlan()
+
+    def start(
+        self, model: str, release: str | None, actor: str, overrides: Mapping[str, str], image: str | None, say: Say
+    ) -> Standing:
+        self.orders.append(("start", release, actor, dict(overrides), image))
+        return replace(self.ends, status=self.begins, reason="it has begun", document={"status": self.begins})
+
+    def follow(self, model: str, id: str, say: Say) -> Standing:
+        self.orders.append(("follow", id))
+        return self.ends
+
+    def standing(self, model: str) -> Standing:
+        return self.ends
+
+    def overview(self, model: str, with_drift: bool) -> Overview:
+        return self.seen
+
+    def abort(self, model: str, reason: str, actor: str) -> Standing:
+        self.orders.append(("abort", reason, actor))
+        return self.ends
+
+    def freeze(self, model: str, reason: str, actor: str) -> None:
+        self.orders.append(("freeze", reason, actor))
+
+    def unfreeze(self, model: str, reason: str, actor: str) -> Standing | None:
+        self.orders.append(("unfreeze", reason, actor))
+        return self.ends
+
+    def override(self, model: str, gate: str, reason: str, actor: str) -> Standing:
+        self.orders.append(("override", gate, reason, actor))
+        return replace(self.ends, status="RUNNING")
+
+    def way_back(self, model: str, to: str | None) -> WayBack:
+        return WayBack(RELEASE, to)
+
+    def rollback(self, model: str, reason: str, actor: str, to: str | None, say: Say) -> Standing:
+        self.orders.append(("rollback", reason, actor, to))
+        return self.ends
