@@ -59,6 +59,8 @@ def serve_gates(project: Project, settings: GateServerSettings) -> None:
     from tidegate.adapters.http.server import serve
     from tidegate.adapters.kubernetes.api import KubernetesApi
     from tidegate.adapters.kubernetes.argo_rollouts import ArgoRollouts
+    from tidegate.adapters.kubernetes.identity import reviewed
+    from tidegate.adapters.machine.login import login
     from tidegate.adapters.redis.retraining import RedisRetraining
     from tidegate.apps.trust import open_ledger
     from tidegate.rollout.cluster.retraining import Retrainings
@@ -66,9 +68,10 @@ def serve_gates(project: Project, settings: GateServerSettings) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     logging.getLogger("tidegate").setLevel(logging.INFO)
     logger.info("answering for %s in %s on %s:%d", ", ".join(project.models), settings.namespace, settings.host, settings.port)
-    rollouts = ArgoRollouts(KubernetesApi.connect(), settings.namespace)
+    api = KubernetesApi.connect()
+    rollouts = ArgoRollouts(api, settings.namespace)
     queue = RedisRetraining(settings.records)
-    retrainings = Retrainings(open_ledger(project), queue, queue)
+    retrainings = Retrainings(open_ledger(project, reviewed(api, login())), queue, queue)
     watching = Watching(project, rollouts, retrainings, settings.watch_seconds)
     app = build_app(project, settings, rollouts, watching)
     watching.start()
@@ -83,7 +86,6 @@ def build_app(project: Project, settings: GateServerSettings, rollouts: ClusterR
     from tidegate.adapters.http.gates import gate_app
     from tidegate.adapters.mlflow.artifacts import MlflowArtifacts
     from tidegate.apps.rollouts import LazyGates, rollout_config
-    from tidegate.apps.trust import open_ledger
     from tidegate.gates.monitor_file import monitor_of
     from tidegate.rollout.cluster.gate_service import GateService
     from tidegate.rollout.evaluation import ThreadedEvaluations
@@ -105,7 +107,7 @@ def build_app(project: Project, settings: GateServerSettings, rollouts: ClusterR
         release,
         lambda manifest, folder: rollout_config(monitor_of(folder, manifest)),
         evaluations,
-        open_ledger(project),
+        watching.retrainings.ledger,
         GatewayTraffic(settings.gateway, settings.release, rollouts).mirrored,
         ask_retraining=watching.retrainings.ask,
     )
@@ -182,11 +184,10 @@ class Watching:
         return "; ".join(filter(None, [self._problems.get(LEDGER), *said]))
 
     def _run(self) -> None:
-        from tidegate.apps.trust import open_ledger
         from tidegate.domain.errors import NotFound
         from tidegate.rollout.cluster.watch import ClusterWatch
 
-        ledger = open_ledger(self.project)
+        ledger = self.retrainings.ledger
         watch = ClusterWatch(self.rollouts, ledger, StateFolder(self.project.state).cluster)
         while not self._stop.wait(self.every_seconds):
             self._say(LEDGER, damage_of(ledger))

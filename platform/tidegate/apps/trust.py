@@ -15,6 +15,7 @@ from tidegate.adapters.files.checkpoint_places import checkpoint_place
 from tidegate.adapters.files.ledger_file import FileLedger
 from tidegate.adapters.files.release_keys import SIGN, ReleaseKeys, environment_keys, parse_keys, unsigned
 from tidegate.adapters.machine.login import login
+from tidegate.domain.actor import Actor
 from tidegate.domain.digests import is_digest
 from tidegate.domain.errors import IntegrityError, TidegateError
 from tidegate.domain.project import Project
@@ -28,13 +29,14 @@ from tidegate.rollout.unrecorded import Recorder, recorded_rollouts
 logger = logging.getLogger("tidegate.trust")
 
 
-def open_ledger(project: Project) -> FileLedger:
+def open_ledger(project: Project, by: Actor | None = None) -> FileLedger:
+    """`by` is the identity of this process, its login where there is no better one."""
     return FileLedger(
         StateFolder(project.state).ledger,
         keys_folder(project),
         rollouts=partial(recorded_rollouts, StateFolder(project.state).rollouts),
         checkpoints=checkpoint_place(project.ledger.checkpoint, project.root, project.state),
-        by=login(),
+        by=by or login(),
     )
 
 

@@ -60,6 +60,9 @@ class KubernetesApi:
     def get(self, path: str, **query: str) -> Json:
         return self._call("GET", path, query)
 
+    def create(self, path: str, document: Mapping[str, Any]) -> Json:
+        return self._call("POST", path, {"fieldManager": FIELD_MANAGER}, document)
+
     def merge(self, path: str, change: Mapping[str, Any]) -> Json:
         """Merge a change into an object; null removes a field."""
         return self._call("PATCH", path, {"fieldManager": FIELD_MANAGER}, change, MERGE)
