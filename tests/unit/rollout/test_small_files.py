@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -276,6 +277,12 @@ def test_a_lock_that_is_taken_away_is_made_again_unless_another_took_it(world: W
 def test_an_old_lock_file_with_the_pid_alone_is_understood(world: World) -> None:
     world.state.supervisor_lock.write_text(str(os.getpid()))
     assert running(world.state.supervisor_lock) == Runs(os.getpid())
+
+
+def test_a_supervisor_with_another_model_at_the_root_is_told_apart_and_one_whose_note_is_older_is_not() -> None:
+    mine = Runs(1, "tidegate.yaml", 8800, 8810, 2, "0", "none")
+    assert mine.differences(replace(mine, default_model="demand")) == ["defaultModel none (here: demand)"]
+    assert replace(mine, default_model=None).differences(mine) == []
 
 
 def test_a_defect_in_one_part_is_logged_once_and_the_others_are_looked_after(

@@ -33,11 +33,13 @@ class Runs:
     slot_ports: int | None = None
     replicas: int | None = None
     version: str | None = None
+    default_model: str | None = None
 
     @classmethod
     def of(cls, project: Project, version: str, pid: int | None = None) -> Runs:
         local = project.local
-        return cls(pid, str(project.file), local.gateway_port, local.slot_ports, local.replicas, version)
+        ports = (local.gateway_port, local.slot_ports)
+        return cls(pid, str(project.file), *ports, local.replicas, version, local.default_model or "none")
 
     @classmethod
     def from_json(cls, value: Any) -> Runs:
@@ -48,6 +50,7 @@ class Runs:
     def differences(self, other: Runs) -> list[str]:
         """What this one, the running one, was started with, where `other` has something else."""
         said = {"file": "project file", "gateway_port": "gatewayPort", "slot_ports": "slotPorts", "replicas": "replicas"}
+        said |= {"default_model": "defaultModel"}
         mine, its = asdict(self), asdict(other)
         return [
             f"{words} {mine[name]} (here: {its[name]})"
