@@ -16,7 +16,7 @@ from tidegate.adapters.kubernetes.argo_delivery import ArgoDelivery, Supplies
 from tidegate.adapters.kubernetes.argo_rollouts import Earlier
 from tidegate.apps.local_delivery import LocalDelivery
 from tidegate.domain.errors import Conflict, InvalidInput, NotFound
-from tidegate.domain.project import KubernetesTarget
+from tidegate.domain.project import KubernetesSettings
 from tidegate.domain.release import ReleaseManifest
 from tidegate.domain.slots import Desired, Slot
 from tidegate.ledger.memory import MemoryLedger
@@ -69,7 +69,7 @@ def on_cluster(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Delivery:
     monkeypatch.setattr(rollouts, "order", order)
     monkeypatch.setattr(argo_delivery, "ArgoRollouts", lambda api, namespace: rollouts)
     monkeypatch.setattr(argo_delivery, "render", lambda chart, name, namespace, files, values: [values])
-    settings = KubernetesTarget(values=folder)
+    settings = KubernetesSettings(values=folder)
     supplies = Supplies(wanted, lambda manifest: None, lambda manifest: None, lambda: [])
     api: Any = SimpleNamespace(apply=applied)
     return ArgoDelivery(lambda: api, settings, supplies)

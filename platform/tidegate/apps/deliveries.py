@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from tidegate.apps import wiring
 from tidegate.domain.release import ReleaseManifest
 from tidegate.ports.delivery import Delivery
 
@@ -19,15 +20,13 @@ def _local(platform: Platform) -> Delivery:
 
 
 def _argo(platform: Platform) -> Delivery:
-    from tidegate.adapters.kubernetes.api import KubernetesApi
-    from tidegate.adapters.kubernetes.argo_delivery import ArgoDelivery, Supplies
-    from tidegate.adapters.mlflow.artifacts import MlflowArtifacts
+    from tidegate.adapters.kubernetes.argo_delivery import Supplies
     from tidegate.apps.trust import trusted_keys
 
     settings = platform.project.targets.kubernetes
 
     def push(manifest: ReleaseManifest) -> None:
-        store = MlflowArtifacts(settings.store)
+        store = wiring.artifacts(settings.store)
         store.push_release(platform.releases.folder(manifest.digest))
         store.push_tables(manifest.model, platform.feature_folder(manifest.model).tables)
 
@@ -35,7 +34,7 @@ def _argo(platform: Platform) -> Delivery:
         return [str(key) for key in trusted_keys(platform.project)]
 
     supplies = Supplies(platform.to_roll_out, platform.admit, push, keys)
-    return ArgoDelivery(lambda: KubernetesApi.connect(settings.context or None), settings, supplies)
+    return wiring.argo_delivery(settings, supplies)
 
 
 DELIVERIES: Mapping[str, Callable[[Platform], Delivery]] = {"local": _local, "kubernetes": _argo}

@@ -6,9 +6,9 @@ import shutil
 from functools import partial
 from typing import Any
 
-from tidegate.adapters.kubernetes.api import KubernetesApi
 from tidegate.adapters.kubernetes.cluster_checks import Check, Installed, examine
 from tidegate.adapters.kubernetes.helm_chart import values_of
+from tidegate.apps import wiring
 from tidegate.apps.rollouts import release_source, rollout_config
 from tidegate.domain.errors import NotFound, TidegateError
 from tidegate.domain.project import Project
@@ -28,7 +28,7 @@ def diagnose(project: Project) -> list[Check]:
             fix = "write one; charts/model/values.yaml says what it may have"
             found.append(Check(f"values of {model}", False, f"there is no {file}", fix))
     try:
-        api = KubernetesApi.connect(settings.context or None)
+        api = wiring.kubernetes(settings.context or None)
     except TidegateError as error:
         return [*found, Check("API server", False, str(error), "set KUBECONFIG, or targets.kubernetes.context")]
     return [*found, *examine(api, Installed(settings.namespace, values, partial(_gates, project)))]

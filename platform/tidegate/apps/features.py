@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tidegate.apps import wiring
 from tidegate.domain.project import Project
 from tidegate.files.feature_folder import FeatureFolder, feature_folder
 
@@ -25,7 +26,6 @@ def settle_features(project: Project) -> None:
 
 
 def feature_store(project: Project, model: str) -> FeastFeatureStore:
-    from tidegate.adapters.feast.features import FeastFeatureStore
 
     folder = open_features(project, model)
-    return FeastFeatureStore(project.model(model).features.repo, folder, project.local.online_store)
+    return wiring.feature_store(project.model(model).features.repo, folder, project.local.online_store)

@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tidegate.apps import wiring
 from tidegate.domain.errors import TidegateError
 from tidegate.domain.project import Project
 from tidegate.domain.release import FeatureContract, ReleaseManifest
@@ -57,21 +58,17 @@ class GateServerSettings:
 def serve_gates(project: Project, settings: GateServerSettings) -> None:
     """Serve until SIGTERM."""
     from tidegate.adapters.http.server import serve
-    from tidegate.adapters.kubernetes.api import KubernetesApi
-    from tidegate.adapters.kubernetes.argo_rollouts import ArgoRollouts
     from tidegate.adapters.kubernetes.identity import reviewed
     from tidegate.adapters.machine.login import login
-    from tidegate.adapters.redis.retraining import RedisRetraining
-    from tidegate.apps.trust import open_ledger
     from tidegate.rollout.cluster.retraining import Retrainings
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     logging.getLogger("tidegate").setLevel(logging.INFO)
     logger.info("answering for %s in %s on %s:%d", ", ".join(project.models), settings.namespace, settings.host, settings.port)
-    api = KubernetesApi.connect()
-    rollouts = ArgoRollouts(api, settings.namespace)
-    queue = RedisRetraining(settings.records)
-    retrainings = Retrainings(open_ledger(project, reviewed(api, login())), queue, queue)
+    api = wiring.kubernetes()
+    rollouts = wiring.argo_rollouts(api, settings.namespace)
+    queue = wiring.retraining_queue(settings.records)
+    retrainings = Retrainings(wiring.ledger(project, reviewed(api, login())), queue, queue)
     watching = Watching(project, rollouts, retrainings, settings.watch_seconds)
     app = build_app(project, settings, rollouts, watching)
     watching.start()
@@ -82,15 +79,13 @@ def serve_gates(project: Project, settings: GateServerSettings) -> None:
 
 
 def build_app(project: Project, settings: GateServerSettings, rollouts: ClusterRollouts, watching: Watching) -> Starlette:
-    from tidegate.adapters.envoy.gateway_traffic import GatewayTraffic
     from tidegate.adapters.http.gates import gate_app
-    from tidegate.adapters.mlflow.artifacts import MlflowArtifacts
     from tidegate.apps.rollouts import LazyGates, rollout_config
     from tidegate.gates.monitor_file import monitor_of
     from tidegate.rollout.cluster.gate_service import GateService
     from tidegate.rollout.evaluation import ThreadedEvaluations
 
-    store = MlflowArtifacts(settings.store)
+    store = wiring.artifacts(settings.store)
 
     @lru_cache(maxsize=64)
     def release(digest: str) -> tuple[ReleaseManifest, Path]:
@@ -108,7 +103,7 @@ def build_app(project: Project, settings: GateServerSettings, rollouts: ClusterR
         lambda manifest, folder: rollout_config(monitor_of(folder, manifest)),
         evaluations,
         watching.retrainings.ledger,
-        GatewayTraffic(settings.gateway, settings.release, rollouts).mirrored,
+        wiring.gateway_traffic(settings.gateway, settings.release, rollouts).mirrored,
         ask_retraining=watching.retrainings.ask,
     )
     return gate_app(service.answer, watching.problem)
@@ -118,17 +113,14 @@ def cluster_gates(
     project: Project, model: str, settings: GateServerSettings, rollouts: ClusterRollouts, store: MlflowArtifacts
 ) -> Mapping[str, Gate]:
     """The gates of the local target, over the cluster's records, counters and feature tables."""
-    from tidegate.adapters.envoy.gateway_traffic import GatewayTraffic
-    from tidegate.adapters.feast.features import FeastFeatureStore
-    from tidegate.adapters.redis.records import RedisRecords
     from tidegate.apps.gates import gates_over
 
     folder = feature_folder(project.state, model)
-    features = FeastFeatureStore(project.model(model).features.repo, folder)
+    features = wiring.feature_store(project.model(model).features.repo, folder)
     return gates_over(
-        RedisRecords(settings.records, model),
+        wiring.cluster_records(settings.records, model),
         FetchedFeatures(features, store, folder),
-        GatewayTraffic(settings.gateway, settings.release, rollouts),
+        wiring.gateway_traffic(settings.gateway, settings.release, rollouts),
     )
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tidegate.apps import wiring
 from tidegate.domain.errors import TidegateError
 from tidegate.domain.project import Project
 from tidegate.files.layout import StateFolder
@@ -24,16 +25,13 @@ if TYPE_CHECKING:
 
 def build_gates(project: Project, model: str) -> dict[str, Gate]:
     """Gates by name, of the local target."""
-    from tidegate.adapters.machine.local_target import LocalTarget
     from tidegate.apps.features import feature_store
-    from tidegate.domain.local import LocalConfig
     from tidegate.rollout.state_clock import state_clock
-    from tidegate.serving.records import InferenceLogFiles
 
     return gates_over(
-        InferenceLogFiles(StateFolder(project.state).logs, model),
+        wiring.inference_log(project, model),
         feature_store(project, model),
-        LocalTarget(project.state, LocalConfig.of(project)),
+        wiring.local_target(project),
         state_clock(StateFolder(project.state)),
     )
 
@@ -42,8 +40,6 @@ def gates_over(
     records: InferenceRecords, features: HistoricalFeatures, live: LiveTraffic, clock: Callable[[], float] = time.time
 ) -> dict[str, Gate]:
     """Gates by name. They read the rules of the release that they judge, and remember what they saw of it."""
-    from tidegate.adapters.evidently.drift import EvidentlyDriftMeter
-    from tidegate.adapters.onnx.scorer import OnnxScorer
     from tidegate.gates.bake import BakeGate
     from tidegate.gates.drift import DriftGate
     from tidegate.gates.parity import ParityGate
@@ -51,8 +47,8 @@ def gates_over(
 
     gates: list[Gate] = [
         ParityGate(records, features),
-        ShadowGate(records, OnnxScorer()),
-        DriftGate(records, EvidentlyDriftMeter()),
+        ShadowGate(records, wiring.model_scorer()),
+        DriftGate(records, wiring.drift_meter()),
         BakeGate(live, records, clock),
     ]
     return {gate.name: gate for gate in gates}
@@ -63,8 +59,7 @@ def finish_rollout(project: Project, rollout: Rollout) -> None:
 
     A note that it is due is written before and removed after, so that whatever comes between is told later.
     """
-    from tidegate.apps.trust import open_ledger
-    from tidegate.apps.wiring import open_registry
+
     from tidegate.files.release_folder import read_manifest
     from tidegate.registry.promotion import activate
     from tidegate.registry.untold import UntoldNotes
@@ -73,7 +68,7 @@ def finish_rollout(project: Project, rollout: Rollout) -> None:
     notes = UntoldNotes(StateFolder(project.state).rollouts)
     notes.note(manifest.model, manifest.id, manifest.version, notes.reason(manifest.model))
     try:
-        activate(open_registry(project), open_ledger(project), manifest.model, manifest.version)
+        activate(wiring.registry(project), wiring.ledger(project), manifest.model, manifest.version)
     except TidegateError as error:
         notes.note(manifest.model, manifest.id, manifest.version, str(error))
         raise

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tidegate.apps import wiring
 from tidegate.domain.errors import TidegateError
 from tidegate.domain.project import Project
 from tidegate.domain.release import ReleaseManifest
@@ -50,13 +51,10 @@ def serve_monitor(project: Project, settings: MonitorSettings) -> None:
     """Watch until SIGTERM."""
     from tidegate.adapters.http.monitor import Looks, monitor_app
     from tidegate.adapters.http.server import serve
-    from tidegate.adapters.mlflow.artifacts import MlflowArtifacts
-    from tidegate.adapters.redis.records import RedisRecords
-    from tidegate.adapters.redis.retraining import RedisRetraining
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     logging.getLogger("tidegate").setLevel(logging.INFO)
-    store = MlflowArtifacts(settings.store)
+    store = wiring.artifacts(settings.store)
 
     def release(digest: str) -> tuple[ReleaseManifest, Path]:
         StateFolder(project.state).releases.mkdir(parents=True, exist_ok=True)
@@ -64,9 +62,9 @@ def serve_monitor(project: Project, settings: MonitorSettings) -> None:
         return read_manifest(folder), folder
 
     monitor = Monitor(
-        {model: RedisRecords(settings.records, model) for model in project.models},
+        {model: wiring.cluster_records(settings.records, model) for model in project.models},
         release,
-        RedisRetraining(settings.records),
+        wiring.retraining_queue(settings.records),
         Looks(),
         settings.every_seconds,
     )
@@ -105,7 +103,6 @@ class Monitor:
 
     def look(self, model: str) -> None:
         """One look at the live release: the one that answered a client last. Raises what keeps it from seeing."""
-        from tidegate.adapters.evidently.drift import EvidentlyDriftMeter
         from tidegate.adapters.http.monitor import Look
         from tidegate.gates.watch import watch
 
@@ -114,7 +111,7 @@ class Monitor:
             self.looks.saw(model, Look())
             return
         manifest, folder = self.releases(latest.release)
-        results = watch(manifest, folder, self.records[model], EvidentlyDriftMeter())
+        results = watch(manifest, folder, self.records[model], wiring.drift_meter())
         for found in results:
             self._report(manifest, found)
         newest = results[-1]

@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tidegate.apps import versions
+from tidegate.apps import versions, wiring
+from tidegate.apps.opened import OpenedProject
 from tidegate.apps.versions import LATEST, Promotion
-from tidegate.apps.wiring import Wiring
 from tidegate.domain.errors import IntegrityError, InvalidInput, NotFound, Unavailable
 from tidegate.domain.project import did_you_mean
 from tidegate.domain.release import FeatureContract, ReleaseManifest
@@ -49,7 +49,7 @@ class Running:
     live: Mapping[str, str | None]
 
 
-class Platform(Wiring):
+class Platform(OpenedProject):
     """One project on one state folder, and what can be done with it."""
 
     # --- data and features ------------------------------------------------------------------------------------------
@@ -257,11 +257,10 @@ class Platform(Wiring):
 
     def drift(self, model: str, release: str | None = None, since: float = 0.0) -> list[WatchResult]:
         """The live vectors of a release (default: the live one) against its reference, for each week of their data."""
-        from tidegate.adapters.evidently.drift import EvidentlyDriftMeter
         from tidegate.gates.watch import watch
 
         manifest = self.release(release or self.live_release(model))
-        return watch(manifest, self.releases.folder(manifest.digest), self.records(model), EvidentlyDriftMeter(), since)
+        return watch(manifest, self.releases.folder(manifest.digest), self.records(model), wiring.drift_meter(), since)
 
     def live_release(self, model: str) -> str:
         """Digest of the release that is wanted live; raises NotFound."""

@@ -13,7 +13,7 @@ from tidegate.domain.errors import Conflict, TidegateError
 from tidegate.domain.release import ReleaseManifest
 
 if TYPE_CHECKING:
-    from tidegate.apps.wiring import Wiring
+    from tidegate.apps.opened import OpenedProject
 
 RECONCILED = "registry.reconciled"
 
@@ -32,7 +32,7 @@ class Reconciliation:
     mended: bool = False
 
 
-def live_version(platform: Wiring, model: str) -> ReleaseManifest | None:
+def live_version(platform: OpenedProject, model: str) -> ReleaseManifest | None:
     """The release whose version is champion by what is live; of a rollout that switched and is undecided, the one before."""
     under_way = platform.rollouts.unfinished(model)
     if under_way is not None and under_way.switched:
@@ -49,14 +49,14 @@ def lacking(model: str, version: str, live: str | None) -> Conflict:
     )
 
 
-def settle(platform: Wiring, model: str) -> None:
+def settle(platform: OpenedProject, model: str) -> None:
     """Have the aliases follow what is live before something is compared with them, unless a rollout is undecided."""
     under_way = platform.rollouts.unfinished(model)
     if under_way is None or not under_way.switched:
         reconcile(platform, model)
 
 
-def tell_what_is_due(platform: Wiring, model: str) -> None:
+def tell_what_is_due(platform: OpenedProject, model: str) -> None:
     """Tell the registry if a note says that it has to be told; raises Unavailable when it cannot be, and the note says why."""
     due = platform.untold.due(model)
     if due is None:
@@ -69,7 +69,7 @@ def tell_what_is_due(platform: Wiring, model: str) -> None:
         raise
 
 
-def note_what_is_due(platform: Wiring, model: str) -> None:
+def note_what_is_due(platform: OpenedProject, model: str) -> None:
     """Leave a note when another version is live than the ledger names: a rollout went back after it had been recorded."""
     from tidegate.registry.promotion import recorded_champion
 
@@ -80,7 +80,7 @@ def note_what_is_due(platform: Wiring, model: str) -> None:
         platform.untold.note(model, live.id, live.version, f"version {recorded.version} was recorded, and is not live any more")
 
 
-def reconcile(platform: Wiring, model: str, dry_run: bool = False, actor: str = "tidegate") -> Reconciliation:
+def reconcile(platform: OpenedProject, model: str, dry_run: bool = False, actor: str = "tidegate") -> Reconciliation:
     """Compare, and unless `dry_run` make the registry's aliases follow what is live. Can be repeated.
 
     Raises Unavailable (registry), Conflict (the registry lacks the version, or a rollout under way is undecided).
@@ -115,7 +115,7 @@ def reconcile(platform: Wiring, model: str, dry_run: bool = False, actor: str = 
         )
 
 
-def _compared(platform: Wiring, model: str) -> Reconciliation:
+def _compared(platform: OpenedProject, model: str) -> Reconciliation:
     from tidegate.registry.promotion import CANDIDATE, CHAMPION, PREVIOUS, aliased, recorded_champion
 
     live, recorded = live_version(platform, model), recorded_champion(platform.ledger, model)

@@ -18,6 +18,7 @@ from typing import Any
 
 from tidegate.adapters.files.project_file import project_with_state
 from tidegate.adapters.machine.process_identity import pid_exists
+from tidegate.apps import wiring
 from tidegate.domain.errors import TidegateError, Unavailable
 from tidegate.domain.project import Project
 from tidegate.files.layout import StateFolder
@@ -88,10 +89,8 @@ def _compress(path: Path) -> None:
 
 def _reopen(project: Project) -> Callable[[], None] | None:
     """Tells Envoy to open its logs anew; None when none runs, which then writes to nothing."""
-    from tidegate.adapters.machine.local_target import LocalTarget
-    from tidegate.domain.local import LocalConfig
 
-    router = LocalTarget(project.state, LocalConfig.of(project)).router
+    router = wiring.local_target(project).router
     return (lambda: _post(router)) if router.ready() else None
 
 

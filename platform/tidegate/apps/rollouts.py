@@ -17,12 +17,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tidegate.adapters.machine.heartbeats import Beating, Heartbeats
+from tidegate.adapters.machine.heartbeats import Beating
+from tidegate.apps import wiring
+from tidegate.apps.opened import OpenedProject
 from tidegate.apps.reconcile import note_what_is_due
-from tidegate.apps.trust import open_ledger
-from tidegate.apps.wiring import Wiring
 from tidegate.domain.errors import InvalidInput, NotFound, TidegateError
-from tidegate.domain.local import LocalConfig
 from tidegate.domain.project import Project
 from tidegate.domain.release import SHORT, ReleaseManifest
 from tidegate.files.layout import StateFolder
@@ -72,10 +71,9 @@ def open_store(project: Project) -> RolloutStore:
 
 def open_orders(project: Project, actor: str) -> Orders:
     """What commands call to start, abort, freeze, unfreeze, override and roll back, in the name of `actor`."""
-    from tidegate.adapters.machine.local_target import LocalTarget
 
-    target = LocalTarget(project.state, LocalConfig.of(project))
-    return Orders(open_store(project), target, open_ledger(project), actor, state_clock(StateFolder(project.state)))
+    target = wiring.local_target(project)
+    return Orders(open_store(project), target, wiring.ledger(project), actor, state_clock(StateFolder(project.state)))
 
 
 def release_source(project: Project) -> Callable[[str], tuple[ReleaseManifest, Path]]:
@@ -115,12 +113,11 @@ class LazyGates(Mapping[str, Gate]):
 
 
 def open_engine(project: Project, model: str, gates: str = GATES, finish: str = FINISH) -> Engine:
-    from tidegate.adapters.machine.local_target import LocalTarget
 
     return Engine(
         open_store(project),
-        LocalTarget(project.state, LocalConfig.of(project)),
-        open_ledger(project),
+        wiring.local_target(project),
+        wiring.ledger(project),
         ThreadedEvaluations(LazyGates(lambda: resolve(gates)(project, model))),
         release_source(project),
         lambda rollout: resolve(finish)(project, rollout),
@@ -132,7 +129,7 @@ def control(project: Project, model: str, id: str, gates: str = GATES, finish: s
     """Drive rollout `id` until it needs nothing more."""
     engine = open_engine(project, model, gates, finish)
     engine.resume(model, id)
-    beats = Heartbeats(StateFolder(project.state).beats)
+    beats = wiring.heartbeats(StateFolder(project.state))
     with Beating(beats, controller_name(model, id), STUCK) as beating:
         while True:
             rollout, settled = engine.step(model, id), engine.settled(model, id)
@@ -143,7 +140,7 @@ def control(project: Project, model: str, id: str, gates: str = GATES, finish: s
     beats.forget(controller_name(model, id))
     if rollout.status.terminal:
         with suppress(TidegateError):  # what cannot be looked at now is compared by 'tidegate registry reconcile'
-            note_what_is_due(Wiring(project), model)
+            note_what_is_due(OpenedProject(project), model)
     return rollout
 
 
@@ -181,7 +178,7 @@ def restore_wanted(project: Project) -> Callable[[str], None]:
             release = restored.active_release
             subject = f"{model}@{release[:SHORT]}" if release else model
             body = {"message": problem, "desired": restored.to_json()}
-            recorder = Recorder(open_ledger(project), StateFolder(project.state).rollouts)
+            recorder = Recorder(wiring.ledger(project), StateFolder(project.state).rollouts)
             recorder.back(model, "desired.restored", subject, body, "tidegate")
 
     return restore

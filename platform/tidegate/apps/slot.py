@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from tidegate.adapters.bento.hosting import configure_bentoml, generic_service, service_asgi, service_parts
 from tidegate.adapters.files.release_keys import parse_keys, require_signed
 from tidegate.adapters.onnx.session import open_onnx
+from tidegate.apps import wiring
 from tidegate.apps.slot_settings import SlotSettings, parse
 from tidegate.domain.errors import InvalidInput, TidegateError
 from tidegate.domain.release import FeatureContract
@@ -35,7 +36,7 @@ from tidegate.serving.runtime.generic import generic_endpoint
 from tidegate.serving.runtime.http_app import AsgiApp, Guarded, ServingApp
 from tidegate.serving.runtime.http_routes import Routes
 from tidegate.serving.runtime.http_server import bind, serve
-from tidegate.serving.runtime.inference_log import Identity, InferenceLog, LogLimits, LogSink
+from tidegate.serving.runtime.inference_log import Identity, InferenceLog, LogLimits
 from tidegate.serving.runtime.metrics import ServingMetrics
 from tidegate.serving.runtime.release_loader import LoadedRelease, load_release, serving_module
 from tidegate.serving.runtime.store_guard import StoreGuard
@@ -76,13 +77,13 @@ def assemble(
     open_reader: OpenReader | None = None,
 ) -> SlotApp:
     """The application of a release over its online store. `lifespan` is BentoML's application: it is told of start and stop."""
-    reader = (open_reader or _open_online)(for_model(settings.online, settings.model), release.contract)
+    reader = (open_reader or wiring.online_reader)(for_model(settings.online, settings.model), release.contract)
     predictor = Predictor(release, StoreGuard(reader, remote="://" in settings.online))
     endpoint.bind(predictor)
     manifest = release.manifest
     identity = Identity(manifest.model, manifest.digest, settings.slot, settings.replica)
     limits = LogLimits(sample_rate=settings.sample_rate)
-    log = InferenceLog(settings.log_dir, identity, limits, _open_records(settings.records, manifest.model))
+    log = InferenceLog(settings.log_dir, identity, limits, wiring.record_sink(settings.records, manifest.model))
     info = {"model": manifest.model, "version": manifest.version, "release": manifest.id}
     metrics = ServingMetrics(log, info | {"slot": settings.slot, "replica": str(settings.replica)})
     metrics.register(FeatureMetrics(reader.watermark))
@@ -143,21 +144,6 @@ def _wrapped(release: LoadedRelease, app: ServingApp) -> AsgiApp:
         raise InvalidInput(f"release {release.id}: serving/middleware.py defines no function wrap(app)")
     logger.warning("%s: serving/middleware.py wraps the application", release.id)
     return Guarded(wrap(app), app)
-
-
-def _open_online(location: str, contract: FeatureContract) -> OnlineFeatureReader:
-    from tidegate.adapters.packed.online import open_online_reader
-
-    reader: OnlineFeatureReader = open_online_reader(location, contract)
-    return reader
-
-
-def _open_records(url: str, model: str) -> LogSink | None:
-    if not url:
-        return None
-    from tidegate.adapters.redis.record_sink import RedisSink
-
-    return RedisSink(url, model)
 
 
 if __name__ == "__main__":

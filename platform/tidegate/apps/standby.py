@@ -14,8 +14,8 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
-from tidegate.adapters.machine.heartbeats import Heartbeats
 from tidegate.adapters.machine.process_identity import owned
+from tidegate.apps import wiring
 from tidegate.apps.rollouts import open_engine, open_store
 from tidegate.apps.supervision import HUNG, PARTS, SUPERVISOR, Parts, end_hung, open_supervisor, supervisor_lock
 from tidegate.domain.errors import Conflict, TidegateError
@@ -36,7 +36,7 @@ def is_looked_after(state: StateFolder) -> bool:
     holder = running(state.supervisor_lock)
     if holder is None:
         return False
-    beat = Heartbeats(state.beats).last(SUPERVISOR)
+    beat = wiring.heartbeats(state).last(SUPERVISOR)
     return beat is None or beat.pid != holder.pid or beat.age <= HUNG
 
 
@@ -49,7 +49,7 @@ def free_locks(project: Project) -> None:
 
 def end_hung_companions(state: StateFolder) -> None:
     """Kill controllers that beat no more: one that was stopped in the middle of a step holds its rollout's lock."""
-    beats = Heartbeats(state.beats)
+    beats = wiring.heartbeats(state)
     for path in state.beats.glob("control-*"):
         beat = beats.last(path.name)
         if beat is not None and beat.age > COMPANION_HUNG and beat.runs and owned(beat.pid, state.target):

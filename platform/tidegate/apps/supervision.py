@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tidegate import __version__
-from tidegate.adapters.machine.heartbeats import Beat, Heartbeats
+from tidegate.adapters.machine.heartbeats import Beat
 from tidegate.adapters.machine.process_identity import owned, start_ticks
+from tidegate.apps import wiring
 from tidegate.apps.features import settle_features
 from tidegate.apps.rollouts import FINISH, GATES, resolve
 from tidegate.domain.clocks import ENVIRONMENT, Reading, SteadyClock
@@ -84,7 +85,7 @@ def supervisor_pid(state: StateFolder) -> int | None:
 def _pid_of(state: StateFolder, holder: Runs) -> int | None:
     if holder.pid is not None:
         return holder.pid
-    beat = Heartbeats(state.beats).last(SUPERVISOR)
+    beat = wiring.heartbeats(state).last(SUPERVISOR)
     return beat.pid if beat is not None and beat.runs and owned(beat.pid, state.target) else None
 
 
@@ -105,7 +106,7 @@ def check_same(project: Project, attempt: str) -> None:
 
 def hung(state: StateFolder) -> Beat | None:
     """The last beat of a supervisor that holds the lock, runs, and beats no more."""
-    beat = Heartbeats(state.beats).last(SUPERVISOR)
+    beat = wiring.heartbeats(state).last(SUPERVISOR)
     if beat is None or beat.age <= HUNG or beat.pid != supervisor_pid(state) or not beat.runs:
         return None
     return beat if owned(beat.pid, state.target) else None
@@ -113,7 +114,7 @@ def hung(state: StateFolder) -> Beat | None:
 
 def is_watched(state: StateFolder) -> bool:
     """Whether a watcher looks, who starts a supervisor where there is none."""
-    beat = Heartbeats(state.beats).last(WATCHER)
+    beat = wiring.heartbeats(state).last(WATCHER)
     return beat is not None and beat.age <= HUNG and beat.runs
 
 
@@ -253,22 +254,19 @@ def _stop_all(project: Project) -> bool:
 def open_supervisor(project: Project, parts: Parts | None = None, **more: Any) -> Supervisor:
     """A supervisor in this process, which holds the lock. Unless `more` says so it keeps slots and gateway alone; without
     `parts` it can only stop."""
-    from tidegate.adapters.envoy.routes import EnvoyRouter
-    from tidegate.adapters.machine.local_processes import LocalProcesses
-    from tidegate.adapters.machine.readiness import ReadinessProbe
     from tidegate.rollout.local.supervisor import Supervisor
 
     state, config = StateFolder(project.state), LocalConfig.of(project)
     command = resolve(parts.slot_command) if parts else None
-    beats, processes = Heartbeats(state.beats), LocalProcesses(state.pids)
+    beats, processes = wiring.heartbeats(state), wiring.processes(state)
     if parts:
         os.environ[ENVIRONMENT] = _clock(project, processes).to_text()  # inherited by all that it starts
     return Supervisor(
         state,
         config,
         processes,
-        EnvoyRouter(state.envoy, state.logs, config),
-        ReadinessProbe(),
+        wiring.gateway(state, config),
+        wiring.readiness(),
         lambda replica: command(project, replica) if command else (),
         **{"beat": lambda: beats.beat(SUPERVISOR), **more},
     )

@@ -19,8 +19,9 @@ from pathlib import Path
 from types import FrameType
 
 from tidegate.adapters.files.project_file import project_with_state
-from tidegate.adapters.machine.heartbeats import Beating, Heartbeats
+from tidegate.adapters.machine.heartbeats import Beating
 from tidegate.adapters.machine.process_identity import start_ticks
+from tidegate.apps import wiring
 from tidegate.apps.features import settle_features
 from tidegate.apps.local_slot import local_slot
 from tidegate.apps.retention import LogKeeper
@@ -59,7 +60,7 @@ def supervise(project: Project, parts: Parts = PARTS, watcher: int | None = None
     def stop(number: int, _: FrameType | None) -> None:
         stopping.append(number)
 
-    beating = Beating(Heartbeats(state.beats), SUPERVISOR, STUCK, also=lambda: notify("WATCHDOG=1"))
+    beating = Beating(wiring.heartbeats(state), SUPERVISOR, STUCK, also=lambda: notify("WATCHDOG=1"))
     with supervisor_lock(project, patience=2.0) as lock, beating:
         if watcher is not None and start_ticks(watcher) is None:
             return

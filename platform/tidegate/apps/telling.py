@@ -14,14 +14,14 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tidegate.apps.opened import OpenedProject
 from tidegate.apps.reconcile import tell_what_is_due
-from tidegate.apps.wiring import Wiring
 from tidegate.domain.errors import TidegateError
 
 RETRY_S = 30.0
 
 
-def tell(platform: Wiring, model: str, sleep: Callable[[float], None] = time.sleep) -> int:
+def tell(platform: OpenedProject, model: str, sleep: Callable[[float], None] = time.sleep) -> int:
     """The exit code: 0 when nothing is due any more."""
     try:
         tell_what_is_due(platform, model)
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", required=True)
     options = parser.parse_args(arguments)
     project = project_with_state(options.config, options.state)
-    return tell(Wiring(project), options.model)
+    return tell(OpenedProject(project), options.model)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tidegate.apps import wiring
 from tidegate.domain.digests import digest_of
 from tidegate.domain.errors import InvalidInput
 from tidegate.domain.project import Project
@@ -56,10 +57,9 @@ def train(platform: Platform, model: str, until: datetime | None = None, data: P
 
 
 def pipeline_runner(project: Project) -> PipelineRunner:
-    from tidegate.adapters.kfp.runner import KfpEndpointRunner, LocalKfpRunner
 
     endpoint = os.environ.get(ENDPOINT)
-    return KfpEndpointRunner(endpoint) if endpoint else LocalKfpRunner(StateFolder(project.state).pipelines)
+    return wiring.pipeline_runner(project, endpoint)
 
 
 def extract_step(project: str, state: str, model: str, data: str, until: str, parameters: str, rows: str) -> int:
@@ -70,7 +70,6 @@ def extract_step(project: str, state: str, model: str, data: str, until: str, pa
 
 
 def _extract(project: Project, model: str, data: Path, until: datetime, parameters: TrainingParameters, out: Path) -> int:
-    from tidegate.adapters.feast.features import FeastFeatureStore
     from tidegate.data.tables import build_tables
     from tidegate.forecasting.steps import extract
 
@@ -79,7 +78,7 @@ def _extract(project: Project, model: str, data: Path, until: datetime, paramete
         # A state folder of its own: the model's tables, registry and online store are not touched.
         folder = feature_folder(own, model)
         build_tables(_tables_definition(project, model), data, folder.tables, until, say)
-        store = FeastFeatureStore(features.repo, folder)
+        store = wiring.feature_store(features.repo, folder)
         store.apply()
         count = extract(store, features.service, features.repo, data, until, parameters, out)
     say(f"extracted {count:,} rows with point-in-time features of data before {until:%Y-%m-%d}")
@@ -110,10 +109,9 @@ def train_step(parameters: str, rows: str, model: str) -> int:
     """Learn the quantile forests; returns the number of rows learned from."""
 
     def body() -> int:
-        from tidegate.adapters.lightgbm.quantiles import LightgbmQuantiles
         from tidegate.forecasting.steps import train as learn
 
-        count = learn(Path(rows), _parameters(parameters), LightgbmQuantiles(), Path(model))
+        count = learn(Path(rows), _parameters(parameters), wiring.quantile_learner(), Path(model))
         say(f"learned from {count:,} rows")
         return count
 
@@ -138,7 +136,6 @@ def evaluate_step(
     """Rolling origins against baselines and champion; completes the training output and returns evaluation.json's forecasts."""
 
     def body() -> str:
-        from tidegate.adapters.lightgbm.quantiles import LightgbmQuantiles
         from tidegate.forecasting.steps import evaluate
 
         opened = _project(project, state)
@@ -149,7 +146,7 @@ def evaluate_step(
             model,
             _moment(until),
             _parameters(parameters),
-            LightgbmQuantiles(),
+            wiring.quantile_learner(),
             _champion(champion, champion_version),
             made_of,
             Path(output),
@@ -166,12 +163,11 @@ def register_step(project: str, state: str, model: str, output: str) -> str:
     """Register the training output; returns the version."""
 
     def body() -> str:
-        from tidegate.apps.wiring import open_registry
         from tidegate.files.training_output import open_output
 
         opened = open_output(Path(output))
         tags = {"tidegate.source": "pipeline", "trained_until": opened.lineage.trained_until}
-        version = open_registry(_project(project, state)).register(model, Path(output), opened.metrics, tags)
+        version = wiring.registry(_project(project, state)).register(model, Path(output), opened.metrics, tags)
         say(f"registered {model} version {version.version}, model {version.artifact_digest[:12]}")
         return version.version
 

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
-from tidegate.adapters.files.checkpoint_places import checkpoint_place
 from tidegate.adapters.files.ledger_file import FileLedger
-from tidegate.adapters.files.release_keys import SIGN, ReleaseKeys, environment_keys, parse_keys, unsigned
-from tidegate.adapters.machine.login import login
-from tidegate.domain.actor import Actor
+from tidegate.adapters.files.release_keys import SIGN, environment_keys, parse_keys, unsigned
+from tidegate.apps import wiring
 from tidegate.domain.digests import is_digest
 from tidegate.domain.errors import IntegrityError, TidegateError
 from tidegate.domain.project import Project
@@ -24,20 +21,9 @@ from tidegate.domain.signed_notes import VerifierKey
 from tidegate.files.layout import StateFolder
 from tidegate.files.release_signature import BUILT, SIGNED
 from tidegate.ports.ledger import Query
-from tidegate.rollout.unrecorded import Recorder, recorded_rollouts
+from tidegate.rollout.unrecorded import Recorder
 
 logger = logging.getLogger("tidegate.trust")
-
-
-def open_ledger(project: Project, by: Actor | None = None) -> FileLedger:
-    """`by` is the identity of this process, its login where there is no better one."""
-    return FileLedger(
-        StateFolder(project.state).ledger,
-        keys_folder(project),
-        rollouts=partial(recorded_rollouts, StateFolder(project.state).rollouts),
-        checkpoints=checkpoint_place(project.ledger.checkpoint, project.root, project.state),
-        by=by or login(),
-    )
 
 
 def keys_folder(project: Project) -> Path:
@@ -46,7 +32,7 @@ def keys_folder(project: Project) -> Path:
 
 def trusted_keys(project: Project) -> tuple[VerifierKey, ...]:
     """Of the state folder itself, of the project file, and of the environment."""
-    own = ReleaseKeys(keys_folder(project)).public()
+    own = wiring.release_keys(StateFolder(project.state)).public()
     return (*([own] if own else []), *parse_keys(project.trusted_keys), *environment_keys())
 
 
@@ -68,7 +54,7 @@ def admit(project: Project, ledger: FileLedger, release: Path) -> None:
             f"release {release.name[:SHORT]} is not one that this platform built: {problem}, and the ledger does not name it; "
             f"if you vouch for it, {SIGN} signs and records it"
         )
-    ReleaseKeys(keys_folder(project)).sign(release)
+    wiring.release_keys(StateFolder(project.state)).sign(release)
 
 
 def named_releases(ledger: FileLedger) -> set[str]:
@@ -83,10 +69,10 @@ def adopt_releases(project: Project) -> None:
     try:
         trusted = trusted_keys(project)
         lacking = [folder for folder in folders if unsigned(folder, trusted)]
-        named = named_releases(open_ledger(project)) if lacking else set()
+        named = named_releases(wiring.ledger(project)) if lacking else set()
         for folder in lacking:
             if folder.name in named:
-                ReleaseKeys(keys_folder(project)).sign(folder)
+                wiring.release_keys(StateFolder(project.state)).sign(folder)
     except TidegateError as error:
         logger.warning("releases without a signature were not signed: %s", error)
 
@@ -95,7 +81,7 @@ def ledger_remarks(project: Project, models: Sequence[str]) -> list[str]:
     """What people should know of the ledger at a glance: that it is damaged, that its checkpoint is away, that entries wait."""
     remarks = []
     try:
-        verification = open_ledger(project).check()
+        verification = wiring.ledger(project).check()
         if not verification.ok:
             remarks.append(f"DAMAGED: {verification.problem}; nothing is promoted until it is restored")
         if verification.checkpoint.startswith("NOT "):
@@ -106,5 +92,5 @@ def ledger_remarks(project: Project, models: Sequence[str]) -> list[str]:
 
 
 def waiting_remarks(project: Project, models: Sequence[str]) -> list[str]:
-    recorder = Recorder(open_ledger(project), StateFolder(project.state).rollouts)
+    recorder = Recorder(wiring.ledger(project), StateFolder(project.state).rollouts)
     return [remark for model in models if (remark := recorder.remark(model))]

@@ -19,8 +19,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tidegate.adapters.machine.heartbeats import Heartbeats
 from tidegate.adapters.machine.local_processes import MARK
+from tidegate.apps import wiring
 from tidegate.apps.supervision import WATCHER, end_hung, supervisor_pid
 from tidegate.files.layout import StateFolder
 from tidegate.rollout.local.backoff import Backoff
@@ -32,7 +32,7 @@ STARTING = 60.0  # seconds that a supervisor may take until it holds its lock
 class Watcher:
     def __init__(self, state: StateFolder, command: Sequence[str]) -> None:
         self.state, self.command = state, command
-        self.beats, self.backoff = Heartbeats(state.beats), Backoff()
+        self.beats, self.backoff = wiring.heartbeats(state), Backoff()
         self._child: subprocess.Popen[bytes] | None = None
         self._started = 0.0
 

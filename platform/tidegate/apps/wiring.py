@@ -1,150 +1,224 @@
-"""The adapters of a project, each built when it is first asked for; vendors are imported then and not before."""
+"""The only place where adapters are made, and so where one is exchanged for another.
+
+Each function makes one adapter from plain values and imports its vendor then, so that a process loads what it uses and nothing
+else. tests/unit/test_structure.py holds every other module to it.
+"""
 
 from __future__ import annotations
 
-import logging
-import os
-import warnings
-from collections.abc import Callable
-from contextlib import suppress
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tidegate.adapters.vendor_imports import TELEMETRY_OFF
+from tidegate.domain.local import LocalConfig
 from tidegate.domain.project import Project
-from tidegate.files.feature_folder import FeatureFolder
 from tidegate.files.layout import StateFolder
-from tidegate.files.private_folder import keep_private
 
 if TYPE_CHECKING:
+    from tidegate.adapters.envoy.gateway_traffic import GatewayTraffic
+    from tidegate.adapters.envoy.routes import EnvoyRouter
     from tidegate.adapters.feast.features import FeastFeatureStore
     from tidegate.adapters.files.ledger_file import FileLedger
+    from tidegate.adapters.files.release_keys import ReleaseKeys
+    from tidegate.adapters.kubernetes.api import KubernetesApi
+    from tidegate.adapters.kubernetes.argo_delivery import Supplies
+    from tidegate.adapters.kubernetes.argo_rollouts import ArgoRollouts
+    from tidegate.adapters.machine.heartbeats import Heartbeats
+    from tidegate.adapters.machine.local_processes import LocalProcesses
     from tidegate.adapters.machine.local_target import LocalTarget
-    from tidegate.domain.clocks import SteadyClock
-    from tidegate.gates.monitor_file import MonitorConfig
+    from tidegate.adapters.machine.readiness import ReadinessProbe
+    from tidegate.adapters.mlflow.artifacts import MlflowArtifacts
+    from tidegate.adapters.redis.records import RedisRecords
+    from tidegate.adapters.redis.retraining import RedisRetraining
+    from tidegate.domain.actor import Actor
+    from tidegate.domain.project import KubernetesSettings
+    from tidegate.domain.release import FeatureContract
+    from tidegate.files.feature_folder import FeatureFolder
+    from tidegate.ports.cluster_rollouts import ClusterRollouts
+    from tidegate.ports.delivery import Delivery
+    from tidegate.ports.drift import DriftMeter
+    from tidegate.ports.features import OnlineFeatureReader
+    from tidegate.ports.log_sink import LogSink
+    from tidegate.ports.model_scorer import ModelScorer
+    from tidegate.ports.pipeline_runs import PipelineRunner
     from tidegate.ports.registry import ModelRegistry
-    from tidegate.registry.releases import ReleaseStore
-    from tidegate.registry.untold import UntoldNotes
-    from tidegate.rollout.state import RolloutStore
+    from tidegate.ports.training import QuantileLearner
     from tidegate.serving.records import InferenceLogFiles
 
-Progress = Callable[[str], None]
+# --- what every target has ------------------------------------------------------------------------------------------
 
 
-class Wiring:
-    """One project on one state folder. `progress` is told what is being done."""
+def ledger(project: Project, by: Actor | None = None) -> FileLedger:
+    """The ledger of the state folder, its checkpoint where the project file says; `by` is the identity of this process, its
+    login where there is no better one."""
+    from tidegate.adapters.files.checkpoint_places import checkpoint_place
+    from tidegate.adapters.files.ledger_file import FileLedger
+    from tidegate.adapters.machine.login import login
+    from tidegate.rollout.unrecorded import recorded_rollouts
 
-    def __init__(self, project: Project, progress: Progress | None = None) -> None:
-        self.project = project
-        self.progress: Progress = progress or (lambda _: None)
-        self.open_to_others = keep_private(project.state)
-        self.state = StateFolder(project.state)
-        quiet_vendors(self.state.logs)
-
-    @cached_property
-    def ledger(self) -> FileLedger:
-        from tidegate.apps.trust import open_ledger
-
-        return open_ledger(self.project)
-
-    def ledger_remarks(self, model: str) -> list[str]:
-        """What people should know of the ledger, and of what of the model waits for it."""
-        from tidegate.apps.trust import ledger_remarks
-
-        return ledger_remarks(self.project, [model])
-
-    @cached_property
-    def registry(self) -> ModelRegistry:
-        return open_registry(self.project)
-
-    @cached_property
-    def clock(self) -> SteadyClock:
-        """What rollouts and records are dated by."""
-        from tidegate.rollout.state_clock import state_clock
-
-        return state_clock(self.state)
-
-    @cached_property
-    def untold(self) -> UntoldNotes:
-        from tidegate.registry.untold import UntoldNotes
-
-        return UntoldNotes(self.state.rollouts)
-
-    @cached_property
-    def releases(self) -> ReleaseStore:
-        from tidegate.registry.releases import ReleaseStore
-
-        return ReleaseStore(self.state.releases)
-
-    @cached_property
-    def target(self) -> LocalTarget:
-        from tidegate.adapters.machine.local_target import LocalTarget
-        from tidegate.domain.local import LocalConfig
-
-        return LocalTarget(self.project.state, LocalConfig.of(self.project))
-
-    @cached_property
-    def rollouts(self) -> RolloutStore:
-        from tidegate.rollout.state import RolloutStore
-
-        return RolloutStore(self.state.rollouts)
-
-    def feature_store(self, model: str) -> FeastFeatureStore:
-        from tidegate.apps.features import feature_store
-
-        return feature_store(self.project, model)
-
-    def feature_folder(self, model: str) -> FeatureFolder:
-        from tidegate.apps.features import open_features
-
-        return open_features(self.project, model)
-
-    def records(self, model: str) -> InferenceLogFiles:
-        from tidegate.serving.records import InferenceLogFiles
-
-        return InferenceLogFiles(self.state.logs, self.project.model(model).name)
-
-    def monitor(self, model: str) -> MonitorConfig:
-        from tidegate.gates.monitor_file import load_monitor
-
-        return load_monitor(self.project.model(model).monitor)
+    state = StateFolder(project.state)
+    return FileLedger(
+        state.ledger,
+        state.keys,
+        rollouts=partial(recorded_rollouts, state.rollouts),
+        checkpoints=checkpoint_place(project.ledger.checkpoint, project.root, project.state),
+        by=by or login(),
+    )
 
 
-def open_registry(project: Project) -> ModelRegistry:
+def release_keys(state: StateFolder) -> ReleaseKeys:
+    from tidegate.adapters.files.release_keys import ReleaseKeys
+
+    return ReleaseKeys(state.keys)
+
+
+def registry(project: Project) -> ModelRegistry:
     """The registry, which has to have each model that there are releases or rollouts of."""
     from tidegate.adapters.mlflow.registry import MlflowModelRegistry
     from tidegate.registry.releases import ReleaseStore
 
+    state = StateFolder(project.state)
+
     def known(model: str) -> bool:
-        return any((StateFolder(project.state).rollouts / model).glob("*.json")) or bool(
-            ReleaseStore(StateFolder(project.state).releases).list(model)
-        )
+        return any((state.rollouts / model).glob("*.json")) or bool(ReleaseStore(state.releases).list(model))
 
-    return MlflowModelRegistry(StateFolder(project.state).mlflow, known=known)
+    return MlflowModelRegistry(state.mlflow, known=known)
 
 
-class VendorsLog(logging.FileHandler):
-    """Made with its folder when something is logged: looking makes nothing. What a full or read-only disk does not take is not
-    worth ending a command for."""
+def artifacts(url: str) -> MlflowArtifacts:
+    """The store of releases and feature tables on an MLflow server."""
+    from tidegate.adapters.mlflow.artifacts import MlflowArtifacts
 
-    def emit(self, record: logging.LogRecord) -> None:
-        with suppress(OSError):
-            Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
-            super().emit(record)
+    return MlflowArtifacts(url)
 
 
-def quiet_vendors(logs: Path) -> None:
-    """Vendors' log records and warnings go to the log file, and their telemetry is off."""
-    for name, value in TELEMETRY_OFF.items():
-        os.environ.setdefault(name, value)
-    root = logging.getLogger()
-    if root.handlers:
-        return  # whoever runs us has set logging up
-    handler = VendorsLog(logs / "tidegate.log", encoding="utf-8", delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root.addHandler(handler)
-    root.setLevel(logging.WARNING)
-    logging.captureWarnings(True)
-    logging.raiseExceptions = False  # a log that cannot be written is no reason to show a traceback
-    warnings.simplefilter("ignore", ResourceWarning)
+def feature_store(repository: Path, folder: FeatureFolder, online: str | None = None) -> FeastFeatureStore:
+    """The features of a Feast repository in a model's folder; `online` is the target's setting of its online store."""
+    from tidegate.adapters.feast.features import FeastFeatureStore
+
+    return FeastFeatureStore(repository, folder, *([online] if online else []))
+
+
+def pipeline_runner(project: Project, endpoint: str | None) -> PipelineRunner:
+    """Kubeflow Pipelines at an endpoint, or on this machine when there is none."""
+    from tidegate.adapters.kfp.runner import KfpEndpointRunner, LocalKfpRunner
+
+    return KfpEndpointRunner(endpoint) if endpoint else LocalKfpRunner(StateFolder(project.state).pipelines)
+
+
+def quantile_learner() -> QuantileLearner:
+    from tidegate.adapters.lightgbm.quantiles import LightgbmQuantiles
+
+    return LightgbmQuantiles()
+
+
+def drift_meter() -> DriftMeter:
+    from tidegate.adapters.evidently.drift import EvidentlyDriftMeter
+
+    return EvidentlyDriftMeter()
+
+
+def model_scorer() -> ModelScorer:
+    from tidegate.adapters.onnx.scorer import OnnxScorer
+
+    return OnnxScorer()
+
+
+# --- inside a serving process ---------------------------------------------------------------------------------------
+
+
+def online_reader(location: str, contract: FeatureContract) -> OnlineFeatureReader:
+    """The online rows at a path or `redis://HOST:PORT/DATABASE#MODEL`."""
+    from tidegate.adapters.packed.online import open_online_reader
+
+    reader: OnlineFeatureReader = open_online_reader(location, contract)
+    return reader
+
+
+def record_sink(url: str, model: str) -> LogSink | None:
+    """Where records go in place of files; None without a URL."""
+    if not url:
+        return None
+    from tidegate.adapters.redis.record_sink import RedisSink
+
+    return RedisSink(url, model)
+
+
+# --- the local target -----------------------------------------------------------------------------------------------
+
+
+def inference_log(project: Project, model: str) -> InferenceLogFiles:
+    from tidegate.serving.records import InferenceLogFiles
+
+    return InferenceLogFiles(StateFolder(project.state).logs, project.model(model).name)
+
+
+def local_target(project: Project) -> LocalTarget:
+    from tidegate.adapters.machine.local_target import LocalTarget
+
+    return LocalTarget(project.state, LocalConfig.of(project))
+
+
+def gateway(state: StateFolder, config: LocalConfig) -> EnvoyRouter:
+    from tidegate.adapters.envoy.routes import EnvoyRouter
+
+    return EnvoyRouter(state.envoy, state.logs, config)
+
+
+def processes(state: StateFolder) -> LocalProcesses:
+    from tidegate.adapters.machine.local_processes import LocalProcesses
+
+    return LocalProcesses(state.pids)
+
+
+def readiness() -> ReadinessProbe:
+    from tidegate.adapters.machine.readiness import ReadinessProbe
+
+    return ReadinessProbe()
+
+
+def heartbeats(state: StateFolder) -> Heartbeats:
+    from tidegate.adapters.machine.heartbeats import Heartbeats
+
+    return Heartbeats(state.beats)
+
+
+# --- the target kubernetes ------------------------------------------------------------------------------------------
+
+
+def kubernetes(context: str | None = None) -> KubernetesApi:
+    from tidegate.adapters.kubernetes.api import KubernetesApi
+
+    return KubernetesApi.connect(context)
+
+
+def argo_rollouts(api: KubernetesApi, namespace: str) -> ArgoRollouts:
+    from tidegate.adapters.kubernetes.argo_rollouts import ArgoRollouts
+
+    return ArgoRollouts(api, namespace)
+
+
+def argo_delivery(settings: KubernetesSettings, supplies: Supplies) -> Delivery:
+    """Rollouts on the cluster that `settings` names; it is connected to when it is first used."""
+    from tidegate.adapters.kubernetes.argo_delivery import ArgoDelivery
+
+    return ArgoDelivery(lambda: kubernetes(settings.context or None), settings, supplies)
+
+
+def cluster_records(url: str, model: str) -> RedisRecords:
+    from tidegate.adapters.redis.records import RedisRecords
+
+    return RedisRecords(url, model)
+
+
+def gateway_traffic(service: str, release: str, rollouts: ClusterRollouts) -> GatewayTraffic:
+    """Counters of the gateway's pods behind the headless Service `service`."""
+    from tidegate.adapters.envoy.gateway_traffic import GatewayTraffic
+
+    return GatewayTraffic(service, release, rollouts)
+
+
+def retraining_queue(url: str, worker: str | None = None) -> RedisRetraining:
+    from tidegate.adapters.redis.retraining import RedisRetraining
+
+    return RedisRetraining(url, worker=worker) if worker else RedisRetraining(url)

@@ -62,10 +62,10 @@ def retrain(session: Session, queue: str, dry_run: bool) -> None:
     Runs in a Job that the platform's chart starts when a verdict saw drift. MLFLOW_TRACKING_URI names the registry. A request
     stays in the queue until its version is registered; --dry-run says what is waiting.
     """
-    from tidegate.adapters.redis.retraining import RedisRetraining
+    from tidegate.apps import wiring
     from tidegate.apps.retraining import retrain as answer
 
-    requests = RedisRetraining(queue, worker=f"{socket.gethostname()}-{os.getpid()}")
+    requests = wiring.retraining_queue(queue, f"{socket.gethostname()}-{os.getpid()}")
     if dry_run:
         waiting = requests.waiting()
         lines = [f"request {each.id} for {each.release}: {each.reason}" for each in waiting]

@@ -69,7 +69,7 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class LocalTarget:
+class LocalSettings:
     """This machine: slots are processes, Envoy routes."""
 
     gateway_port: int = key("gatewayPort", "Envoy: what clients call.", default=8800, minimum=1, maximum=65535)
@@ -96,7 +96,7 @@ class LocalTarget:
 
 
 @dataclass(frozen=True)
-class KubernetesTarget:
+class KubernetesSettings:
     """A cluster: Argo Rollouts moves the traffic, the gate service judges."""
 
     context: str = key("context", "Context of the kubeconfig; empty for its current one.", default="", pattern=r"^\S*$")
@@ -130,8 +130,8 @@ class LedgerConfig:
 class Targets:
     """Where the project runs."""
 
-    kubernetes: KubernetesTarget = key("kubernetes", "A cluster that Argo Rollouts works on.", default=KubernetesTarget())
-    local: LocalTarget = key("local", "This machine: slots are processes, Envoy routes.", default=LocalTarget())
+    kubernetes: KubernetesSettings = key("kubernetes", "A cluster that Argo Rollouts works on.", default=KubernetesSettings())
+    local: LocalSettings = key("local", "This machine: slots are processes, Envoy routes.", default=LocalSettings())
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class Project:
         return self.models[name]
 
     @property
-    def local(self) -> LocalTarget:
+    def local(self) -> LocalSettings:
         return self.targets.local
 
 

@@ -30,3 +30,11 @@ class Gate(Protocol):
 
     def evaluate(self, context: GateContext) -> GateResult:
         """INCONCLUSIVE asks to be evaluated again before the deadline; never raises."""
+
+
+class Evaluations(Protocol):
+    def poll(self, gate: str, context: GateContext, interval: float) -> GateResult | None:
+        """The next result, or None while there is none; begins an evaluation when none runs and `interval` has passed."""
+
+    def running_seconds(self, gate: str, context: GateContext) -> float:
+        """How long the evaluation that runs now has been running; 0 when none does."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -18,37 +17,13 @@ import polars as pl
 from tidegate.domain.errors import InvalidInput
 from tidegate.domain.verdict import Evidence, Finding, GateResult, Verdict, evaluate_closed
 from tidegate.files.training_output import TrainingOutput
+from tidegate.ports.promotion_rules import PromotionRules
 
 DRAWS = 2000
 CONFIDENCE = 0.95  # of the one-sided upper bound
 MIN_ENTITIES = 10  # a bootstrap over fewer is no bound: over one it is the ratio itself
 IDENTITY = ("origin", "horizon", "date")  # with the entity, what makes two rows the same forecast; those of them that there are
 NOT_BASELINES = ("model", "champion")
-
-
-class HasMargin(Protocol):
-    @property
-    def margin(self) -> float: ...
-
-
-class SegmentRules(Protocol):
-    @property
-    def max_worse(self) -> float: ...
-    @property
-    def min_rows(self) -> int: ...
-
-
-class PromotionRules(Protocol):
-    """The `promotion` section of a monitor file."""
-
-    @property
-    def min_rows(self) -> int: ...
-    @property
-    def beats_baseline(self) -> HasMargin: ...
-    @property
-    def no_worse_than_champion(self) -> HasMargin: ...
-    @property
-    def segments(self) -> SegmentRules: ...
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,11 @@ from tidegate.domain.errors import TidegateError
 from tidegate.domain.release import ReleaseManifest
 from tidegate.domain.slots import Desired, Slot
 from tidegate.domain.verdict import GateResult, Verdict, to_json
-from tidegate.ports.gates import GateContext
+from tidegate.ports.gates import Evaluations, GateContext
 from tidegate.ports.ledger import Ledger
 from tidegate.ports.traffic import Target
 from tidegate.rollout import judge
-from tidegate.rollout.evaluation import Evaluations, Observed
+from tidegate.rollout.evaluation import Observed
 from tidegate.rollout.judge import Act, Judgement, Seen
 from tidegate.rollout.kept_records import KeptRecords
 from tidegate.rollout.plan import Bake, Check, Finishing, Retiring, Staging, Switching

@@ -9,18 +9,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from tidegate.domain.verdict import Evidence, GateResult, Verdict
-from tidegate.ports.gates import Gate, GateContext
-
-
-class Evaluations(Protocol):
-    def poll(self, gate: str, context: GateContext, interval: float) -> GateResult | None:
-        """The next result, or None while there is none; begins an evaluation when none runs and `interval` has passed."""
-
-    def running_seconds(self, gate: str, context: GateContext) -> float:
-        """How long the evaluation that runs now has been running; 0 when none does."""
+from tidegate.ports.gates import Evaluations, Gate, GateContext
 
 
 def evaluate(gates: Mapping[str, Gate], name: str, context: GateContext) -> GateResult:

@@ -15,7 +15,8 @@ import numpy as np
 from tidegate.domain.errors import InvalidInput
 from tidegate.files.release_folder import MODEL, read_contract, read_manifest, verified_bytes
 from tidegate.ports.inference_records import InferenceRecord
-from tidegate.serving.runtime.tensors import FEATURES, OpenModel
+from tidegate.ports.tensor_model import OpenModel
+from tidegate.serving.runtime.tensors import FEATURES
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from tidegate.files.release_folder import MODEL, read_manifest, verified_bytes
-from tidegate.serving.runtime.tensors import OpenModel, TensorModel, TensorSpec
+from tidegate.ports.tensor_model import OpenModel, TensorModel, TensorSpec
 
 Device = Literal["cpu", "gpu"]
 MOST_ROWS = 1024  # of one batch

@@ -33,7 +33,7 @@ from fakes.rollouts import manifest
 from story import eventually, free_ports
 from tidegate.adapters.files.project_file import project_with_state
 from tidegate.adapters.machine.local_processes import read_records
-from tidegate.apps import rollouts, supervision
+from tidegate.apps import rollouts, supervision, wiring
 from tidegate.domain.release import ReleaseManifest
 from tidegate.rollout.plan import Bake, Check, RolloutConfig
 from tidegate.rollout.state import Status
@@ -110,7 +110,7 @@ class Kills:
     def __init__(self, platform: Platform, seed: int) -> None:
         self.platform, self.random = platform, random.Random(seed)
         self.state = platform.target.state
-        self.store, self.ledger = rollouts.open_store(platform.project), rollouts.open_ledger(platform.project)
+        self.store, self.ledger = rollouts.open_store(platform.project), wiring.ledger(platform.project)
         self.orders = rollouts.open_orders(platform.project, "ada")
         self.versions = 0
         self.live = ""

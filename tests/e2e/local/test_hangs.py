@@ -17,7 +17,7 @@ from e2e.local.test_supervisor import R1, under_load
 from story import eventually
 from tidegate.adapters.machine.heartbeats import Heartbeats
 from tidegate.adapters.machine.local_processes import read_records
-from tidegate.apps import rollouts, supervision
+from tidegate.apps import rollouts, supervision, wiring
 from tidegate.apps.standby import follow_with_hands, free_locks
 from tidegate.domain.slots import Slot
 from tidegate.rollout.state import Status
@@ -107,7 +107,7 @@ def test_a_way_back_is_gone_without_a_supervisor(platform, how: signal.Signals, 
     ended = store.load("demand", second.id)
     assert ended.status is Status.ROLLED_BACK
     assert "orders look wrong" in said[-1]
-    ledger = rollouts.open_ledger(platform.project)
+    ledger = wiring.ledger(platform.project)
     assert ledger.verify().ok
     actions = [entry.action for entry in ledger.entries()]
     assert actions[-2:] == ["rollout.rollback", "rollout.rolled_back"]

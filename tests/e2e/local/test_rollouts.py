@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from fakes.rollouts import manifest
-from tidegate.apps import rollouts, supervision
+from tidegate.apps import rollouts, supervision, wiring
 from tidegate.domain.release import ReleaseManifest
 from tidegate.domain.slots import Slot
 from tidegate.files.layout import StateFolder
@@ -109,8 +109,8 @@ def test_rollouts_of_a_good_and_a_bad_release(platform) -> None:
     assert {release for status, release in seen if status != 200} == {bad.digest}
     assert ended.gates["bake"]["verdict"] == "FAIL"
     assert (Path(platform.project.state) / "finished").read_text().splitlines()[-1] == two.id
-    assert rollouts.open_ledger(platform.project).verify().ok
-    entries = [entry.action for entry in rollouts.open_ledger(platform.project).entries()]
+    assert wiring.ledger(platform.project).verify().ok
+    entries = [entry.action for entry in wiring.ledger(platform.project).entries()]
     assert "rollout.rolled_back" in entries
     record = json.loads((StateFolder(platform.project.state).rollouts / "demand" / f"{third.id}.json").read_bytes())
     assert record["times"]["rollback_confirmed"] >= record["times"]["rollback_requested"] >= record["times"]["switch_confirmed"]

@@ -24,7 +24,7 @@ from tidegate.registry.untold import UntoldNotes
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     made = World(tmp_path)
     made.ledger = FileLedger(StateFolder(made.project.state).ledger, StateFolder(made.project.state).keys)
-    monkeypatch.setattr(wiring, "open_registry", lambda _: made.registry)
+    monkeypatch.setattr(wiring, "registry", lambda _: made.registry)
     return made
 
 

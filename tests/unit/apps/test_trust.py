@@ -15,11 +15,12 @@ from serving_builders import FakeReader, build_release
 from small_disks import read_only
 from tidegate.adapters.files.release_keys import TRUSTED_KEYS, ReleaseKeys, parse_keys, unsigned
 from tidegate.adapters.mlflow.artifacts import verify_release
+from tidegate.apps import wiring
 from tidegate.apps.gate_service import damage_of
 from tidegate.apps.platform import Platform
 from tidegate.apps.slot import build, main
 from tidegate.apps.slot_settings import SlotSettings
-from tidegate.apps.trust import admit, adopt_releases, open_ledger, trusted_keys
+from tidegate.apps.trust import admit, adopt_releases, trusted_keys
 from tidegate.cli.main import run
 from tidegate.cli.session import person
 from tidegate.domain.errors import IntegrityError
@@ -81,7 +82,7 @@ def test_a_hand_made_release_with_a_consistent_manifest_is_refused(
     with pytest.raises(IntegrityError, match=r"is not served: there is no manifest\.sig"):
         build(settings(made, project), lambda *_: FakeReader())
     with pytest.raises(IntegrityError, match="the ledger does not name it; if you vouch for it, 'tidegate release sign'"):
-        admit(project, open_ledger(project), made)
+        admit(project, wiring.ledger(project), made)
     for command in (["serve", made.name], ["release", "verify", made.name], ["release", "export-triton", made.name, "out"]):
         assert run(command) == 6
         assert "release sign" in capsys.readouterr().err
@@ -91,7 +92,7 @@ def test_a_hand_made_release_with_a_consistent_manifest_is_refused(
 
 def test_a_person_may_vouch_for_it(project: Project, made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["release", "sign", made.name, "--reason", "a rehearsal", "--by", "ada"]) == 0
-    entry = list(open_ledger(project).entries())[-1]
+    entry = list(wiring.ledger(project).entries())[-1]
     assert (entry.action, entry.actor, entry.body["digest"]) == ("release.signed", "ada", made.name)
     assert run(["release", "verify", made.name]) == 0
     assert "signed by a trusted key" in capsys.readouterr().out
@@ -121,7 +122,7 @@ def test_a_signature_counts_for_its_release_and_its_key_alone(project: Project, 
 
 
 def test_releases_from_before_signatures_are_signed_where_the_intact_ledger_names_them(project: Project, made: Path) -> None:
-    ledger = open_ledger(project)
+    ledger = wiring.ledger(project)
     ledger.append("release", "demand@x", {"digest": made.name, "version": "1"})
     unknown = build_release(StateFolder(project.state).releases, {"service.py": "x = 1\n"})
     (unknown / SIGNATURE).unlink()
@@ -133,7 +134,7 @@ def test_releases_from_before_signatures_are_signed_where_the_intact_ledger_name
 def test_a_damaged_ledger_signs_nothing_and_stops_promotions_and_rollouts(
     project: Project, made: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ledger = open_ledger(project)
+    ledger = wiring.ledger(project)
     ledger.append("release", "demand@x", {"digest": made.name, "version": "1"})
     ledger.append("verdict", "demand@x", {"value": 1})
     path = StateFolder(project.state).ledger / "ledger.jsonl"
@@ -141,13 +142,13 @@ def test_a_damaged_ledger_signs_nothing_and_stops_promotions_and_rollouts(
     adopt_releases(project)
     assert not (made / SIGNATURE).exists()
     with pytest.raises(IntegrityError, match="what the ledger says of it does not count"):
-        admit(project, open_ledger(project), made)
+        admit(project, wiring.ledger(project), made)
     platform = Platform(project)
     for step in (lambda: platform.promote("demand"), lambda: platform.build_release("demand")):
         with pytest.raises(IntegrityError, match="nothing is promoted or rolled out"):
             step()
     assert run(["rollout", "start", "demand", "--release", made.name, "--by", "ada"]) == 6
-    assert "entry 2 was edited" in damage_of(open_ledger(project))
+    assert "entry 2 was edited" in damage_of(wiring.ledger(project))
     assert "DAMAGED: entry 2 was edited" in platform.ledger_remarks("demand")[0]
     capsys.readouterr()
     assert run(["ledger", "list", "--action", "promotion"]) == 6  # what does not verify is shown whatever the filter
@@ -168,14 +169,14 @@ def test_a_ledger_taken_away_from_a_state_with_rollouts_is_an_error(
     assert run(["ledger", "verify"]) == 6
     assert "20110101-000000-abc: it was taken away" in capsys.readouterr().err
     with pytest.raises(IntegrityError, match="it was taken away"):
-        open_ledger(project).append("promotion", "demand/1", {})
+        wiring.ledger(project).append("promotion", "demand/1", {})
     assert not (project.state / "keys").exists()
 
 
 def test_verify_says_what_was_compared_and_looks_at_a_read_only_copy(
     project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    open_ledger(project).append("promotion", "demand/1", {})
+    wiring.ledger(project).append("promotion", "demand/1", {})
     with read_only(project.state):
         assert run(["ledger", "verify"]) == 0
         assert "only in itself" in capsys.readouterr().out
@@ -187,7 +188,7 @@ def test_verify_says_what_was_compared_and_looks_at_a_read_only_copy(
 
 
 def test_the_list_has_filters_by_subject_actor_action_and_time(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    ledger = open_ledger(project)
+    ledger = wiring.ledger(project)
     for subject, actor in (("demand/1", "ada"), ("demand/2", "bob"), ("returns/1", "ada")):
         ledger.append("promotion", subject, {}, actor)
 
@@ -210,8 +211,8 @@ def test_the_login_is_by_user_id_and_a_name_given_is_recorded_as_a_claim(
         monkeypatch.setenv(variable, "mallory")
     name = pwd.getpwuid(os.getuid()).pw_name
     assert person(None) == name
-    open_ledger(project).append("promotion", "demand/1", {}, person(None))
-    open_ledger(project).append("promotion", "demand/1", {}, person("ada"))
+    wiring.ledger(project).append("promotion", "demand/1", {}, person(None))
+    wiring.ledger(project).append("promotion", "demand/1", {}, person("ada"))
     assert run(["ledger", "list"]) == 0
     mine, claimed = capsys.readouterr().out.splitlines()
     assert f"by {name} (unproven, login of uid {os.getuid()})" in mine

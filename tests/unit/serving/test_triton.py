@@ -11,7 +11,7 @@ import pytest
 from serving_builders import build_release, onnx_model
 from tidegate.apps.triton import export
 from tidegate.domain.errors import IntegrityError, NotFound
-from tidegate.serving.runtime.tensors import TensorSpec
+from tidegate.ports.tensor_model import TensorSpec
 from tidegate.serving.triton import Device, configuration
 
 

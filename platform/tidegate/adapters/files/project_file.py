@@ -27,7 +27,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import yaml
 
 from tidegate.domain.errors import InvalidInput, NotFound
-from tidegate.domain.project import NAME_PATTERN, LedgerConfig, LocalTarget, Project, did_you_mean
+from tidegate.domain.project import NAME_PATTERN, LedgerConfig, LocalSettings, Project, did_you_mean
 
 FILE_NAME = "tidegate.yaml"
 ENVIRONMENT = {
@@ -76,8 +76,8 @@ def load_project(path: Path | None = None, *, check_files: bool = True, environ:
     return project
 
 
-def _from_environment(local: LocalTarget, environ: Mapping[str, str]) -> LocalTarget:
-    limits = {f.name: f.metadata for f in fields(LocalTarget)}
+def _from_environment(local: LocalSettings, environ: Mapping[str, str]) -> LocalSettings:
+    limits = {f.name: f.metadata for f in fields(LocalSettings)}
     changes: dict[str, Any] = {}
     for variable, name in ENVIRONMENT.items():
         if not (text := environ.get(variable)):

@@ -18,7 +18,7 @@ from tidegate.adapters.kubernetes.argo_rollouts import ArgoRollouts, Earlier
 from tidegate.adapters.kubernetes.helm_chart import render
 from tidegate.adapters.kubernetes.scaling import scaled_by
 from tidegate.domain.errors import Conflict, NotFound, Unavailable
-from tidegate.domain.project import KubernetesTarget
+from tidegate.domain.project import KubernetesSettings
 from tidegate.domain.release import SHORT, ReleaseManifest
 from tidegate.domain.slots import Slot
 from tidegate.ports.cluster_rollouts import UnderWay
@@ -62,7 +62,7 @@ class ArgoDelivery:
 
     capabilities = Capabilities(OPTIONS, needs_image=True, ways_back=(DONE, ABORTED, ROLLED_BACK))
 
-    def __init__(self, connect: Callable[[], KubernetesApi], settings: KubernetesTarget, supplies: Supplies) -> None:
+    def __init__(self, connect: Callable[[], KubernetesApi], settings: KubernetesSettings, supplies: Supplies) -> None:
         self._connect, self._settings, self._supplies = connect, settings, supplies
 
     @cached_property

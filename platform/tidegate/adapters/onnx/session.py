@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from tidegate.domain.errors import IntegrityError, InvalidInput
-from tidegate.serving.runtime.tensors import DATATYPES, TensorSpec
+from tidegate.ports.tensor_model import TensorSpec
+from tidegate.serving.runtime.tensors import DATATYPES
 
 _NUMPY = {
     "tensor(bool)": np.bool_,

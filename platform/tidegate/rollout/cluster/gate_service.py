@@ -22,11 +22,11 @@ from tidegate.domain.errors import Conflict, NotFound
 from tidegate.domain.release import ReleaseManifest
 from tidegate.domain.verdict import Verdict, to_json
 from tidegate.ports.cluster_rollouts import ClusterRollouts, UnderWay
-from tidegate.ports.gates import GateContext
+from tidegate.ports.gates import Evaluations, GateContext
 from tidegate.ports.ledger import Ledger, Query
 from tidegate.rollout import judge
 from tidegate.rollout.cluster.retraining import ASKED
-from tidegate.rollout.evaluation import Evaluations, Observed
+from tidegate.rollout.evaluation import Observed
 from tidegate.rollout.judge import Act, Judgement, Seen
 from tidegate.rollout.plan import Bake, Check, RolloutConfig
 

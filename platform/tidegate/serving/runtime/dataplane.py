@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tidegate.domain.errors import InvalidInput, NotFound, TidegateError
+from tidegate.ports.tensor_model import TensorSpec
 from tidegate.serving.runtime.release_loader import LoadedRelease
 from tidegate.serving.runtime.shown import shown
-from tidegate.serving.runtime.tensors import DTYPES, FEATURES, TensorSpec
+from tidegate.serving.runtime.tensors import DTYPES, FEATURES
 from tidegate.serving.runtime.vectors import assemble
 
 if TYPE_CHECKING:  # the port's module imports polars, which a serving process does without

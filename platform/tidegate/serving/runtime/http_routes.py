@@ -18,13 +18,14 @@ import msgspec
 import tidegate
 from tidegate.domain.errors import InvalidInput, NotFound, TidegateError, Unavailable
 from tidegate.domain.release import SHORT
+from tidegate.ports.tensor_model import TensorSpec
 from tidegate.serving.runtime import v2_codec
 from tidegate.serving.runtime.dataplane import Prediction, Predictor
 from tidegate.serving.runtime.endpoint import Call, Endpoint, MalformedRequest
 from tidegate.serving.runtime.metrics import CONTENT_TYPE, ServingMetrics
 from tidegate.serving.runtime.openapi import document
 from tidegate.serving.runtime.shown import bounded, shown
-from tidegate.serving.runtime.tensors import DATATYPES, TensorSpec
+from tidegate.serving.runtime.tensors import DATATYPES
 
 JSON = "application/json"
 BINARY = "application/octet-stream"

@@ -23,25 +23,15 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import numpy as np
 
+from tidegate.ports.log_sink import LogSink
 from tidegate.serving.runtime.dataplane import Prediction
 
 logger = logging.getLogger("tidegate.inference_log")
-
-
-class LogSink(Protocol):
-    """Where records go. Called from one thread."""
-
-    names: list[str]  # of what was written to, for the summary
-
-    def append(self, lines: list[bytes]) -> int:
-        """Take whole lines, each with its end; how many were taken, the first ones. Raises OSError for none."""
-
-    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from pydantic.json_schema import models_json_schema
 
 if TYPE_CHECKING:
     from tidegate.domain.release import ReleaseManifest
+    from tidegate.ports.tensor_model import TensorModel, TensorSpec
     from tidegate.serving.runtime.endpoint import Endpoint
-    from tidegate.serving.runtime.tensors import TensorModel, TensorSpec
 
 Json = dict[str, Any]
 REF = "#/components/schemas/{model}"

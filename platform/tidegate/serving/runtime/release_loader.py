@@ -17,7 +17,8 @@ from tidegate.domain.errors import InvalidInput, TidegateError
 from tidegate.domain.release import FeatureContract, ReleaseManifest
 from tidegate.files.release_folder import MODEL, SERVING, read_contract, read_manifest, verified_bytes
 from tidegate.files.source_code import Sources
-from tidegate.serving.runtime.tensors import FEATURES, OpenModel, TensorModel
+from tidegate.ports.tensor_model import OpenModel, TensorModel
+from tidegate.serving.runtime.tensors import FEATURES
 from tidegate.serving.runtime.vectors import OnDemand, load_on_demand
 
 FEATURES_FOLDER = "features"

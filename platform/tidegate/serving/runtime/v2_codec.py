@@ -21,9 +21,10 @@ import msgspec
 import numpy as np
 
 from tidegate.domain.errors import InvalidInput
+from tidegate.ports.tensor_model import TensorSpec
 from tidegate.serving.runtime.endpoint import MalformedRequest
 from tidegate.serving.runtime.shown import shown
-from tidegate.serving.runtime.tensors import DATATYPES, DTYPES, TensorSpec
+from tidegate.serving.runtime.tensors import DATATYPES, DTYPES
 
 DIMENSIONS_AT_MOST = 8
 SIZE_AT_MOST = 2**31 - 1

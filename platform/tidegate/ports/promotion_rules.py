@@ -1,0 +1,30 @@
+"""What promotion reads of a monitor file, whatever read that file."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class HasMargin(Protocol):
+    @property
+    def margin(self) -> float: ...
+
+
+class SegmentRules(Protocol):
+    @property
+    def max_worse(self) -> float: ...
+    @property
+    def min_rows(self) -> int: ...
+
+
+class PromotionRules(Protocol):
+    """The `promotion` section of a monitor file."""
+
+    @property
+    def min_rows(self) -> int: ...
+    @property
+    def beats_baseline(self) -> HasMargin: ...
+    @property
+    def no_worse_than_champion(self) -> HasMargin: ...
+    @property
+    def segments(self) -> SegmentRules: ...

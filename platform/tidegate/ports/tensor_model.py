@@ -1,0 +1,38 @@
+"""Port to a loaded model: named tensors in, named tensors out, by the Open Inference Protocol's names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A tensor's name, protocol datatype (`FP32`) and shape, -1 for a dimension of any size."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+    def accepts(self, shape: tuple[int, ...]) -> bool:
+        return len(shape) == len(self.shape) and all(want in (-1, got) for want, got in zip(self.shape, shape, strict=True))
+
+
+class TensorModel(Protocol):
+    """A loaded model. `run` is deterministic: equal inputs give equal bits."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]: ...
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]: ...
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """All outputs by name; raises InvalidInput when the inputs do not fit."""
+
+
+OpenModel = Callable[[bytes, str], TensorModel]
+"""From the verified bytes of `model/model.onnx` and the release's id to a model; raises IntegrityError."""
