@@ -70,9 +70,8 @@ def write(folder: Path, release: str, count: int) -> int:
 
 def look(kind: str, root: Path, count: int) -> dict[str, float]:
     """In a process of its own: two looks, with 1,000 records more before the second."""
-    from release_fixture import FakeMeter, stage
+    from release_fixture import FakeMeter, evaluator, stage
 
-    from tidegate.gates.drift import DriftGate
     from tidegate.gates.refusals import RefusalWatch
     from tidegate.gates.watch import watch
     from tidegate.serving.records import InferenceLogFiles
@@ -82,10 +81,10 @@ def look(kind: str, root: Path, count: int) -> dict[str, float]:
     records = InferenceLogFiles(root / "logs", "demand")
     context = type(here.context)(**{**vars(here.context), "since": end - 600})
     refusals = RefusalWatch(records, here.candidate.digest, here.candidate.digest, end - 300)
-    gate = DriftGate(records, FakeMeter())
+    gates = evaluator(records, meter=FakeMeter())
     looks = {
         "watch": lambda: watch(here.candidate, here.folder, records, FakeMeter()),
-        "drift gate": lambda: gate.evaluate(context),
+        "drift gate": lambda: gates("drift", context),
         "refusals": lambda: refusals.look(end + 1000, 0.05, 5.0),
     }
     seconds, before = [], resident("VmRSS")

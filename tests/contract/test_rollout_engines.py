@@ -5,6 +5,8 @@ The same plan, gates, orders and ledger on both; the scenarios say what clients 
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -13,15 +15,20 @@ import pytest
 from fakes import rollouts as fakes
 from fakes.argo import FakeArgo
 from fakes.cluster import FakeCluster
+from tidegate.domain.digests import canonical_json
 from tidegate.domain.errors import InvalidInput, Unavailable
+from tidegate.domain.release import ReleaseManifest
 from tidegate.domain.slots import Desired, Slot
-from tidegate.domain.verdict import Verdict
+from tidegate.domain.verdict import GateResult, Verdict
+from tidegate.files.release_folder import MONITOR
+from tidegate.gates.evaluator import GateEvaluator
 from tidegate.ledger.memory import MemoryLedger
+from tidegate.ports.gates import GateContext, Instruments
 from tidegate.rollout.cluster.gate_service import GateService
 from tidegate.rollout.cluster.watch import ClusterWatch
 from tidegate.rollout.engine import Engine
 from tidegate.rollout.orders import Orders
-from tidegate.rollout.plan import RolloutConfig
+from tidegate.rollout.plan import Check, RolloutConfig
 from tidegate.rollout.state import RolloutStore, Status
 
 LIVE, NEXT = fakes.manifest("1"), fakes.manifest("2")
@@ -47,19 +54,20 @@ class Harness(Protocol):
 
 
 class Local:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, config: RolloutConfig = fakes.CONFIG, candidate: ReleaseManifest = NEXT) -> None:
+        self.config, self.candidate = config, candidate
         self.clock, self.ledger = fakes.Clock(), MemoryLedger()
         self.gates = {name: fakes.FakeGate(name) for name in (*CHECKS, "bake")}
         self.target, self.store = fakes.FakeTarget(), RolloutStore(folder)
         self.evaluations = fakes.InlineEvaluations(self.gates, self.clock)
         self.target.set_desired(Desired(MODEL, blue=LIVE.digest, active=Slot.BLUE), 0)
         self.orders = Orders(self.store, self.target, self.ledger, "ada", self.clock)
-        source = fakes.Releases(LIVE, NEXT)
+        source = fakes.Releases(LIVE, candidate, root=folder)
         self.engine = Engine(self.store, self.target, self.ledger, self.evaluations, source, clock=self.clock)
         self.id = ""
 
     def start(self, override: str = "") -> None:
-        rollout = self.orders.start(NEXT, RolloutConfig(), {override: "known"} if override else None)
+        rollout = self.orders.start(self.candidate, self.config, {override: "known"} if override else None)
         assert rollout is not None
         self.id = rollout.id
 
@@ -87,11 +95,12 @@ class Local:
 
 
 class OnCluster:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, config: RolloutConfig = fakes.CONFIG, candidate: ReleaseManifest = NEXT) -> None:
+        self.candidate = candidate
         self.clock, self.ledger, self.cluster = fakes.Clock(), MemoryLedger(), FakeCluster()
         self.gates = {name: fakes.FakeGate(name) for name in (*CHECKS, "bake")}
         self.evaluations = fakes.InlineEvaluations(self.gates, self.clock)
-        source, plan = fakes.Releases(LIVE, NEXT), RolloutConfig()
+        source, plan = fakes.Releases(LIVE, candidate, root=folder), config
         evaluations, mirrored = (lambda _: self.evaluations), (lambda _: True)
         self.service = GateService(self.cluster, source, lambda *_: plan, evaluations, self.ledger, mirrored, self.clock)
         self.watch = ClusterWatch(self.cluster, self.ledger, folder)
@@ -100,7 +109,7 @@ class OnCluster:
         self.argo = FakeArgo(self.cluster, self.service.answer, self.clock, MODEL, before, plan.bake.gates)
 
     def start(self, override: str = "") -> None:
-        self.argo.apply(NEXT.digest, LIVE.digest)
+        self.argo.apply(self.candidate.digest, LIVE.digest)
         if override:
             self.cluster.change(MODEL, overrides={override: {"actor": "ada", "reason": "known", "at": 0.0}})
 
@@ -206,7 +215,7 @@ def test_a_gate_that_does_not_pass_in_time_is_an_error_in_the_same_words(engine:
     engine.settle()
     after = [NEXT.digest, LIVE.digest] if gate == "bake" else []
     assert engine.served == [LIVE.digest, *after]
-    stage = next((check for check in RolloutConfig().checks if check.gate == gate), RolloutConfig().bake)
+    stage = next((check for check in fakes.CONFIG.checks if check.gate == gate), fakes.CONFIG.bake)
     assert stage is not None
     last = f"{gate} says INCONCLUSIVE" if answers else "it never answered"
     late = f"it did not PASS within {stage.deadline_seconds:g} s: {last}"
@@ -298,3 +307,78 @@ def test_a_ledger_that_cannot_be_written_lets_nobody_in(engine: Harness, monkeyp
         except Unavailable:
             continue
     assert engine.served == [LIVE.digest]
+
+
+OWN = """
+from dataclasses import dataclass
+from tidegate.api.gates import Evidence, Verdict, between
+
+@dataclass(frozen=True)
+class Rules:
+    most: int = between(0, default=0)
+
+def judge(case, rules):
+    {body}
+"""
+
+
+class Own:
+    """A gate of the candidate's own code, as an engine of these tests asks for it."""
+
+    def __init__(self, clock: fakes.Clock) -> None:
+        instruments = Instruments(None, None, None, None, None, clock)  # type: ignore[arg-type]
+        self.gates = GateEvaluator(lambda: instruments, lambda _: None)
+
+    def evaluate(self, context: GateContext) -> GateResult:
+        return self.gates("fairness", context)
+
+
+def with_own_gate(made: type[Local] | type[OnCluster], folder: Path, body: str) -> Local | OnCluster:
+    """An engine that rolls a release out whose plan has a gate `fairness` of its own, before the switch."""
+    monitor = {
+        "schema": 2,
+        "slo": {"availability": 0.99, "latency_ms": 250, "latency_share": 0.99},
+        "gates": [
+            {"name": "fairness", "kind": "./gates/own.py", "stage": "verify", "rules": {"most": 3}},
+            {"name": "bake", "kind": "bake", "stage": "bake"},
+        ],
+        "promotion": {
+            "min_rows": 1,
+            "beats_baseline": {"margin": 0},
+            "no_worse_than_champion": {"margin": 0},
+            "segments": {"max_worse": 1, "min_rows": 1},
+        },
+    }
+    files = {MONITOR: canonical_json(monitor), "gates/own.py": OWN.format(body=body).encode()}
+    candidate = replace(NEXT, files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()})
+    for name, content in files.items():
+        (folder / candidate.digest / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / candidate.digest / name).write_bytes(content)
+    config = RolloutConfig(
+        (Check("fairness", gate_kind="./gates/own.py", deadline_seconds=20), *fakes.CONFIG.checks), fakes.CONFIG.bake
+    )
+    engine = made(folder, config, candidate)
+    engine.gates["fairness"] = Own(engine.clock)  # type: ignore[assignment]
+    return engine
+
+
+@pytest.mark.parametrize("made", [Local, OnCluster])
+@pytest.mark.parametrize(
+    ("body", "verdict"),
+    [
+        ("return Verdict.PASS, Evidence('fair', rules.most)", "PASS"),
+        ("return Verdict.FAIL, Evidence('unfair to some', rules.most)", "FAIL"),
+        ("return Verdict.INCONCLUSIVE, Evidence('nothing seen')", "ERROR"),
+        ("raise RuntimeError('broken')", "ERROR"),
+        ("return Verdict.PASS, Evidence('fair', 1, {'share': float('nan')})", "ERROR"),
+        ("return True", "ERROR"),
+    ],
+)
+def test_a_gate_of_the_releases_own_code_lets_clients_in_by_a_pass_alone(
+    made: type[Local] | type[OnCluster], body: str, verdict: str, tmp_path: Path
+) -> None:
+    engine = with_own_gate(made, tmp_path, body)
+    engine.start()
+    engine.settle(120)
+    assert engine.served == ([LIVE.digest, engine.candidate.digest] if verdict == "PASS" else [LIVE.digest])
+    assert verdicts(engine).get("fairness", "ERROR") == verdict

@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_exclusions_are_features_of_the_model() -> None:
-    drift = load_monitor(ROOT / "monitoring" / "demand.yaml").gates.drift
+    monitor = load_monitor(ROOT / "monitoring" / "demand.yaml")
+    drift = monitor.rules_of("drift")
     derived = runpy.run_path(str(ROOT / "features" / "demand_calendar.py"))["DERIVED"]
     tables = runpy.run_path(str(ROOT / "features" / "demand_tables.py"))
     stored = {"demand_history": tables["HISTORY"], "sku_profile": tables["PROFILE"]}
@@ -20,4 +21,4 @@ def test_exclusions_are_features_of_the_model() -> None:
     kept = watched(vector, drift)
     assert "sku_profile__price_last" in kept
     assert "trend" in kept
-    assert drift.on_fail == "freeze"
+    assert monitor.gate("drift").on_fail == "freeze"

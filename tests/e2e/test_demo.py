@@ -298,7 +298,7 @@ def test_kills_in_the_middle_of_a_rollout_end_in_a_consistent_state(told: Told) 
     candidate = platform.build_release("demand", version, serving=serving)
     live = platform.release(platform.live_release("demand"))
     config = platform.monitor("demand")
-    assert config.gates.drift.on_fail == "freeze"
+    assert config.gate("drift").on_fail == "freeze"
     with load(told, "kills") as log:
         order = ("rollout", "demand", "--release", candidate.id, "--override", "drift=December was looked at by a person")
         command = told.popen(*order)

@@ -30,7 +30,8 @@ class Errors:
 
 def build_gates(project, model):
     target = LocalTarget(project.state, LocalConfig.of(project))
-    return {"parity": Passes("parity"), "shadow": Passes("shadow"), "drift": Passes("drift"), "bake": Errors(target)}
+    gates = {"parity": Passes("parity"), "shadow": Passes("shadow"), "drift": Passes("drift"), "bake": Errors(target)}
+    return lambda name, context: gates[name].evaluate(context)
 
 
 def finish(project, rollout) -> None:

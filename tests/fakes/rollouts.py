@@ -13,7 +13,10 @@ from tidegate.domain.verdict import Evidence, GateResult, Verdict
 from tidegate.ports.gates import GateContext
 from tidegate.ports.traffic import SlotStatus, SlotTraffic
 from tidegate.rollout.evaluation import evaluate
+from tidegate.rollout.plan import Bake, Check, RolloutConfig
 from tidegate.rollout.wanted import check_transition
+
+CONFIG = RolloutConfig((Check("parity"), Check("shadow", min_seconds=5.0), Check("drift", on_fail="freeze")), Bake(("bake",)))
 
 
 def manifest(version: str, model: str = "demand") -> ReleaseManifest:
@@ -116,15 +119,15 @@ class InlineEvaluations:
         if gate in self.stuck:
             self.since.setdefault(gate, self.clock())
             return None
-        return evaluate(self.gates, gate, context)
+        return evaluate(lambda name, about: self.gates[name].evaluate(about), gate, context)
 
     def running_seconds(self, gate: str, context: GateContext) -> float:
         return self.clock() - self.since[gate] if gate in self.since else 0.0
 
 
 class Releases:
-    def __init__(self, *manifests: ReleaseManifest) -> None:
-        self.known = {each.digest: each for each in manifests}
+    def __init__(self, *manifests: ReleaseManifest, root: Path = Path("releases")) -> None:
+        self.known, self.root = {each.digest: each for each in manifests}, root
 
     def __call__(self, digest: str) -> tuple[ReleaseManifest, Path]:
-        return self.known[digest], Path("releases") / digest
+        return self.known[digest], self.root / digest

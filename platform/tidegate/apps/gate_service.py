@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +23,7 @@ from tidegate.files.feature_folder import FeatureFolder, feature_folder
 from tidegate.files.layout import StateFolder
 from tidegate.files.release_folder import read_manifest
 from tidegate.ports.cluster_rollouts import ClusterRollouts
-from tidegate.ports.gates import Gate
+from tidegate.ports.gates import Evaluate, Instruments
 from tidegate.ports.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def serve_gates(project: Project, settings: GateServerSettings) -> None:
 
 def build_app(project: Project, settings: GateServerSettings, rollouts: ClusterRollouts, watching: Watching) -> Starlette:
     from tidegate.adapters.http.gates import gate_app
-    from tidegate.apps.rollouts import LazyGates, rollout_config
+    from tidegate.apps.rollouts import rollout_config
     from tidegate.gates.monitor_file import monitor_of
     from tidegate.rollout.cluster.gate_service import GateService
     from tidegate.rollout.evaluation import ThreadedEvaluations
@@ -95,7 +94,7 @@ def build_app(project: Project, settings: GateServerSettings, rollouts: ClusterR
 
     @lru_cache(maxsize=64)
     def evaluations(model: str) -> ThreadedEvaluations:
-        return ThreadedEvaluations(LazyGates(lambda: cluster_gates(project, model, settings, rollouts, store)))
+        return ThreadedEvaluations(cluster_gates(project, model, settings, rollouts, store))
 
     service = GateService(
         rollouts,
@@ -111,17 +110,20 @@ def build_app(project: Project, settings: GateServerSettings, rollouts: ClusterR
 
 def cluster_gates(
     project: Project, model: str, settings: GateServerSettings, rollouts: ClusterRollouts, store: MlflowArtifacts
-) -> Mapping[str, Gate]:
+) -> Evaluate:
     """The gates of the local target, over the cluster's records, counters and feature tables."""
-    from tidegate.apps.gates import gates_over
+    from tidegate.apps.gates import gates_over, instruments_over
 
-    folder = feature_folder(project.state, model)
-    features = wiring.feature_store(project.model(model).features.repo, folder)
-    return gates_over(
-        wiring.cluster_records(settings.records, model),
-        FetchedFeatures(features, store, folder),
-        wiring.gateway_traffic(settings.gateway, settings.release, rollouts),
-    )
+    def instruments() -> Instruments:
+        folder = feature_folder(project.state, model)
+        features = wiring.feature_store(project.model(model).features.repo, folder)
+        return instruments_over(
+            wiring.cluster_records(settings.records, model),
+            FetchedFeatures(features, store, folder),
+            wiring.gateway_traffic(settings.gateway, settings.release, rollouts),
+        )
+
+    return gates_over(project, instruments)
 
 
 @dataclass

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidegate.apps import wiring
 from tidegate.domain.errors import TidegateError
 from tidegate.domain.project import Project
 from tidegate.files.layout import StateFolder
-from tidegate.ports.gates import Gate
+from tidegate.ports.gates import Evaluate, Instruments
 
 if TYPE_CHECKING:
     from tidegate.ports.features import HistoricalFeatures
@@ -23,35 +24,40 @@ if TYPE_CHECKING:
     from tidegate.rollout.state import Rollout
 
 
-def build_gates(project: Project, model: str) -> dict[str, Gate]:
-    """Gates by name, of the local target."""
-    from tidegate.apps.features import feature_store
-    from tidegate.rollout.state_clock import state_clock
+def build_gates(project: Project, model: str) -> Evaluate:
+    """The gates of the model's releases, on the local target."""
 
-    return gates_over(
-        wiring.inference_log(project, model),
-        feature_store(project, model),
-        wiring.local_target(project),
-        state_clock(StateFolder(project.state)),
-    )
+    def instruments() -> Instruments:
+        from tidegate.apps.features import feature_store
+        from tidegate.rollout.state_clock import state_clock
+
+        return instruments_over(
+            wiring.inference_log(project, model),
+            feature_store(project, model),
+            wiring.local_target(project),
+            state_clock(StateFolder(project.state)),
+        )
+
+    return gates_over(project, instruments)
 
 
-def gates_over(
+def gates_over(project: Project, instruments: Callable[[], Instruments]) -> Evaluate:
+    """Code that a release brings runs where one of the project's keys signed the release."""
+    from tidegate.gates.evaluator import GateEvaluator
+
+    def admit(release: Path) -> None:
+        from tidegate.adapters.files.release_keys import require_signed
+        from tidegate.apps.trust import trusted_keys
+
+        require_signed(release, trusted_keys(project))
+
+    return GateEvaluator(instruments, admit)
+
+
+def instruments_over(
     records: InferenceRecords, features: HistoricalFeatures, live: LiveTraffic, clock: Callable[[], float] = time.time
-) -> dict[str, Gate]:
-    """Gates by name. They read the rules of the release that they judge, and remember what they saw of it."""
-    from tidegate.gates.bake import BakeGate
-    from tidegate.gates.drift import DriftGate
-    from tidegate.gates.parity import ParityGate
-    from tidegate.gates.shadow import ShadowGate
-
-    gates: list[Gate] = [
-        ParityGate(records, features),
-        ShadowGate(records, wiring.model_scorer()),
-        DriftGate(records, wiring.drift_meter()),
-        BakeGate(live, records, clock),
-    ]
-    return {gate.name: gate for gate in gates}
+) -> Instruments:
+    return Instruments(records, features, wiring.model_scorer(), wiring.drift_meter(), live, clock)
 
 
 def finish_rollout(project: Project, rollout: Rollout) -> None:

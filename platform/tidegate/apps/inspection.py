@@ -170,7 +170,7 @@ def _check_features(platform: Platform, model: str, entities: int) -> tuple[Verd
 def replay_request(platform: Platform, request_id: str) -> Replayed:
     from tidegate.adapters.onnx.session import open_onnx
     from tidegate.files.release_folder import read_contract
-    from tidegate.gates.parity import entity_rows
+    from tidegate.gates.kinds.parity import entity_rows
     from tidegate.serving.replay import replay
 
     record, model = _record(platform, request_id)

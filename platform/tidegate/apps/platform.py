@@ -19,7 +19,6 @@ from tidegate.apps import versions, wiring
 from tidegate.apps.opened import OpenedProject
 from tidegate.apps.versions import LATEST, Promotion
 from tidegate.domain.errors import IntegrityError, InvalidInput, NotFound, Unavailable
-from tidegate.domain.project import did_you_mean
 from tidegate.domain.release import FeatureContract, ReleaseManifest
 from tidegate.domain.verdict import GateResult
 from tidegate.files.release_signature import SIGNED
@@ -273,11 +272,11 @@ class Platform(OpenedProject):
         """Evaluate one gate now on traffic of the last `seconds`; nothing is recorded."""
         from tidegate.apps.gates import build_gates
         from tidegate.apps.inspection import gate_context
+        from tidegate.gates.monitor_file import monitor_of
 
-        gates = build_gates(self.project, model)
-        if gate not in gates:
-            raise NotFound(f"model '{model}' has no gate '{gate}'; {did_you_mean(gate, gates)}")
-        return gates[gate].evaluate(gate_context(self, model, seconds))
+        context = gate_context(self, model, seconds)
+        monitor_of(context.candidate_folder, context.candidate).gate(gate, f"release {context.candidate.id}")
+        return build_gates(self.project, model)(gate, context)
 
     def verdicts(self, model: str, gate: str | None = None) -> list[dict[str, Any]]:
         """Every recorded verdict on versions and releases of the model, oldest first."""

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
@@ -27,7 +26,6 @@ from tidegate.domain.release import SHORT, ReleaseManifest
 from tidegate.files.layout import StateFolder
 from tidegate.files.release_folder import read_manifest
 from tidegate.gates.monitor_file import MonitorConfig
-from tidegate.ports.gates import Gate
 from tidegate.registry.untold import UntoldNotes
 from tidegate.rollout.engine import Engine
 from tidegate.rollout.evaluation import ThreadedEvaluations
@@ -39,7 +37,7 @@ from tidegate.rollout.state_clock import state_clock
 from tidegate.rollout.unrecorded import Recorder
 from tidegate.rollout.wanted import look_up, restore_desired
 
-GATES = "tidegate.apps.gates:build_gates"  # (project, model name) -> gates by name
+GATES = "tidegate.apps.gates:build_gates"  # (project, model name) -> Evaluate
 FINISH = "tidegate.apps.gates:finish_rollout"  # (project, rollout) -> None: the registry's aliases
 STUCK = 300.0  # seconds of one step after which a controller stops beating, and so is replaced
 INTERVAL = 0.1  # seconds between steps
@@ -56,12 +54,23 @@ def resolve(reference: str) -> Any:
 
 def rollout_config(monitor: MonitorConfig, keep_previous_seconds: float = 0.0) -> RolloutConfig:
     """The checks and the bake that a release's own monitor file asks for."""
-    gates = monitor.gates
     checks = tuple(
-        Check(name, mirror=True, deadline_seconds=rules.timeout_seconds, on_fail=rules.on_fail)
-        for name, rules in (("parity", gates.parity), ("shadow", gates.shadow), ("drift", gates.drift))
+        Check(
+            gate.name,
+            min_seconds=gate.min_seconds,
+            deadline_seconds=gate.timeout_seconds,
+            on_fail=gate.on_fail,
+            gate_kind=gate.kind,
+        )
+        for gate in monitor.before_switch
     )
-    bake = Bake(("bake",), gates.bake.min_seconds, gates.bake.timeout_seconds)
+    after = monitor.after_switch
+    bake = Bake(
+        tuple(gate.name for gate in after),
+        max(gate.min_seconds for gate in after),
+        max(gate.timeout_seconds for gate in after),
+        gate_kinds={gate.name: gate.kind for gate in after},
+    )
     return RolloutConfig(checks, bake, keep_previous_seconds=keep_previous_seconds)
 
 
@@ -89,36 +98,13 @@ def release_source(project: Project) -> Callable[[str], tuple[ReleaseManifest, P
     return read
 
 
-class LazyGates(Mapping[str, Gate]):
-    """Gates built when the first is evaluated, in its thread: building them loads much, and a rollback must not wait."""
-
-    def __init__(self, build: Callable[[], Mapping[str, Gate]]) -> None:
-        self._build, self._lock = build, threading.Lock()
-        self._built: Mapping[str, Gate] | None = None
-
-    def _gates(self) -> Mapping[str, Gate]:
-        with self._lock:
-            if self._built is None:
-                self._built = self._build()
-            return self._built
-
-    def __getitem__(self, name: str) -> Gate:
-        return self._gates()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._gates())
-
-    def __len__(self) -> int:
-        return len(self._gates())
-
-
 def open_engine(project: Project, model: str, gates: str = GATES, finish: str = FINISH) -> Engine:
 
     return Engine(
         open_store(project),
         wiring.local_target(project),
         wiring.ledger(project),
-        ThreadedEvaluations(LazyGates(lambda: resolve(gates)(project, model))),
+        ThreadedEvaluations(resolve(gates)(project, model)),
         release_source(project),
         lambda rollout: resolve(finish)(project, rollout),
         state_clock(StateFolder(project.state)),

@@ -164,7 +164,7 @@ def build_release(platform: Platform, model: str, version: str | None, serving: 
             f"run 'tidegate promote {model} {found.version}' first"
         )
     config = platform.monitor(model)
-    rules = config.gates.drift
+    rules = config.rules_of("drift")
     output = training_output(platform, model, found.version)
     digest = check_bound(output, found, platform.ledger)
     onnx = open_onnx((output.folder / MODEL).read_bytes(), f"of {model}/{found.version}")
@@ -175,7 +175,7 @@ def build_release(platform: Platform, model: str, version: str | None, serving: 
         output.reference, names, rules.window, rules.block_days, rules.false_alarm_budget, seed=0, draws=rules.draws
     )
     folder = serving or platform.project.model(model).serving
-    manifest = platform.releases.build(output, found, folder, config.to_json(), thresholds.to_json())
+    manifest = platform.releases.build(output, found, folder, config.release_copy(), thresholds.to_json(), config.own)
     body = {"digest": manifest.digest, "version": manifest.version, "evidence": digest}
     platform.ledger.append(BUILT, manifest.id, body)
     return manifest

@@ -43,7 +43,7 @@ def target_option(function: click.decorators.FC) -> click.decorators.FC:
     ),
 )
 def rollout() -> None:
-    """Make a release live behind its gates: stage, verify, shadow, drift, switch, bake.
+    """Make a release live behind its gates: stage, verify, shadow, switch, bake.
 
     `tidegate rollout MODEL` starts one, or continues the one under way.
     """

@@ -9,7 +9,8 @@ On disk a release is a folder `releases/<digest>/`, never changed once written:
     serving/                    the model's serving folder as it was (service.py, ...)
     profile/reference.parquet   reference vectors: F feature columns, `event_timestamp`, the entity, the model's outputs
     profile/thresholds.json     drift thresholds calibrated on that reference, with window size and false-alarm budget
-    monitor.json                the model's gates, SLOs and drift configuration
+    monitor.json                the model's gates and SLOs
+    gates/*.py                  kinds of gates of the project's own
 
 `files` lists every other file with its SHA-256, and loaders verify the digests of what they load. A digest covers bytes as they
 lie on disk, so documents of older versions keep theirs (`domain.formats`).

@@ -18,10 +18,10 @@ import polars as pl
 
 from tidegate.domain.errors import InvalidInput
 from tidegate.domain.release import FeatureContract, ReleaseManifest
+from tidegate.domain.rules import between, reasons, share
 from tidegate.domain.verdict import Evidence, Finding, Number, Verdict
 from tidegate.files.release_folder import REFERENCE, THRESHOLDS, verified_bytes
 from tidegate.gates.matching import UNKNOWN_SHARE, Matched, ReferenceKeys
-from tidegate.gates.monitor_file import DriftRules
 from tidegate.gates.window import Traffic, Window, keyed_window, sent_window
 from tidegate.ports.drift import DriftCheck, DriftMeter, DriftScore
 from tidegate.statistics.calibration import DISTANCE_CEILING, MISSING_CEILING, FeatureThreshold, Thresholds, calibrate
@@ -36,6 +36,21 @@ SIZES = (10, 20, 30, 40, 50, 75, 100, 150, 200, 300, 400, 600, 800, 1200, 1600)
 TYPED_SHARE = 100  # times as many rows of tensors as of looked-up vectors: a release that gets nothing else
 REMEMBERED = 32
 _calibrated: dict[tuple[str, int], Thresholds] = {}
+
+
+@dataclass(frozen=True)
+class DriftRules:
+    """`excluded` names features that say nothing about the world, each with the reason."""
+
+    window: int = between(30, default=500)
+    false_alarm_budget: float = between(0.001, 0.5, 0.05)
+    block_days: float = between(0.01, default=1.0)
+    draws: int = between(50, default=400)
+    fault_scale: float = between(1.5, default=8.0)
+    fault_overlap: float = share(0.5)
+    fault_missing: float = share(0.5)
+    excluded: Mapping[str, str] = reasons("FEATURE")
+    min_tensor_requests: int = between(1, default=50)
 
 
 @dataclass(frozen=True)
@@ -79,7 +94,7 @@ def watched(vector: Sequence[str], rules: DriftRules) -> list[str]:
     unknown = sorted(set(rules.excluded) - set(vector))
     if unknown:
         raise InvalidInput(
-            f"gates.drift.excluded names '{unknown[0]}', which is no feature of the model; it reads {', '.join(sorted(vector))}"
+            f"the drift rules exclude '{unknown[0]}', which is no feature of the model; it reads {', '.join(sorted(vector))}"
         )
     return [name for name in vector if name not in rules.excluded]
 

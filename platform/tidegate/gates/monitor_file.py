@@ -1,133 +1,70 @@
-"""The monitor file of a model: SLOs, gates with every threshold, drift, promotion margins. Frozen once read.
+"""The monitor file of a model: SLOs, gates with every threshold, promotion margins. Frozen once read.
 
-`load_monitor` reads `monitoring/MODEL.yaml`; a release carries the same values as `monitor.json`, and gates read the
+`load_monitor` reads `monitoring/MODEL.yaml`; a release carries the same values as `monitor.json`, and gates are those of the
 copy of the release they judge (`monitor_of`). A number that decides a rollout is written down where people see it; what was
-added since the first releases has a default here, so that their copies are read as before. Messages name file, key, what was
+added since the first releases has a default, so that their copies are read as before. Messages name file, key, what was
 observed and what is allowed.
+
+`gates` is a list of `{name, kind, stage, on_fail, rules}`. Files of version 1 named four gates in a mapping; they are read to
+the same gates. Reading a release's copy runs no code of the release: rules of a gate of one's own (`own_kinds`) are checked
+when the project's file is read, and where the gate is asked.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import yaml
 
 from tidegate.domain.errors import InvalidInput, NotFound
-from tidegate.domain.formats import Format, Unknown, unknown_keys
+from tidegate.domain.formats import Format, Unknown
 from tidegate.domain.project import did_you_mean
 from tidegate.domain.release import ReleaseManifest
+from tidegate.domain.rules import UnknownKey, between, choice, read_section
 from tidegate.files.release_folder import MONITOR, verified_bytes
+from tidegate.gates.kinds import KINDS, load_kind
+from tidegate.gates.own_kinds import OWN_FORM, load_own_kind, own_file
+from tidegate.ports.gates import GateKind, GateStage, Slo
 
-POLICIES = ("rollback", "freeze")
-MONITOR_FORMAT = Format(MONITOR, Unknown.REFUSED)
-
-
-def _between(low: float, high: float = math.inf, default: Any = dataclasses.MISSING) -> Any:
-    return field(default=default, metadata={"low": low, "high": high})
-
-
-def _share() -> Any:
-    return _between(0.0, 1.0)
-
-
-def _reasons() -> Any:
-    return field(metadata={"mapping": "FEATURE: reason"})
-
-
-def _policy() -> Any:
-    return field(metadata={"choices": POLICIES})
-
-
-def _choice(default: str, *others: str) -> Any:
-    return field(default=default, metadata={"choices": (default, *others)})
+# what version 1 wrote is taken in people's files, too, so nothing is left to be upgraded
+MONITOR_FORMAT = Format(MONITOR, Unknown.REFUSED, newest=2, upgrades={1: dict})
+NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")  # as charts and the gate service's addresses take it
+BAKES_FOR = 12.0  # seconds, unless the file says otherwise
+FORMER = {"parity": GateStage.VERIFY, "shadow": GateStage.SHADOW, "drift": GateStage.SHADOW, "bake": GateStage.BAKE}
+OwnKind = Callable[[str], GateKind]
 
 
 @dataclass(frozen=True)
-class Slo:
-    availability: float = _share()
-    latency_ms: float = _between(0.1)
-    latency_share: float = _share()
+class GateSpec:
+    """One gate of a release. A PASS counts `min_seconds` after its stage began; without one `timeout_seconds` after that the
+    rollout ends. `on_fail` freeze is for what is no harm, such as inputs that drifted. `rules` are those of its kind."""
 
+    name: str
+    kind: str
+    stage: str = choice(*GateStage)
+    on_fail: str = choice("rollback", "freeze", default="rollback")
+    timeout_seconds: float = between(1, default=120.0)
+    min_seconds: float = between(0, default=0.0)
+    rules: Mapping[str, Any] = field(default_factory=dict)
 
-@dataclass(frozen=True)
-class ParityRules:
-    on_fail: str = _policy()
-    timeout_seconds: float = _between(1)
-    min_vectors: int = _between(1)
-    max_vectors: int = _between(1)
-    allowed_differing: int = _between(0)
-
-
-@dataclass(frozen=True)
-class ShadowRules:
-    on_fail: str = _policy()
-    timeout_seconds: float = _between(1)
-    min_requests: int = _between(1)
-    alpha: float = _between(1e-6, 0.5)
-    allowed_error_rate: float = _between(1e-6, 0.5)
-    allowed_slow_rate: float = _between(1e-6, 0.5)
-    max_p95_ratio: float = _between(1)
-    p95_floor_ms: float = _between(0)
-    max_unmatched_share: float = _share()
-    disagreement_quantile: float = _between(0.5, 1)
-    disagreement_slack: float = _between(1)
-    disagreement_floor: float = _between(0)
-    disagreement_cap: float = _between(0)
-    allowed_refusal_rate: float = _between(1e-6, 0.5, 0.005)
-    harmful_refusal_rate: float = _between(1e-5, 0.8, 0.03)
-    new_answers: str = _choice("fail", "allow")
-
-
-@dataclass(frozen=True)
-class DriftRules:
-    on_fail: str = _policy()
-    timeout_seconds: float = _between(1)
-    window: int = _between(30)
-    false_alarm_budget: float = _between(0.001, 0.5)
-    block_days: float = _between(0.01)
-    draws: int = _between(50)
-    fault_scale: float = _between(1.5)
-    fault_overlap: float = _share()
-    fault_missing: float = _share()
-    excluded: Mapping[str, str] = _reasons()
-    min_tensor_requests: int = _between(1, math.inf, 50)
-
-
-@dataclass(frozen=True)
-class BakeRules:
-    on_fail: str = _policy()
-    timeout_seconds: float = _between(1)
-    min_seconds: float = _between(0)
-    min_requests: int = _between(1)
-    alpha: float = _between(1e-6, 0.5)
-    allowed_error_rate: float = _between(1e-6, 0.5)
-    allowed_slow_rate: float = _between(1e-6, 0.5)
-    allowed_refusal_increase: float = _between(1e-6, 0.5, 0.01)
-    unreachable_seconds: float = _between(0, math.inf, 10.0)
-
-
-@dataclass(frozen=True)
-class Gates:
-    parity: ParityRules
-    shadow: ShadowRules
-    drift: DriftRules
-    bake: BakeRules
+    def read_rules(self, kind: GateKind, source: str) -> Any:
+        """As the kind's `Rules`; raises InvalidInput."""
+        return read_section(kind.Rules, self.rules, source, f"gates.{self.name}")
 
 
 @dataclass(frozen=True)
 class Margin:
-    margin: float = _between(0, 10)
+    margin: float = between(0, 10)
 
 
 @dataclass(frozen=True)
 class Segments:
-    max_worse: float = _between(0, 10)
-    min_rows: int = _between(1)
+    max_worse: float = between(0, 10)
+    min_rows: int = between(1)
 
 
 @dataclass(frozen=True)
@@ -137,35 +74,68 @@ class PromotionRules:
     beats_baseline: Margin
     no_worse_than_champion: Margin
     segments: Segments
-    min_rows: int = _between(1)
+    min_rows: int = between(1)
+
+
+@dataclass(frozen=True)
+class _Rest:
+    slo: Slo
+    promotion: PromotionRules
 
 
 @dataclass(frozen=True)
 class MonitorConfig:
+    """`own` are the files of gates of one's own, by their paths, of a file that was read from a project."""
+
     slo: Slo
-    gates: Gates
+    gates: tuple[GateSpec, ...]
     promotion: PromotionRules
+    own: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def before_switch(self) -> tuple[GateSpec, ...]:
+        """In the order in which they are asked: by stage, and within one as the file has them."""
+        return (*self._at(GateStage.VERIFY), *self._at(GateStage.SHADOW))
+
+    @property
+    def after_switch(self) -> tuple[GateSpec, ...]:
+        return tuple(self._at(GateStage.BAKE))
+
+    def gate(self, name: str, of: str = "the monitor file") -> GateSpec:
+        """Raises NotFound."""
+        found = next((gate for gate in self.gates if gate.name == name), None)
+        if found is None:
+            raise NotFound(f"{of} has no gate '{name}'; {did_you_mean(name, [gate.name for gate in self.gates])}")
+        return found
+
+    def rules_of(self, kind: str) -> Any:
+        """Of the first gate of a kind of the platform; the kind's defaults where there is no such gate."""
+        rules = next((gate.rules for gate in self.gates if gate.kind == kind), {})
+        return read_section(load_kind(kind).Rules, rules, "the monitor file", f"gates of kind {kind}")
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {"slo": asdict(self.slo), "gates": [asdict(gate) for gate in self.gates], "promotion": asdict(self.promotion)}
+
+    def release_copy(self) -> dict[str, Any]:
+        """What a release carries as `monitor.json`."""
+        return {"schema": MONITOR_FORMAT.newest, **self.to_json()}
 
     @classmethod
-    def from_json(cls, value: Any, source: str = "monitor.json") -> MonitorConfig:
-        """Raises InvalidInput naming `source`, key, observed and allowed."""
-        config: MonitorConfig = _section(cls, value, source, "")
-        parity = config.gates.parity
-        if parity.min_vectors > parity.max_vectors:
-            raise InvalidInput(
-                f"{source}: gates.parity.min_vectors is {parity.min_vectors}, allowed: at most gates.parity.max_vectors "
-                f"({parity.max_vectors})"
-            )
-        shadow = config.gates.shadow
-        if shadow.harmful_refusal_rate <= shadow.allowed_refusal_rate:
-            raise InvalidInput(
-                f"{source}: gates.shadow.harmful_refusal_rate is {shadow.harmful_refusal_rate:g}, allowed: more than "
-                f"gates.shadow.allowed_refusal_rate ({shadow.allowed_refusal_rate:g})"
-            )
-        return config
+    def from_json(cls, value: Any, source: str = "monitor.json", own: OwnKind | None = None) -> MonitorConfig:
+        """Raises InvalidInput naming `source`, key, observed and allowed. Without `own`, which gives a kind by its path, rules
+        of gates of one's own are taken as they are."""
+        if not isinstance(value, Mapping):
+            raise InvalidInput(f"{source}: the file is {value!r}, allowed: a mapping with slo, gates, promotion")
+        for key in value:
+            if key not in ("slo", "gates", "promotion"):
+                raise UnknownKey(source, str(key), did_you_mean(str(key), ("slo", "gates", "promotion")))
+        if "gates" not in value:
+            raise InvalidInput(f"{source}: key 'gates' is missing, required: a list of gates")
+        rest = read_section(_Rest, {key: part for key, part in value.items() if key != "gates"}, source)
+        return cls(rest.slo, _gates(value["gates"], source, own), rest.promotion)
+
+    def _at(self, stage: GateStage) -> Iterator[GateSpec]:
+        return (gate for gate in self.gates if gate.stage == stage)
 
 
 def load_monitor(path: Path) -> MonitorConfig:
@@ -178,70 +148,102 @@ def load_monitor(path: Path) -> MonitorConfig:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidInput(f"monitor file {path} is not YAML: {error}") from error
-    return MonitorConfig.from_json(value, str(path))
+    files: dict[str, bytes] = {}
+
+    def own(file: str) -> GateKind:
+        if not (path.parent / file).is_file():
+            raise NotFound(
+                f"{path}: there is no {path.parent / file}, which is the kind of a gate; write it or name another kind"
+            )
+        files.setdefault(file, (path.parent / file).read_bytes())
+        return load_own_kind(file, files[file], path.parent, str(path))
+
+    return replace(MonitorConfig.from_json(value, str(path), own), own=files)
 
 
 def monitor_of(folder: Path, manifest: ReleaseManifest) -> MonitorConfig:
     """The rules a release carries, digest verified. A rule that this version does not know is not left out: IntegrityError."""
     where = f"release {manifest.id}"
     value = MONITOR_FORMAT.parse(verified_bytes(folder, manifest, MONITOR), where)
-    MONITOR_FORMAT.refuse(unknown_keys(value, MonitorConfig), where)
-    return MonitorConfig.from_json(value, f"{where}: {MONITOR}")
+    try:
+        return MonitorConfig.from_json(value, f"{where}: {MONITOR}")
+    except UnknownKey as error:
+        MONITOR_FORMAT.refuse(iter([error.key]), where)
+        raise
 
 
-def _section(cls: type, value: Any, source: str, path: str) -> Any:
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    where = path or "the file"
+def _gates(value: Any, source: str, own: OwnKind | None) -> tuple[GateSpec, ...]:
+    parts = _former(value, source) if isinstance(value, Mapping) else value
+    if not isinstance(parts, list):
+        raise InvalidInput(
+            f"{source}: gates is {value!r}, allowed: a list of gates, each with name, kind, stage, on_fail and rules"
+        )
+    gates = tuple(_gate(part, number, source, own) for number, part in enumerate(parts))
+    names = [gate.name for gate in gates]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InvalidInput(f"{source}: gates has '{twice}' {names.count(twice)} times, allowed: each gate a name of its own")
+    for when, stages in (("before the switch", ("verify", "shadow")), ("after it", ("bake",))):
+        if not any(gate.stage in stages for gate in gates):
+            raise InvalidInput(
+                f"{source}: gates has none of stage {' or '.join(stages)}, required: at least one that is asked {when}"
+            )
+    return gates
+
+
+def _gate(value: Any, number: int, source: str, own: OwnKind | None) -> GateSpec:
+    where = f"gates[{number}]"
     if not isinstance(value, Mapping):
-        raise InvalidInput(f"{source}: {where} is {value!r}, allowed: a mapping with {', '.join(fields)}")
-    for key in value:
-        if key not in fields:
-            raise InvalidInput(f"{source}: unknown key '{_join(path, str(key))}'; {did_you_mean(str(key), fields)}")
-    hints = get_type_hints(cls)
-    read = {}
-    for name, spec in fields.items():
-        if name not in value and spec.default is not dataclasses.MISSING:
-            read[name] = spec.default
-            continue
-        if name not in value:
-            raise InvalidInput(f"{source}: key '{_join(path, name)}' is missing, required: {_allowed(hints[name], spec)}")
-        kind = hints[name]
-        key = _join(path, name)
-        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-            read[name] = _section(kind, value[name], source, key)
-        else:
-            read[name] = _scalar(kind, spec, value[name], source, key)
-    return cls(**read)
+        raise InvalidInput(f"{source}: {where} is {value!r}, allowed: a mapping with name, kind, stage, on_fail and rules")
+    name, rules = value.get("name"), value.get("rules", {})
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise InvalidInput(f"{source}: {where}.name is {name!r}, allowed: small letters, digits and '-', at most 40")
+    path = f"gates.{name}"
+    spec = read_section(GateSpec, {key: part for key, part in value.items() if key != "rules"}, source, path)
+    if not isinstance(rules, Mapping):
+        raise InvalidInput(f"{source}: {path}.rules is {rules!r}, allowed: a mapping of the rules of kind {spec.kind}")
+    if spec.stage == GateStage.BAKE and spec.on_fail != "rollback":
+        raise InvalidInput(
+            f"{source}: {path}.on_fail is '{spec.on_fail}', allowed in stage bake: rollback, for clients are served by then"
+        )
+    if spec.stage == GateStage.BAKE and "min_seconds" not in value:
+        spec = replace(spec, min_seconds=BAKES_FOR)
+    spec = replace(spec, rules=dict(rules))
+    kind = _kind(spec, source, path, own)
+    if kind is None:
+        return spec
+    allowed = tuple(getattr(kind, "STAGES", GateStage))
+    if spec.stage not in allowed:
+        raise InvalidInput(f"{source}: {path}.stage is '{spec.stage}', allowed for kind {spec.kind}: {' or '.join(allowed)}")
+    return replace(spec, rules=asdict(spec.read_rules(kind, source)))
 
 
-def _scalar(kind: Any, spec: dataclasses.Field[Any], value: Any, source: str, key: str) -> Any:
-    wrong = InvalidInput(f"{source}: {key} is {value!r}, allowed: {_allowed(kind, spec)}")
-    if "mapping" in spec.metadata:
-        if not isinstance(value, Mapping) or not all(isinstance(v, str) and isinstance(k, str) for k, v in value.items()):
-            raise wrong
-        return dict(value)
-    if "choices" in spec.metadata:
-        if value not in spec.metadata["choices"]:
-            raise wrong
-        return value
-    if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
-        raise wrong
-    if not (math.isfinite(value) and spec.metadata["low"] <= value <= spec.metadata["high"]):
-        raise wrong
-    return kind(value)
+def _kind(spec: GateSpec, source: str, path: str, own: OwnKind | None) -> GateKind | None:
+    """None for one of the user's own that is not to be loaded here."""
+    if spec.kind in KINDS:
+        return load_kind(spec.kind)
+    file = own_file(spec.kind)
+    if file is not None:
+        return own(file) if own else None
+    hint = f"allowed: {', '.join(KINDS)} or {OWN_FORM}, a file of your own beside this one"
+    raise UnknownKey(source, f"{path}.kind: {spec.kind}", hint)
 
 
-def _allowed(kind: Any, spec: dataclasses.Field[Any]) -> str:
-    if "mapping" in spec.metadata:
-        return f"a mapping {spec.metadata['mapping']}"
-    if "choices" in spec.metadata:
-        return " or ".join(spec.metadata["choices"])
-    if "low" not in spec.metadata:
-        return "a mapping with " + ", ".join(f.name for f in dataclasses.fields(kind))
-    low, high = spec.metadata["low"], spec.metadata["high"]
-    span = f"of at least {low:g}" if math.isinf(high) else f"from {low:g} to {high:g}"
-    return f"{'a whole number' if kind is int else 'a number'} {span}"
-
-
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
+def _former(value: Mapping[Any, Any], source: str) -> list[dict[str, Any]]:
+    """The gates of a file of version 1, which had each of these four with its rules beside what all gates have."""
+    for name in value:
+        if name not in FORMER:
+            raise UnknownKey(source, f"gates.{name}", f"{did_you_mean(str(name), FORMER)}; more gates are written as a list")
+    made = []
+    for name, stage in FORMER.items():
+        if not isinstance(value.get(name), Mapping):
+            raise InvalidInput(
+                f"{source}: gates.{name} is {value.get(name)!r}, allowed: a mapping with on_fail, timeout_seconds and its rules"
+            )
+        rules = dict(value[name])
+        whole = {key: rules.pop(key) for key in ("on_fail", "timeout_seconds") if key in rules}
+        if stage is GateStage.BAKE:
+            whole |= {"min_seconds": rules.pop("min_seconds")} if "min_seconds" in rules else {}
+            whole |= {"on_fail": "rollback"} if whole.get("on_fail") == "freeze" else {}  # which is what was done
+        made.append({"name": name, "kind": name, "stage": stage.value, **whole, "rules": rules})
+    return made

@@ -79,7 +79,7 @@ def _answered(records: InferenceRecords, selection: Selection) -> bool:
 def _watched(release: ReleaseManifest, folder: Path, week: str, traffic: Traffic, meter: DriftMeter) -> WatchResult:
     def evaluate() -> tuple[Verdict, Evidence]:
         profile = read_profile(folder, release)
-        rules = monitor_of(folder, release).gates.drift
+        rules = monitor_of(folder, release).rules_of("drift")
         return check_drift(release, profile, traffic, read_contract(folder, release), meter, rules)
 
     result = evaluate_closed("drift", release.id, evaluate)

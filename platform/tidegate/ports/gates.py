@@ -1,19 +1,52 @@
-"""Port of a gate: a check of a release that yields a verdict with evidence."""
+"""Port of a gate: what it may look at, and what a kind of gate is.
+
+A kind is a module: `Rules`, a frozen dataclass that is read from the monitor file (`tidegate.domain.rules`), and `judge`.
+What is named here is what authors of gates build on (`tidegate.api.gates`): it is removed or changed in meaning only with a
+major version.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tidegate.domain.release import ReleaseManifest
+from tidegate.domain.rules import between, share
 from tidegate.domain.slots import Slot
-from tidegate.domain.verdict import GateResult
+from tidegate.domain.verdict import Evidence, GateResult, Verdict
+from tidegate.ports.inference_records import InferenceRecord, InferenceRecords, Selection
+
+if TYPE_CHECKING:
+    from tidegate.ports.drift import DriftMeter
+    from tidegate.ports.features import HistoricalFeatures
+    from tidegate.ports.model_scorer import ModelScorer
+    from tidegate.ports.traffic import LiveTraffic, SlotTraffic
+
+
+class GateStage(StrEnum):
+    """When a gate is asked: before the switch, in this order, or after it."""
+
+    VERIFY = "verify"
+    SHADOW = "shadow"
+    BAKE = "bake"
+
+
+@dataclass(frozen=True)
+class Slo:
+    """What a model promises to its clients."""
+
+    availability: float = share()
+    latency_ms: float = between(0.1)
+    latency_share: float = share()
 
 
 @dataclass(frozen=True)
 class GateContext:
-    """What a live gate may look at. Folders are release folders; `since` is seconds since the epoch."""
+    """What a live gate may look at. Folders are release folders; `since` is seconds since the epoch. `active` is the release
+    that clients reach, or reached before the switch."""
 
     model: str
     candidate: ReleaseManifest
@@ -25,11 +58,59 @@ class GateContext:
     deadline: float  # a gate still INCONCLUSIVE then has not passed
 
 
-class Gate(Protocol):
-    name: str
+@dataclass(frozen=True)
+class Instruments:
+    """What kinds measure with, of one model on one target."""
 
-    def evaluate(self, context: GateContext) -> GateResult:
-        """INCONCLUSIVE asks to be evaluated again before the deadline; never raises."""
+    records: InferenceRecords
+    features: HistoricalFeatures
+    scorer: ModelScorer
+    meter: DriftMeter
+    traffic: LiveTraffic
+    clock: Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Case(GateContext):
+    """What gate `gate` judges now. `memory` is the gate's own and lasts as long as the stage does; it is empty again after a
+    restart, so it may only ever make a gate ask for less, never for nothing."""
+
+    gate: str
+    slo: Slo
+    min_seconds: float  # a PASS counts after as many seconds of the stage
+    instruments: Instruments
+    memory: MutableMapping[Any, Any]
+
+    @property
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self.instruments.clock()
+
+    def candidate_records(self) -> Iterator[InferenceRecord]:
+        """What the candidate answered since the stage began, mirrored or live, oldest first."""
+        return self.instruments.records.read(Selection(self.candidate.digest, since=self.since))
+
+    def live_records(self) -> Iterator[InferenceRecord]:
+        """What the active release answered to clients since the stage began, oldest first; nothing where none is active."""
+        if self.active is not None:
+            yield from self.instruments.records.read(Selection(self.active.digest, shadow=False, since=self.since))
+
+    def candidate_traffic(self) -> SlotTraffic | None:
+        """What the gateway counted of the candidate's slot since this gate first looked in this stage; None while there are no
+        counters of it."""
+        now = self.instruments.traffic.traffic(self.model).get(self.candidate_slot)
+        if now is None:
+            return None
+        return now.since(self.memory.setdefault("tidegate.traffic", now))
+
+
+class GateKind(Protocol):
+    """A module with `Rules` and `judge`. It may name `STAGES`, where it makes sense in some alone."""
+
+    Rules: type[Any]
+
+    def judge(self, case: Case, rules: Any, /) -> tuple[Verdict, Evidence]:
+        """INCONCLUSIVE asks to be judged again before the deadline. Whatever is raised is an ERROR."""
 
 
 class Evaluations(Protocol):
@@ -38,3 +119,6 @@ class Evaluations(Protocol):
 
     def running_seconds(self, gate: str, context: GateContext) -> float:
         """How long the evaluation that runs now has been running; 0 when none does."""
+
+
+Evaluate = Callable[[str, GateContext], GateResult]  # one evaluation of the gate with that name; never raises

@@ -39,11 +39,13 @@ class ReleaseStore:
         serving: Path,
         monitor: Mapping[str, Any],
         thresholds: Mapping[str, Any],
+        gates: Mapping[str, bytes] | None = None,
     ) -> ReleaseManifest:
         """Put a release together and return its manifest.
 
         `serving` is the model's serving folder (it may be empty or absent: then the generic endpoints serve the model);
-        `monitor` the values of its monitor file; `thresholds` what drift calibration made of the output's reference.
+        `monitor` the values of its monitor file; `thresholds` what drift calibration made of the output's reference;
+        `gates` the files of gates of the project's own, by their paths from the monitor file.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=self.root))
@@ -52,6 +54,9 @@ class ReleaseStore:
                 shutil.copytree(output.folder / part, draft / part, ignore=shutil.ignore_patterns(*IGNORED_NAMES))
             if serving.is_dir():
                 shutil.copytree(serving, draft / SERVING, ignore=shutil.ignore_patterns(*IGNORED_NAMES))
+            for name, content in (gates or {}).items():
+                (draft / name).parent.mkdir(parents=True, exist_ok=True)
+                (draft / name).write_bytes(content)
             (draft / MONITOR).write_bytes(canonical_json(monitor))
             (draft / THRESHOLDS).write_bytes(canonical_json(thresholds))
             refuse_pickles(draft)

@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tidegate.domain.verdict import Evidence, GateResult, Verdict
-from tidegate.ports.gates import Evaluations, Gate, GateContext
+from tidegate.ports.gates import Evaluate, Evaluations, GateContext
 
 
-def evaluate(gates: Mapping[str, Gate], name: str, context: GateContext) -> GateResult:
+def evaluate(gates: Evaluate, name: str, context: GateContext) -> GateResult:
     """One evaluation, never an exception."""
     started = time.monotonic()
     subject = context.candidate.id
     try:
-        if name not in gates:
-            raise LookupError(f"there is no gate '{name}', known are {', '.join(sorted(gates)) or 'none'}")
-        result = gates[name].evaluate(context)
+        result = gates(name, context)
         if not isinstance(result, GateResult) or (result.gate, result.subject) != (name, subject):
             raise ValueError(f"the gate answered {result!r}, required is a result of '{name}' on {subject}")
         return result
@@ -33,7 +31,7 @@ def evaluate(gates: Mapping[str, Gate], name: str, context: GateContext) -> Gate
 class ThreadedEvaluations:
     """One daemon thread an evaluation; a stuck thread ends with the process."""
 
-    def __init__(self, gates: Mapping[str, Gate], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, gates: Evaluate, clock: Callable[[], float] = time.monotonic) -> None:
         self.gates, self.clock = gates, clock
         self._lock = threading.Lock()
         self._running: dict[tuple[str, float], float] = {}

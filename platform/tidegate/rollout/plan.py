@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tidegate.domain.errors import Conflict, IntegrityError, InvalidInput
-from tidegate.domain.formats import Format, Unknown, document
+from tidegate.domain.formats import Format, Unknown, added, document
 from tidegate.domain.slots import Desired, Slot
 
 SHORT = 12
@@ -32,7 +32,8 @@ class Staging:
 
 @dataclass(frozen=True)
 class Check:
-    """One gate before the switch. `on_fail` is `rollback` (harm) or `freeze` (input drift); PASS counts after `min_seconds`."""
+    """One gate before the switch. `on_fail` is `rollback` (harm) or `freeze` (input drift); PASS counts after `min_seconds`.
+    `gate_kind` is not known of plans of earlier versions."""
 
     gate: str
     mirror: bool = True
@@ -40,11 +41,13 @@ class Check:
     deadline_seconds: float = 120.0
     interval_seconds: float = 0.5
     on_fail: str = "rollback"
+    gate_kind: str = added(default="")
     kind: ClassVar[str] = "check"
 
     def describe(self) -> str:
         mirrored = ", live traffic mirrored to it" if self.mirror else ""
-        return f"gate {self.gate} must PASS within {self.deadline_seconds:g} s{mirrored}; a failure means {self.on_fail}"
+        name = _of_kind(self.gate, self.gate_kind)
+        return f"gate {name} must PASS within {self.deadline_seconds:g} s{mirrored}; a failure means {self.on_fail}"
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,11 @@ class Bake:
     deadline_seconds: float = 180.0
     interval_seconds: float = 0.25
     evaluation_seconds: float = 10.0  # a gate that takes longer is stuck, which is an ERROR
+    gate_kinds: Mapping[str, str] = added(default_factory=dict)  # by gate; not known of plans of earlier versions
     kind: ClassVar[str] = "bake"
 
     def describe(self) -> str:
-        names = ", ".join(self.gates)
+        names = ", ".join(_of_kind(gate, self.gate_kinds.get(gate, "")) for gate in self.gates)
         return f"bake for {self.min_seconds:g} s or more: {names} must end in PASS, a failure switches back at once"
 
 
@@ -101,15 +105,18 @@ class Retiring:
 
 Stage = Staging | Check | Switching | Bake | Finishing | Retiring
 STAGES: Mapping[str, type[Stage]] = {s.kind: s for s in (Staging, Check, Switching, Bake, Finishing, Retiring)}
-DEFAULT_CHECKS = (Check("parity"), Check("shadow", min_seconds=5.0), Check("drift", on_fail="freeze"))
+
+
+def _of_kind(gate: str, kind: str) -> str:
+    return gate if kind in ("", gate) else f"{gate} ({kind})"
 
 
 @dataclass(frozen=True)
 class RolloutConfig:
-    """How rollouts of one model go; built from the release's monitor file by bootstrap."""
+    """How rollouts of a release go, by the gates that it carries."""
 
-    checks: tuple[Check, ...] = DEFAULT_CHECKS
-    bake: Bake | None = Bake(("bake",))
+    checks: tuple[Check, ...]
+    bake: Bake | None
     ready_seconds: float = 120.0
     keep_previous_seconds: float = 0.0
     keep_preview_when_frozen: bool = False

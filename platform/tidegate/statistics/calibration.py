@@ -123,7 +123,7 @@ def calibrate(
                 f"drift calibration: the reference has no column '{name}', observed {', '.join(reference.columns)}"
             )
     if not features:
-        raise InvalidInput("drift calibration: no feature is left to watch; exclude fewer in gates.drift.excluded")
+        raise InvalidInput("drift calibration: no feature is left to watch; exclude fewer in the drift rules' excluded")
     columns = [_column(name, reference[name].cast(pl.Float64).to_numpy()) for name in features]
     days = reference[TIME].cast(pl.Datetime("us")).to_physical().to_numpy() / 86_400e6
     starts, blocks = _blocks(days, block)
@@ -163,7 +163,7 @@ def _blocks(days: np.ndarray, block: float) -> tuple[np.ndarray, int]:
     if count < 4:
         raise InvalidInput(
             f"drift calibration: the reference spans {span:.1f} days, required at least four blocks of {block:g} days; "
-            "give a longer reference or a smaller gates.drift.block_days"
+            "give a longer reference or a smaller block_days"
         )
     return times[times + block <= end + 1e-9], count
 

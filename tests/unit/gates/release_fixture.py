@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -19,9 +20,11 @@ from fakes.inference_records import FakeRecords as FakeRecords
 from tidegate.domain.digests import canonical_json
 from tidegate.domain.release import FeatureContract, Lineage, ReleaseManifest
 from tidegate.domain.slots import Desired, Slot
+from tidegate.domain.verdict import GateResult
 from tidegate.files.release_folder import CONTRACT, MONITOR, REFERENCE, THRESHOLDS
+from tidegate.gates.evaluator import GateEvaluator
 from tidegate.ports.drift import DriftCheck, DriftScore
-from tidegate.ports.gates import GateContext
+from tidegate.ports.gates import GateContext, Instruments
 from tidegate.ports.inference_records import InferenceRecord
 from tidegate.ports.traffic import SlotStatus, SlotTraffic
 from tidegate.statistics.calibration import Thresholds, calibrate
@@ -36,8 +39,13 @@ START = datetime(2011, 1, 1, tzinfo=UTC)
 
 def rules() -> dict[str, Any]:
     value: dict[str, Any] = yaml.safe_load(MONITOR_FILE.read_text())
-    value["gates"]["drift"] |= {"window": WINDOW, "draws": 60, "excluded": {"horizon_days": "set by the client"}}
+    rules_of(value, "drift").update({"window": WINDOW, "draws": 60, "excluded": {"horizon_days": "set by the client"}})
     return value
+
+
+def rules_of(monitor: dict[str, Any], gate: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(each["rules"] for each in monitor["gates"] if each["name"] == gate)
+    return found
 
 
 def vectors(rows: int, seed: int) -> np.ndarray:
@@ -55,7 +63,7 @@ def reference(seed: int = 1) -> pl.DataFrame:
 
 @cache
 def thresholds_of_the_reference() -> Thresholds:
-    drift = rules()["gates"]["drift"]
+    drift = rules_of(rules(), "drift")
     return calibrate(reference(), VECTOR[:2], drift["window"], drift["block_days"], 0.05, 7, drift["draws"])
 
 
@@ -68,7 +76,7 @@ def write_release(root: Path, version: str = "1", contract: FeatureContract = CO
         CONTRACT: canonical_json(contract.to_json()),
         REFERENCE: buffer.read_bytes(),
         THRESHOLDS: canonical_json(thresholds.to_json()),
-        MONITOR: json.dumps(monitor).encode(),
+        MONITOR: json.dumps({"schema": 2, **monitor}).encode(),
     }
     files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     lineage = Lineage("d", "f", "c", "p", "r", "2011-01-21T00:00:00")
@@ -78,6 +86,33 @@ def write_release(root: Path, version: str = "1", contract: FeatureContract = CO
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     return manifest, folder
+
+
+def ask(
+    gate: str,
+    context: GateContext,
+    records: Any = None,
+    *,
+    features: Any = None,
+    scorer: Any = None,
+    meter: Any = None,
+    traffic: Any = None,
+    clock: Callable[[], float] = time.time,
+) -> GateResult:
+    """One evaluation of a gate of the candidate, by an evaluator that remembers nothing."""
+    return evaluator(records, features=features, scorer=scorer, meter=meter, traffic=traffic, clock=clock)(gate, context)
+
+
+def evaluator(
+    records: Any = None,
+    *,
+    features: Any = None,
+    scorer: Any = None,
+    meter: Any = None,
+    traffic: Any = None,
+    clock: Callable[[], float] = time.time,
+) -> GateEvaluator:
+    return GateEvaluator(lambda: Instruments(records, features, scorer, meter, traffic, clock), lambda _: None)
 
 
 @dataclass

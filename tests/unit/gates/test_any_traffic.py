@@ -13,11 +13,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from mixtures import KEYS, NO_TIMES, WORLD, any_mixture, drawn, refusing, requests, world_stage
-from release_fixture import FakeMeter, FakeRecords, FakeScorer, Stage
+from release_fixture import FakeMeter, FakeRecords, FakeScorer, Stage, ask
 
 from tidegate.domain.verdict import GateResult, Verdict
-from tidegate.gates.drift import DriftGate
-from tidegate.gates.shadow import ShadowGate
 from tidegate.gates.watch import watch
 from tidegate.ports.inference_records import InferenceRecord
 
@@ -39,10 +37,10 @@ def judged(here: Stage) -> Judged:
         equal = FakeRecords(mirrored, live)
         results.append(
             {
-                "shadow": ShadowGate(equal, FakeScorer({})).evaluate(here.context),
-                "drift": DriftGate(equal, FakeMeter()).evaluate(here.context),
-                "refusing": ShadowGate(FakeRecords(refusing(mirrored, 0.05, seed), live), FakeScorer({})).evaluate(
-                    here.context
+                "shadow": ask("shadow", here.context, equal, scorer=FakeScorer({})),
+                "drift": ask("drift", here.context, equal, meter=FakeMeter()),
+                "refusing": ask(
+                    "shadow", here.context, FakeRecords(refusing(mirrored, 0.05, seed), live), scorer=FakeScorer({})
                 ),
             }
         )
@@ -70,7 +68,7 @@ def test_real_drift_is_found_in_any_mixture(here: Stage) -> None:
             for record in mirrored:
                 if record.entities:
                     record.features[:, column] *= factor
-            result = DriftGate(FakeRecords(mirrored), FakeMeter()).evaluate(here.context)
+            result = ask("drift", here.context, FakeRecords(mirrored), meter=FakeMeter())
             assert result.verdict is Verdict.FAIL, f"{any_mixture(1000 + seed)[0]}: {result.evidence.summary}"
             assert result.evidence.numbers["kind"] == kind
             for record in mirrored:
@@ -92,7 +90,7 @@ def only(here: Stage, keys: np.ndarray, count: int, seed: int) -> GateResult:
         names = tuple(f"sku{key}" for key in chosen)
         one = replace(model, id=f"r{i}", entities=names, event_times=times, request=ones, features=today[chosen], outputs={})
         asked.append(one)
-    return DriftGate(FakeRecords(asked), FakeMeter()).evaluate(here.context)
+    return ask("drift", here.context, FakeRecords(asked), meter=FakeMeter())
 
 
 def test_asking_for_one_popular_key_again_and_again_is_no_drift_and_no_pass(here: Stage) -> None:
@@ -116,7 +114,7 @@ def test_keys_that_the_reference_does_not_hold_are_left_out_while_they_are_few(h
             names = tuple(f"new{i}-{k}" for k in range(len(record.entities))) if fresh else record.entities
             features = record.features * np.float32(30.0) if fresh else record.features
             asked.append(replace(record, entities=names, features=features))
-        result = DriftGate(FakeRecords(asked), FakeMeter()).evaluate(here.context)
+        result = ask("drift", here.context, FakeRecords(asked), meter=FakeMeter())
         assert result.verdict is verdict, result.evidence.summary
         assert ("others have keys that the reference does not hold" in result.evidence.summary) is (share < 1)
 
@@ -132,7 +130,7 @@ def test_one_request_of_tensors_is_not_the_window_and_many_are_watched(here: Sta
         return [replace(bare, id=f"t{i}", features=features) for i, features in enumerate(made)]
 
     def drift(records: list[InferenceRecord]) -> GateResult:
-        return DriftGate(FakeRecords(records), FakeMeter()).evaluate(here.context)
+        return ask("drift", here.context, FakeRecords(records), meter=FakeMeter())
 
     assert drift(sent(1, 500, factor=100.0)).verdict is Verdict.INCONCLUSIVE
     assert drift(sent(20, 500)).verdict is Verdict.INCONCLUSIVE

@@ -16,7 +16,9 @@ from release_fixture import FakeRecords, FakeTarget, Stage, records, stage, vect
 from tidegate.domain.errors import Unavailable
 from tidegate.domain.slots import Slot
 from tidegate.domain.verdict import GateResult, Verdict
-from tidegate.gates.bake import BakeGate, growth
+from tidegate.gates.evaluator import GateEvaluator
+from tidegate.gates.kinds.bake import growth
+from tidegate.ports.gates import Instruments
 from tidegate.ports.traffic import SlotTraffic
 from tidegate.statistics.eprocess import crossed, log_evidence
 
@@ -43,12 +45,13 @@ class Bake:
         self.target = Target()
         self.records = FakeRecords()
         self.time = here.context.since
-        self.gate = BakeGate(self.target, self.records, clock=lambda: self.time)
+        instruments = Instruments(self.records, None, None, None, self.target, lambda: self.time)  # type: ignore[arg-type]
+        self.gates = GateEvaluator(lambda: instruments, lambda _: None)
         self.context = here.context
 
     def look(self, now: SlotTraffic | None, seconds: float = 60.0) -> GateResult:
         self.target.now, self.time = now, self.context.since + seconds
-        return self.gate.evaluate(self.context)
+        return self.gates("bake", self.context)
 
     def recorded(self, before: Sequence[int], after: Sequence[int], seconds: float = 60.0, route: str = "predict") -> None:
         """Records with these statuses, spread evenly over `seconds` before and after the switch."""

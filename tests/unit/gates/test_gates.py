@@ -15,6 +15,7 @@ from release_fixture import (
     FakeRecords,
     FakeScorer,
     Stage,
+    ask,
     records,
     stage,
     vectors,
@@ -24,9 +25,6 @@ from release_fixture import (
 from tidegate.domain.release import FeatureContract
 from tidegate.domain.verdict import Verdict
 from tidegate.files.release_folder import THRESHOLDS
-from tidegate.gates.drift import DriftGate
-from tidegate.gates.parity import ParityGate
-from tidegate.gates.shadow import ShadowGate
 from tidegate.gates.watch import watch
 from tidegate.gates.window import keyed_window
 
@@ -51,8 +49,8 @@ class FakeStore:
 
 
 def parity(here: Stage, online: np.ndarray, offline: np.ndarray):
-    gate = ParityGate(FakeRecords(records(here.candidate, online, shadow=True)), FakeStore(offline))  # type: ignore[arg-type]
-    return gate.evaluate(here.context)
+    served = FakeRecords(records(here.candidate, online, shadow=True))
+    return ask("parity", here.context, served, features=FakeStore(offline))
 
 
 def test_parity_passes_on_equal_bits_and_equal_nans(here: Stage) -> None:
@@ -86,7 +84,7 @@ def test_parity_without_enough_data_or_with_lost_rows_never_passes(here: Stage) 
 
 
 def drift(here: Stage, seen: np.ndarray):
-    return DriftGate(FakeRecords(records(here.candidate, seen, shadow=True)), FakeMeter()).evaluate(here.context)
+    return ask("drift", here.context, FakeRecords(records(here.candidate, seen, shadow=True)), meter=FakeMeter())
 
 
 def test_drift_passes_on_the_same_distribution(here: Stage) -> None:
@@ -129,12 +127,12 @@ def test_drift_without_a_full_window_or_with_nan_thresholds_never_passes(here: S
     assert drift(here, vectors(0, 1)).verdict is Verdict.INCONCLUSIVE
     assert drift(here, vectors(WINDOW - 1, 1)).verdict is Verdict.INCONCLUSIVE
     old = replace(here.context, since=1e9)
-    gate = DriftGate(FakeRecords(records(here.candidate, vectors(WINDOW, 1), shadow=True)), FakeMeter())
-    assert gate.evaluate(old).verdict is Verdict.INCONCLUSIVE
+    seen = FakeRecords(records(here.candidate, vectors(WINDOW, 1), shadow=True))
+    assert ask("drift", old, seen, meter=FakeMeter()).verdict is Verdict.INCONCLUSIVE
     text = (here.folder / THRESHOLDS).read_text().replace('"threshold":', '"threshold":NaN,"was":')
     changed = with_changed_file(here, THRESHOLDS, text.encode())
-    gate = DriftGate(FakeRecords(records(changed.candidate, vectors(WINDOW, 1), shadow=True)), FakeMeter())
-    assert gate.evaluate(changed).verdict is Verdict.ERROR
+    seen = FakeRecords(records(changed.candidate, vectors(WINDOW, 1), shadow=True))
+    assert ask("drift", changed, seen, meter=FakeMeter()).verdict is Verdict.ERROR
 
 
 def test_a_profile_that_was_changed_is_an_error(here: Stage) -> None:
@@ -175,7 +173,7 @@ def test_a_window_counts_each_key_once_and_prefers_no_horizon(here: Stage) -> No
 
 
 def shadow(here: Stage, ours: list, theirs: list, factor: float = 1.05):
-    return ShadowGate(FakeRecords(ours, theirs), FakeScorer({"2": factor, "1": 1.0})).evaluate(here.context)
+    return ask("shadow", here.context, FakeRecords(ours, theirs), scorer=FakeScorer({"2": factor, "1": 1.0}))
 
 
 def test_shadow_passes_where_the_models_disagree_as_on_the_reference(here: Stage) -> None:
@@ -223,4 +221,4 @@ def test_shadow_without_data_or_without_an_active_release_is_inconclusive(here: 
     seen = vectors(900, 5)
     assert shadow(here, [], records(here.active, seen, shadow=False)).verdict is Verdict.INCONCLUSIVE
     alone = replace(here.context, active=None, active_folder=None)
-    assert ShadowGate(FakeRecords(), FakeScorer({})).evaluate(alone).verdict is Verdict.INCONCLUSIVE
+    assert ask("shadow", alone, FakeRecords(), scorer=FakeScorer({})).verdict is Verdict.INCONCLUSIVE

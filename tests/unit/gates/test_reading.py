@@ -8,10 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from release_fixture import WINDOW, FakeMeter, FakeRecords, FakeScorer, Stage, records, stage, vectors
+from release_fixture import WINDOW, FakeMeter, FakeRecords, FakeScorer, Stage, ask, evaluator, records, stage, vectors
 
-from tidegate.gates.drift import DriftGate
-from tidegate.gates.shadow import ShadowGate
 from tidegate.gates.watch import monday_of, watch
 from tidegate.gates.window import SEARCHED
 from tidegate.ports.inference_records import InferenceRecord, Selection
@@ -35,7 +33,7 @@ def here(tmp_path: Path) -> Stage:
 
 def test_drift_and_watch_read_a_window_and_not_the_log(here: Stage) -> None:
     log = Counted(records(here.candidate, vectors(WINDOW * 20, 3), shadow=False))
-    DriftGate(log, FakeMeter()).evaluate(here.context)
+    ask("drift", here.context, log, meter=FakeMeter())
     assert log.taken <= WINDOW / 3 + 1
     log.taken = 0
     watch(here.candidate, here.folder, log, FakeMeter())
@@ -47,7 +45,7 @@ def test_requests_for_one_key_alone_are_read_up_to_a_bound(here: Stage) -> None:
     one = replace(one, entities=("sku1",) * 100)
     count = 2 * SEARCHED * WINDOW // 100
     log = Counted([replace(one, id=f"r{n}", at=101.0 + n) for n in range(count)])
-    result = DriftGate(log, FakeMeter()).evaluate(here.context)
+    result = ask("drift", here.context, log, meter=FakeMeter())
     assert not result.verdict.opens
     assert log.taken <= SEARCHED * WINDOW / 100 + 1
 
@@ -58,15 +56,15 @@ def test_shadow_compares_what_is_new_and_says_what_it_would_say_of_all(here: Sta
     theirs = records(here.active, seen, shadow=False)
     shuffled = np.random.default_rng(1).permutation(len(ours))
     known = Counted()
-    gate = ShadowGate(known, FakeScorer({"2": 1.05, "1": 1.0}))
+    gates = evaluator(known, scorer=FakeScorer({"2": 1.05, "1": 1.0}))
     looks = [100, 180, 181, 300, 400]
     for count in looks:
         log = FakeRecords(ours[:count], theirs[: count + 3])
         known.all, known.taken = list(log.all), 0
         if count == 300:
             known.all = log.all = [log.all[i] for i in np.random.default_rng(2).permutation(len(log.all))]
-        fresh = ShadowGate(log, FakeScorer({"2": 1.05, "1": 1.0})).evaluate(here.context)
-        now = gate.evaluate(here.context)
+        fresh = ask("shadow", here.context, log, scorer=FakeScorer({"2": 1.05, "1": 1.0}))
+        now = gates("shadow", here.context)
         assert (now.verdict, now.evidence) == (fresh.verdict, fresh.evidence)
         if count == 181:
             assert known.taken <= 4
@@ -74,8 +72,8 @@ def test_shadow_compares_what_is_new_and_says_what_it_would_say_of_all(here: Sta
     late = [ours[i] for i in shuffled if i != 7]
     for log_ in ([*late], [*late, ours[7]], [*late, ours[7], replace(ours[9], at=900.0)]):
         known.all = [*log_, *theirs]
-        fresh = ShadowGate(FakeRecords(log_, theirs), FakeScorer({"2": 1.05, "1": 1.0})).evaluate(here.context)
-        now = gate.evaluate(here.context)
+        fresh = ask("shadow", here.context, FakeRecords(log_, theirs), scorer=FakeScorer({"2": 1.05, "1": 1.0}))
+        now = gates("shadow", here.context)
         assert (now.verdict, now.evidence) == (fresh.verdict, fresh.evidence)
 
 

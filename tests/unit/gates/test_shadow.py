@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from release_fixture import FakeRecords, FakeScorer, Stage, records, stage, vectors
+from release_fixture import FakeRecords, FakeScorer, Stage, ask, records, stage, vectors
 
 from tidegate.domain.verdict import GateResult, Verdict
 from tidegate.gates.examples import printable
 from tidegate.gates.pairing import pair
-from tidegate.gates.shadow import ShadowGate
 from tidegate.ports.inference_records import InferenceRecord
 
 NOTHING = {
@@ -48,7 +47,7 @@ def tensors(record: InferenceRecord, rows: int) -> InferenceRecord:
 
 
 def shadow(here: Stage, ours: Sequence[InferenceRecord], theirs: Sequence[InferenceRecord]) -> GateResult:
-    return ShadowGate(FakeRecords(ours, theirs), FakeScorer({"2": 1.05, "1": 1.0})).evaluate(here.context)
+    return ask("shadow", here.context, FakeRecords(ours, theirs), scorer=FakeScorer({"2": 1.05, "1": 1.0}))
 
 
 def test_a_candidate_that_refuses_what_the_live_release_answers_fails_and_the_route_and_requests_are_named(here: Stage) -> None:

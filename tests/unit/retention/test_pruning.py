@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes.rollouts import FakeTarget, manifest
+from fakes.rollouts import CONFIG, FakeTarget, manifest
 from tidegate.adapters.files.project_file import load_project
 from tidegate.apps.retention import LogKeeper, plan_pruning, prune
 from tidegate.domain.errors import IntegrityError
@@ -20,7 +20,6 @@ from tidegate.ledger.memory import MemoryLedger
 from tidegate.ports.inference_records import Selection
 from tidegate.retention import logs
 from tidegate.rollout.orders import Orders
-from tidegate.rollout.plan import RolloutConfig
 from tidegate.rollout.state import Status
 from tidegate.rollout.state_clock import state_clock
 from tidegate.rollout.wanted import write_desired
@@ -133,7 +132,7 @@ def start(project: Project, version: str, status: Status, target: FakeTarget) ->
 
     store = RolloutStore(StateFolder(project.state).rollouts)
     clock = state_clock(StateFolder(project.state))
-    rollout = Orders(store, target, MemoryLedger(), "ada", clock=clock).start(manifest(version), RolloutConfig())
+    rollout = Orders(store, target, MemoryLedger(), "ada", clock=clock).start(manifest(version), CONFIG)
     assert rollout is not None
     store.save(replace(rollout, status=status))
     return rollout.candidate

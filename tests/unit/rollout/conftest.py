@@ -25,7 +25,7 @@ class World:
         self.gates = {name: fakes.FakeGate(name) for name in ("parity", "shadow", "drift", "bake")}
         self.store = RolloutStore(folder)
         self.ledger = MemoryLedger(self.clock)
-        self.config = config or RolloutConfig()
+        self.config = config or fakes.CONFIG
         self.finished: list[str] = []
         self.orders = Orders(self.store, self.target, self.ledger, "ada", self.clock)
         self.restart()

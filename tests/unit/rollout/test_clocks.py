@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes.rollouts import FakeTarget, manifest
+from fakes.rollouts import CONFIG, FakeTarget, manifest
 from tidegate.domain import clocks
 from tidegate.domain.clocks import Reading, SteadyClock, process_clock
 from tidegate.domain.slots import Slot
@@ -17,7 +17,6 @@ from tidegate.files.layout import StateFolder
 from tidegate.ledger.memory import MemoryLedger
 from tidegate.ports.inference_records import Selection
 from tidegate.rollout.orders import Orders
-from tidegate.rollout.plan import RolloutConfig
 from tidegate.rollout.state import RolloutStore, Status
 from tidegate.rollout.state_clock import state_clock
 from tidegate.rollout.wanted import STALE_SECONDS, read_observed
@@ -87,7 +86,7 @@ def test_rollouts_are_in_the_order_in_which_they_were_ordered_and_old_records_be
     made = []
     for version in ("1", "2", "3"):
         orders = Orders(store, target, MemoryLedger(), "ada", lambda: now)  # noqa: B023 - it is called at once
-        rollout = orders.start(manifest(version), RolloutConfig())
+        rollout = orders.start(manifest(version), CONFIG)
         assert rollout is not None
         made.append(store.save(replace(rollout, status=Status.DONE)).id)
         now -= DAY

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from fakes.rollouts import CONFIG
 from tidegate.domain.slots import Slot
 from tidegate.domain.verdict import Evidence, GateResult, Verdict
 from tidegate.rollout import judge
 from tidegate.rollout.judge import Act, Judgement, Seen
-from tidegate.rollout.plan import Bake, Check, Finishing, Retiring, RolloutConfig, Staging, Switching
+from tidegate.rollout.plan import Bake, Check, Finishing, Retiring, Staging, Switching
 
 CHECK = Check("shadow", min_seconds=5, deadline_seconds=120)
 DRIFT = replace(CHECK, on_fail="freeze")
@@ -165,7 +166,7 @@ def test_a_release_that_cannot_run_fails_before_the_switch_and_is_rolled_back_af
 
 
 def test_nothing_is_switched_to_with_a_check_that_neither_passed_nor_was_overridden() -> None:
-    checks = RolloutConfig().checks
+    checks = CONFIG.checks
     verdicts = {"parity": "PASS", "shadow": "INCONCLUSIVE"}
     assert judge.unproven(checks, verdicts, {}) == ["shadow", "drift"]
     assert judge.unproven(checks, verdicts, {"drift": ADA}) == ["shadow"]
@@ -183,6 +184,6 @@ def test_nothing_is_switched_to_with_a_check_that_neither_passed_nor_was_overrid
     ],
 )
 def test_who_leaves_out_a_gate_of_the_plan_must_not_go_on(asked: tuple[str, ...], switched: bool, missing: str) -> None:
-    said = judge.unasked(RolloutConfig(), asked, switched)
+    said = judge.unasked(CONFIG, asked, switched)
     assert f"also has {missing};" in said if missing else not said
     assert judge.refusal(BAKE if switched else CHECK, "gate", "demand@1", said).ends

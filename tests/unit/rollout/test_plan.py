@@ -2,12 +2,12 @@ import json
 
 import pytest
 
+from fakes.rollouts import CONFIG
 from tidegate.domain.errors import Conflict, InvalidInput
 from tidegate.domain.slots import Desired, Slot
 from tidegate.rollout.plan import Bake, Check, Plan, Retiring, RolloutConfig, Staging, Switching, plan, plan_rollback
 from tidegate.rollout.state import UNDER_WAY
 
-CONFIG = RolloutConfig()
 LIVE = Desired("demand", blue="1" * 64, active=Slot.BLUE, generation=3)
 
 
@@ -48,4 +48,4 @@ def test_a_plan_survives_json_and_is_described_stage_by_stage() -> None:
 
 def test_a_gate_fails_into_rollback_or_freeze_only() -> None:
     with pytest.raises(InvalidInput, match="on_fail is 'ignore'"):
-        RolloutConfig(checks=(Check("drift", on_fail="ignore"),))
+        RolloutConfig((Check("drift", on_fail="ignore"),), None)

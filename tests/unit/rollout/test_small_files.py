@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fakes.local_parts import FakeProbe, FakeProcesses
-from fakes.rollouts import FakeTarget, manifest
+from fakes.rollouts import CONFIG, FakeTarget, manifest
 from tidegate.adapters.envoy.routes import EnvoyRouter
 from tidegate.domain.errors import IntegrityError, TidegateError
 from tidegate.domain.local import LocalConfig
@@ -25,7 +25,6 @@ from tidegate.rollout.local.replicas import Replica
 from tidegate.rollout.local.supervisor import Supervisor
 from tidegate.rollout.local.supervisor_lock import Runs, SupervisorLock, running
 from tidegate.rollout.orders import Orders
-from tidegate.rollout.plan import RolloutConfig
 from tidegate.rollout.state import RolloutStore, Status
 from tidegate.rollout.wanted import look_up, read_desired, read_observed, restore_desired, write_desired
 
@@ -85,7 +84,7 @@ class World:
         ids = []
         for each, slot in ((RELEASES["1"], Slot.BLUE), (RELEASES["2"], Slot.GREEN)):
             orders = Orders(self.store, target, MemoryLedger(), "ada")
-            rollout = orders.start(each, RolloutConfig())
+            rollout = orders.start(each, CONFIG)
             assert rollout is not None
             done = self.store.save(rollout.__class__(**{**rollout.__dict__, "status": Status.DONE}))
             want = Desired("demand", active=slot, generation=target.desired("demand").generation, **{str(slot): each.digest})
@@ -174,7 +173,7 @@ def test_every_reader_names_the_damaged_file_in_one_sentence(world: World, name:
         lambda: read_observed(world.state),
         lambda: running(world.state.supervisor_lock),
         lambda: world.supervisor.router.routed("demand"),
-        lambda: orders.start(RELEASES["1"], RolloutConfig()),
+        lambda: orders.start(RELEASES["1"], CONFIG),
         lambda: restore_desired(world.state, "demand"),
     ):
         try:
@@ -210,7 +209,7 @@ def test_a_rollout_after_the_file_vanished_goes_through_the_gates_and_not_as_a_f
         def desired(self, model: str) -> Desired:
             return read_desired(world.state, model)
 
-    made = Orders(world.store, Target(), MemoryLedger(), "ada").plan(RELEASES["1"], RolloutConfig())
+    made = Orders(world.store, Target(), MemoryLedger(), "ada").plan(RELEASES["1"], CONFIG)
     assert made.previous == RELEASES["2"].digest
     assert [stage.kind for stage in made.stages].count("check") == 3
 
@@ -240,7 +239,7 @@ def test_a_damaged_record_lets_no_rollout_start_beside_it(world: World) -> None:
     world.store.set_hold("demand", None)
     world.path("old rollout").write_bytes(b"{")
     with pytest.raises(IntegrityError, match=world.old):
-        Orders(world.store, FakeTarget(), MemoryLedger(), "ada").start(RELEASES["1"], RolloutConfig())
+        Orders(world.store, FakeTarget(), MemoryLedger(), "ada").start(RELEASES["1"], CONFIG)
 
 
 def test_who_holds_the_lock_is_known_without_its_note(world: World) -> None:

@@ -27,6 +27,8 @@ from tidegate.serving.runtime.vectors import stored_names
 
 OLD = sorted(RELEASES.iterdir())
 
+GATE_KEYS = ("on_fail", "timeout_seconds", "min_seconds")  # beside the rules of a gate
+
 
 @pytest.fixture(params=OLD, ids=lambda folder: folder.name[:12])
 def old(request: pytest.FixtureRequest) -> Path:
@@ -56,8 +58,16 @@ def test_its_on_demand_code_runs_from_the_verified_bytes(old: Path) -> None:
 def test_its_rules_and_thresholds_are_read(old: Path) -> None:
     manifest = read_manifest(old)
     written = json.loads(verified_bytes(old, manifest, MONITOR))
-    read = monitor_of(old, manifest).to_json()
-    assert _within(written, read) == written
+    config = monitor_of(old, manifest)
+    read = config.to_json()
+    asked = {each.name: {**each.rules, **{key: getattr(each, key) for key in GATE_KEYS}} for each in config.gates}
+    assert _within(written, {**read, "gates": asked}) == written
+    assert [(each.name, each.kind, each.stage) for each in config.gates] == [
+        ("parity", "parity", "verify"),
+        ("shadow", "shadow", "shadow"),
+        ("drift", "drift", "shadow"),
+        ("bake", "bake", "bake"),
+    ]
     assert set(read_profile(old, manifest).thresholds.features) <= set(load_release(old, open_onnx).contract.vector)
 
 

@@ -7,6 +7,7 @@ values.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,56 +15,55 @@ import polars as pl
 
 from tidegate.domain.errors import InvalidInput
 from tidegate.domain.release import FeatureContract
-from tidegate.domain.verdict import Evidence, Finding, GateResult, Verdict, evaluate_closed
+from tidegate.domain.rules import between
+from tidegate.domain.verdict import Evidence, Finding, Verdict
 from tidegate.files.release_folder import read_contract
-from tidegate.gates.monitor_file import monitor_of
 from tidegate.ports.features import HistoricalFeatures
-from tidegate.ports.gates import GateContext
-from tidegate.ports.inference_records import InferenceRecord, InferenceRecords, Selection
+from tidegate.ports.gates import Case
+from tidegate.ports.inference_records import InferenceRecord, Selection
 
 
-class ParityGate:
-    name = "parity"
+@dataclass(frozen=True)
+class Rules:
+    min_vectors: int = between(1, default=300)
+    max_vectors: int = between(1, default=5000)
+    allowed_differing: int = between(0, default=0)
 
-    def __init__(self, records: InferenceRecords, store: HistoricalFeatures) -> None:
-        self._records = records
-        self._store = store
+    def __post_init__(self) -> None:
+        if self.min_vectors > self.max_vectors:
+            raise ValueError(f"min_vectors is {self.min_vectors}, allowed: at most max_vectors ({self.max_vectors})")
 
-    def evaluate(self, context: GateContext) -> GateResult:
-        return evaluate_closed(self.name, context.candidate.id, lambda: self._evaluate(context))
 
-    def _evaluate(self, context: GateContext) -> tuple[Verdict, Evidence]:
-        rules = monitor_of(context.candidate_folder, context.candidate).gates.parity
-        contract = read_contract(context.candidate_folder, context.candidate)
-        looked_up = Selection(context.candidate.digest, since=context.since, vectors="keyed")
-        served = self._records.read(looked_up, newest_first=True)
-        latest = _latest((record for record in served if record.status == 200), rules.max_vectors)
-        count = sum(len(record.entities) for record in latest)
-        limits = {"allowed_differing": rules.allowed_differing, "min_vectors": rules.min_vectors}
-        if count < rules.min_vectors:
-            summary = f"{count} vectors served since the stage began, required {rules.min_vectors}"
-            return Verdict.INCONCLUSIVE, Evidence(summary, count, thresholds=limits)
-        online = _served(latest, contract)
-        rows = entity_rows(latest, contract)
-        offline = self._offline(contract, rows)
-        differs = differing(online, offline)
-        bad = int(differs.any(axis=1).sum())
-        findings = _findings(differs, online, offline, contract, rows)
-        numbers = {"compared": count, "values": int(differs.size), "differing": bad}
-        if bad > rules.allowed_differing:
-            summary = f"{bad:,} of {count:,} vectors differ (allowed {rules.allowed_differing}), first {findings[0].note}"
-            return Verdict.FAIL, Evidence(summary, count, numbers, limits, findings)
-        summary = f"{count:,} vectors of {len(contract.vector)} values, {bad} differ"
-        return Verdict.PASS, Evidence(summary, count, numbers, limits, findings)
+def judge(case: Case, rules: Rules) -> tuple[Verdict, Evidence]:
+    contract = read_contract(case.candidate_folder, case.candidate)
+    looked_up = Selection(case.candidate.digest, since=case.since, vectors="keyed")
+    served = case.instruments.records.read(looked_up, newest_first=True)
+    latest = _latest((record for record in served if record.status == 200), rules.max_vectors)
+    count = sum(len(record.entities) for record in latest)
+    limits = {"allowed_differing": rules.allowed_differing, "min_vectors": rules.min_vectors}
+    if count < rules.min_vectors:
+        summary = f"{count} vectors served since the stage began, required {rules.min_vectors}"
+        return Verdict.INCONCLUSIVE, Evidence(summary, count, thresholds=limits)
+    online = _served(latest, contract)
+    rows = entity_rows(latest, contract)
+    offline = _offline(case.instruments.features, contract, rows)
+    differs = differing(online, offline)
+    bad = int(differs.any(axis=1).sum())
+    findings = _findings(differs, online, offline, contract, rows)
+    numbers = {"compared": count, "values": int(differs.size), "differing": bad}
+    if bad > rules.allowed_differing:
+        summary = f"{bad:,} of {count:,} vectors differ (allowed {rules.allowed_differing}), first {findings[0].note}"
+        return Verdict.FAIL, Evidence(summary, count, numbers, limits, findings)
+    summary = f"{count:,} vectors of {len(contract.vector)} values, {bad} differ"
+    return Verdict.PASS, Evidence(summary, count, numbers, limits, findings)
 
-    def _offline(self, contract: FeatureContract, rows: pl.DataFrame) -> np.ndarray:
-        frame = self._store.historical(contract, rows)
-        if len(frame) != len(rows):
-            raise InvalidInput(
-                f"parity: the offline store answered {len(frame)} rows, asked for {len(rows)}; no row may be lost"
-            )
-        columns = [frame[name].cast(pl.Float32).fill_null(float("nan")).to_numpy() for name in contract.vector]
-        return np.stack(columns, axis=1)
+
+def _offline(store: HistoricalFeatures, contract: FeatureContract, rows: pl.DataFrame) -> np.ndarray:
+    frame = store.historical(contract, rows)
+    if len(frame) != len(rows):
+        raise InvalidInput(f"parity: the offline store answered {len(frame)} rows, asked for {len(rows)}; no row may be lost")
+    columns = [frame[name].cast(pl.Float32).fill_null(float("nan")).to_numpy() for name in contract.vector]
+    return np.stack(columns, axis=1)
 
 
 def entity_rows(records: Sequence[InferenceRecord], contract: FeatureContract) -> pl.DataFrame:

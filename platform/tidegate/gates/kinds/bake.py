@@ -11,21 +11,29 @@ never less evidence, only later.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from tidegate.domain.errors import InvalidInput, Unavailable
-from tidegate.domain.verdict import Evidence, Finding, GateResult, Number, Verdict, evaluate_closed
-from tidegate.gates.monitor_file import BakeRules, monitor_of
+from tidegate.domain.rules import between
+from tidegate.domain.verdict import Evidence, Finding, Number, Verdict
 from tidegate.gates.reach import Reach
 from tidegate.gates.refusals import Refusals, RefusalWatch
-from tidegate.ports.gates import GateContext
-from tidegate.ports.inference_records import InferenceRecords
-from tidegate.ports.traffic import LiveTraffic, SlotTraffic
+from tidegate.ports.gates import Case, GateStage
+from tidegate.ports.traffic import SlotTraffic
 from tidegate.statistics.eprocess import log_evidence
 
 TESTS = 3
+STAGES = (GateStage.BAKE,)
+
+
+@dataclass(frozen=True)
+class Rules:
+    min_requests: int = between(1, default=400)
+    alpha: float = between(1e-6, 0.5, 0.02)
+    allowed_error_rate: float = between(1e-6, 0.5, 0.005)
+    allowed_slow_rate: float = between(1e-6, 0.5, 0.02)
+    allowed_refusal_increase: float = between(1e-6, 0.5, 0.01)
+    unreachable_seconds: float = between(0, default=10.0)
 
 
 @dataclass(frozen=True)
@@ -67,56 +75,43 @@ class _Watched:
     tally: Tally = field(default_factory=Tally)
 
 
-class BakeGate:
-    name = "bake"
-
-    def __init__(self, target: LiveTraffic, records: InferenceRecords, clock: Callable[[], float] = time.time) -> None:
-        self._target = target
-        self._records = records
-        self._clock = clock
-        self._seen: dict[tuple[str, str, float], _Watched] = {}
-
-    def evaluate(self, context: GateContext) -> GateResult:
-        return evaluate_closed(self.name, context.candidate.id, lambda: self._evaluate(context))
-
-    def _evaluate(self, context: GateContext) -> tuple[Verdict, Evidence]:
-        config = monitor_of(context.candidate_folder, context.candidate)
-        rules, now = config.gates.bake, self._clock()
-        seen = self._watched(context, rules)
-        try:
-            traffic = self._target.traffic(context.model).get(context.candidate_slot)
-            routed, _ = self._target.routed(context.model)
-        except Unavailable as error:
-            seen.reach.look(now, failed=True)
-            if not seen.reach.forgiven:
-                raise
-            return Verdict.INCONCLUSIVE, Evidence(f"{error}; {_waiting(seen.reach)}", seen.tally.answered)
-        if traffic is None:
-            return Verdict.INCONCLUSIVE, Evidence(f"no counters of slot {context.candidate_slot} yet")
-        _count(seen, traffic, config.slo.latency_ms, now)
-        try:
-            refusals = seen.refusals.look(now, rules.allowed_refusal_increase, math.log(TESTS / rules.alpha))
-        except Unavailable as error:  # the log's fault and not the release's: it does not fail, and does not pass
-            refusals = Refusals(open_question=str(error))
-        verdict, evidence = judge(seen.tally, now - context.since, rules, refusals)
-        if verdict is not Verdict.PASS:
-            return verdict, evidence
-        if seen.reach.quiet_seconds(now) < rules.min_seconds:  # a release that is lost again and again is at no time sound
-            return Verdict.INCONCLUSIVE, replace(evidence, summary=f"{evidence.summary}; {_waiting(seen.reach)}")
-        if routed is not context.candidate_slot:
-            where = f"slot {routed}" if routed else "no slot"
-            return Verdict.INCONCLUSIVE, Evidence(
-                f"live traffic goes to {where}, not to {context.candidate_slot}", seen.tally.answered
-            )
+def judge(case: Case, rules: Rules) -> tuple[Verdict, Evidence]:
+    now, seen = case.now, _watched(case, rules)
+    try:
+        traffic = case.instruments.traffic.traffic(case.model).get(case.candidate_slot)
+        routed, _ = case.instruments.traffic.routed(case.model)
+    except Unavailable as error:
+        seen.reach.look(now, failed=True)
+        if not seen.reach.forgiven:
+            raise
+        return Verdict.INCONCLUSIVE, Evidence(f"{error}; {_waiting(seen.reach)}", seen.tally.answered)
+    if traffic is None:
+        return Verdict.INCONCLUSIVE, Evidence(f"no counters of slot {case.candidate_slot} yet")
+    _count(seen, traffic, case.slo.latency_ms, now)
+    try:
+        refusals = seen.refusals.look(now, rules.allowed_refusal_increase, math.log(TESTS / rules.alpha))
+    except Unavailable as error:  # the log's fault and not the release's: it does not fail, and does not pass
+        refusals = Refusals(open_question=str(error))
+    verdict, evidence = weigh(seen.tally, now - case.since, case.min_seconds, rules, refusals)
+    if verdict is not Verdict.PASS:
         return verdict, evidence
+    if seen.reach.quiet_seconds(now) < case.min_seconds:  # a release that is lost again and again is at no time sound
+        return Verdict.INCONCLUSIVE, replace(evidence, summary=f"{evidence.summary}; {_waiting(seen.reach)}")
+    if routed is not case.candidate_slot:
+        where = f"slot {routed}" if routed else "no slot"
+        return Verdict.INCONCLUSIVE, Evidence(
+            f"live traffic goes to {where}, not to {case.candidate_slot}", seen.tally.answered
+        )
+    return verdict, evidence
 
-    def _watched(self, context: GateContext, rules: BakeRules) -> _Watched:
-        key = (context.model, context.candidate.digest, context.since)
-        if key not in self._seen:
-            before = context.active.digest if context.active else None
-            refusals = RefusalWatch(self._records, before, context.candidate.digest, context.since)
-            self._seen = {key: _Watched(Reach(rules.unreachable_seconds), refusals)}  # one at a time: older ones are forgotten
-        return self._seen[key]
+
+def _watched(case: Case, rules: Rules) -> _Watched:
+    if "watched" not in case.memory:
+        before = case.active.digest if case.active else None
+        refusals = RefusalWatch(case.instruments.records, before, case.candidate.digest, case.since)
+        case.memory["watched"] = _Watched(Reach(rules.unreachable_seconds), refusals)
+    found: _Watched = case.memory["watched"]
+    return found
 
 
 def _count(seen: _Watched, traffic: SlotTraffic, latency_ms: float, now: float) -> None:
@@ -151,10 +146,11 @@ def growth(grown: SlotTraffic, latency_ms: float, forgiving: bool = False) -> Ta
     return replace(counts, timed=timed, slow=slow, bound_ms=bounds[0])
 
 
-def judge(
+def weigh(
     tally: Tally,
     seconds: float,
-    rules: BakeRules,
+    min_seconds: float,
+    rules: Rules,
     refusals: Refusals = Refusals(),  # noqa: B008 (a frozen value)
 ) -> tuple[Verdict, Evidence]:
     """FAIL as soon as the evidence is there; PASS only after the minimum of time and of answers, with their latencies."""
@@ -186,7 +182,7 @@ def judge(
         "log_e_errors": evidence["error rate"],
         "log_e_slow": evidence["slow rate"],
     }
-    thresholds = {"log_e": limit, "min_requests": rules.min_requests, "min_seconds": rules.min_seconds, "alpha": rules.alpha}
+    thresholds = {"log_e": limit, "min_requests": rules.min_requests, "min_seconds": min_seconds, "alpha": rules.alpha}
 
     def outcome(verdict: Verdict, summary: str) -> tuple[Verdict, Evidence]:
         return verdict, Evidence(summary, tally.answered, numbers, thresholds, (*findings, *refusals.findings))
@@ -201,8 +197,8 @@ def judge(
         f"{tally.answered} predictions ({timed} timed) in {seconds:.0f} s, {tally.errors} errors, {tally.slow} slow, "
         f"{tally.refused} refused, {tally.forgiven} not reached"
     )
-    if min(tally.answered, timed) < rules.min_requests or seconds < rules.min_seconds:
-        return outcome(Verdict.INCONCLUSIVE, f"{seen}; required {rules.min_requests} answers and {rules.min_seconds:g} s")
+    if min(tally.answered, timed) < rules.min_requests or seconds < min_seconds:
+        return outcome(Verdict.INCONCLUSIVE, f"{seen}; required {rules.min_requests} answers and {min_seconds:g} s")
     if refusals.open_question:
         return outcome(Verdict.INCONCLUSIVE, f"{seen}; {refusals.open_question}")
     return outcome(Verdict.PASS, seen)
