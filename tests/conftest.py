@@ -7,6 +7,7 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from release_signing import TRUSTED
 
@@ -23,6 +24,9 @@ os.environ.update(
     MPLBACKEND="Agg",
     TIDEGATE_TRUSTED_KEYS=TRUSTED,  # releases that tests build are signed by it
 )
+
+settings.register_profile("tidegate", deadline=None)  # no test is about time: a busy machine is slow
+settings.load_profile("tidegate")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
