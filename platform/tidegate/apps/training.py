@@ -12,7 +12,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -175,10 +174,9 @@ def register_step(project: str, state: str, model: str, output: str) -> str:
 
 
 def _project(file: str, state: str) -> Project:
-    from tidegate.adapters.files.project_file import load_project
+    from tidegate.adapters.files.project_file import project_with_state
 
-    project = load_project(Path(file))
-    return replace(project, state=Path(state).resolve()) if state else project
+    return project_with_state(Path(file), Path(state) if state else None)
 
 
 def _parameters(text: str) -> TrainingParameters:

@@ -26,10 +26,6 @@ from tidegate.rollout.unrecorded import Recorder
 logger = logging.getLogger("tidegate.trust")
 
 
-def keys_folder(project: Project) -> Path:
-    return StateFolder(project.state).keys
-
-
 def trusted_keys(project: Project) -> tuple[VerifierKey, ...]:
     """Of the state folder itself, of the project file, and of the environment."""
     own = wiring.release_keys(StateFolder(project.state)).public()
