@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from release_signing import sign_release
+from tidegate.domain.contract import FeatureContract
 from tidegate.domain.digests import canonical_json
 from tidegate.domain.errors import Unavailable
-from tidegate.domain.release import FeatureContract, Lineage, ReleaseManifest
+from tidegate.domain.release import Lineage, ReleaseManifest
 from tidegate.files.digests import folder_files
 from tidegate.ports.features import OnlineRows, Watermark
 

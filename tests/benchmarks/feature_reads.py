@@ -30,7 +30,7 @@ from tidegate.adapters.packed.online import open_online_reader
 from tidegate.adapters.packed.places import open_backend
 from tidegate.adapters.packed.rows import ViewRows, schema_of
 from tidegate.adapters.packed.sqlite import READ
-from tidegate.domain.release import FeatureContract
+from tidegate.domain.contract import FeatureContract
 
 NAMES = tuple(f"f{n}" for n in range(30))
 VIEWS = ("sales", "profile")

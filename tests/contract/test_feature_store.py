@@ -22,8 +22,8 @@ from tidegate.adapters.packed.online import open_online_reader
 from tidegate.adapters.packed.places import open_backend
 from tidegate.adapters.packed.rows import ViewRows
 from tidegate.data.tables import build_tables
+from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import IntegrityError, InvalidInput, NotFound, Unavailable
-from tidegate.domain.release import FeatureContract
 from tidegate.files.feature_folder import FeatureFolder, feature_folder
 from tidegate.files.source_code import Sources
 from tidegate.serving.runtime.vectors import assemble, load_on_demand

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidegate.apps import wiring
+from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import TidegateError
 from tidegate.domain.project import Project
-from tidegate.domain.release import FeatureContract, ReleaseManifest
+from tidegate.domain.release import ReleaseManifest
 from tidegate.files.feature_folder import FeatureFolder, feature_folder
 from tidegate.files.layout import StateFolder
 from tidegate.files.release_folder import read_manifest

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import NotFound
-from tidegate.domain.release import FeatureContract, Lineage
+from tidegate.domain.release import Lineage
 from tidegate.domain.verdict import Evidence, Finding, GateResult, Verdict, evaluate_closed
 from tidegate.ports.gates import GateContext
 from tidegate.ports.ledger import Ledger, Query

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from tidegate.apps import versions, wiring
 from tidegate.apps.opened import OpenedProject
 from tidegate.apps.versions import LATEST, Promotion
+from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import IntegrityError, InvalidInput, NotFound, Unavailable
-from tidegate.domain.release import FeatureContract, ReleaseManifest
+from tidegate.domain.release import ReleaseManifest
 from tidegate.domain.verdict import GateResult
 from tidegate.files.release_signature import SIGNED
 

@@ -26,8 +26,8 @@ from tidegate.adapters.files.release_keys import parse_keys, require_signed
 from tidegate.adapters.onnx.session import open_onnx
 from tidegate.apps import wiring
 from tidegate.apps.slot_settings import SlotSettings, parse
+from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import InvalidInput, TidegateError
-from tidegate.domain.release import FeatureContract
 from tidegate.files.feature_folder import for_model
 from tidegate.serving.runtime.dataplane import Predictor
 from tidegate.serving.runtime.endpoint import Endpoint

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from tidegate.adapters.redis.records import RedisRecords
     from tidegate.adapters.redis.retraining import RedisRetraining
     from tidegate.domain.actor import Actor
+    from tidegate.domain.contract import FeatureContract
     from tidegate.domain.project import KubernetesSettings
-    from tidegate.domain.release import FeatureContract
     from tidegate.files.feature_folder import FeatureFolder
     from tidegate.ports.cluster_rollouts import ClusterRollouts
     from tidegate.ports.delivery import Delivery

@@ -4,7 +4,7 @@ On disk a release is a folder `releases/<digest>/`, never changed once written:
 
     manifest.json               the manifest, canonical JSON; its SHA-256 is the folder's name
     model/model.onnx            the model: input `features` float32 [n, F], outputs by name
-    features/features.json      the FeatureContract
+    features/features.json      the FeatureContract (domain.contract)
     features/*.py               on-demand transformations, plain functions that need no control-plane library
     serving/                    the model's serving folder as it was (service.py, ...)
     profile/reference.parquet   reference vectors: F feature columns, `event_timestamp`, the entity, the model's outputs
@@ -24,51 +24,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from tidegate.domain.digests import canonical_json, digest_of
+from tidegate.domain.digests import canonical_json
 from tidegate.domain.errors import IntegrityError
-from tidegate.domain.formats import Format, Unknown, added, document
+from tidegate.domain.formats import Format, Unknown, document
 
 SHORT = 12
-# What informs may be ignored in a manifest: whatever a loader takes is in `files`. A key of a contract decides what the model
-# is given, so none may be.
+# What informs may be ignored in a manifest: whatever a loader takes is in `files`.
 MANIFEST_FORMAT = Format("release manifest", Unknown.IGNORED)
 LINEAGE_FORMAT = Format("lineage", Unknown.IGNORED)
-CONTRACT_FORMAT = Format("feature contract", Unknown.REFUSED)
-
-
-@dataclass(frozen=True)
-class FeatureContract:
-    """What a model reads: stored features by view, on-demand features, and the order of the vector.
-
-    `stored` maps a view's name to its features; `request` names the request inputs of the on-demand transformation (numbers;
-    `request_types` may say of which datatype, by the Open Inference Protocol's names); `on_demand` is `module.py:function`, or
-    None, with `derived` its outputs. `vector` lists all features in the model's input order, each named `view__feature`, or
-    plainly for derived ones.
-    """
-
-    service: str
-    entity: str
-    stored: Mapping[str, tuple[str, ...]]
-    vector: tuple[str, ...]
-    request: tuple[str, ...] = ()
-    on_demand: str | None = None
-    derived: tuple[str, ...] = ()
-    request_types: Mapping[str, str] = added(default_factory=dict)
-
-    @property
-    def schema_digest(self) -> str:
-        """Digest of what the model is given, of a contract that was made here; one that was read is compared as a value. What
-        type a request's input has to have changes nothing of it."""
-        return digest_of({name: value for name, value in self.to_json().items() if name != "request_types"})
-
-    def to_json(self) -> dict[str, Any]:
-        value: dict[str, Any] = document(self)
-        return value
-
-    @classmethod
-    def from_bytes(cls, content: bytes, where: str) -> FeatureContract:
-        """Raises IntegrityError that names `where`."""
-        return CONTRACT_FORMAT.convert(CONTRACT_FORMAT.parse(content, where), cls, where)
 
 
 @dataclass(frozen=True)

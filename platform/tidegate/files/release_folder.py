@@ -7,9 +7,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from tidegate.domain.contract import FeatureContract
 from tidegate.domain.digests import digest_of
 from tidegate.domain.errors import IntegrityError, NotFound
-from tidegate.domain.release import SHORT, FeatureContract, ReleaseManifest
+from tidegate.domain.release import SHORT, ReleaseManifest
 from tidegate.files.digests import IGNORED_NAMES
 from tidegate.files.release_signature import SIGNATURE
 

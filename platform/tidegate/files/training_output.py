@@ -26,8 +26,9 @@ from typing import Any
 
 import polars as pl
 
+from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import InvalidInput
-from tidegate.domain.release import LINEAGE_FORMAT, FeatureContract, Lineage
+from tidegate.domain.release import LINEAGE_FORMAT, Lineage
 from tidegate.files.digests import file_digest
 from tidegate.files.release_folder import CONTRACT, MODEL, REFERENCE
 from tidegate.files.training_folder import CARD, EVALUATION, LINEAGE, PLOTS, SUMMARY

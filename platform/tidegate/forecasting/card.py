@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from tidegate.domain.release import FeatureContract, Lineage
+from tidegate.domain.contract import FeatureContract
+from tidegate.domain.release import Lineage
 from tidegate.forecasting.parameters import TrainingParameters
 
 SHOWN = ("wape", "pinball")

@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tidegate.domain.contract import FeatureContract
 from tidegate.domain.digests import canonical_json
 from tidegate.domain.errors import InvalidInput
-from tidegate.domain.release import FeatureContract, Lineage
+from tidegate.domain.release import Lineage
 from tidegate.domain.verdict import Finding
 from tidegate.files.release_folder import CONTRACT, MODEL, REFERENCE
 from tidegate.files.training_folder import CARD, EVALUATION, LINEAGE, NATIVE, PLOTS, QUANTILE_COLUMNS, SUMMARY

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
+from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import InvalidInput
-from tidegate.domain.release import FeatureContract
 from tidegate.domain.verdict import Finding
 from tidegate.forecasting.frame import EVALUATION, REFERENCE, TRAINING
 from tidegate.forecasting.panel import Panel

@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import InvalidInput
-from tidegate.domain.release import FeatureContract, ReleaseManifest
+from tidegate.domain.release import ReleaseManifest
 from tidegate.domain.rules import between, reasons, share
 from tidegate.domain.verdict import Evidence, Finding, Number, Verdict
 from tidegate.files.release_folder import REFERENCE, THRESHOLDS, verified_bytes

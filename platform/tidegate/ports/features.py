@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from tidegate.domain.release import FeatureContract
+from tidegate.domain.contract import FeatureContract
 
 if TYPE_CHECKING:  # the serving process has no use for polars
     import polars as pl

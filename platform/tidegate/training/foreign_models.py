@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from tidegate.domain.contract import FeatureContract
 from tidegate.domain.digests import canonical_json
 from tidegate.domain.errors import InvalidInput
-from tidegate.domain.release import FeatureContract, Lineage
+from tidegate.domain.release import Lineage
 from tidegate.files.digests import file_digest, files_digest
 from tidegate.files.release_folder import CONTRACT, MODEL, REFERENCE
 from tidegate.files.training_output import EVALUATION, LINEAGE, SUMMARY, TrainingOutput, open_output

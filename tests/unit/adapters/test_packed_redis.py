@@ -17,8 +17,8 @@ import pytest
 from tidegate.adapters.packed.online import open_online_reader
 from tidegate.adapters.packed.places import open_backend
 from tidegate.adapters.packed.rows import ViewRows, schema_of, verify
+from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import IntegrityError, InvalidInput, Unavailable
-from tidegate.domain.release import FeatureContract
 from tidegate.files.feature_folder import feature_folder, for_model
 
 NAMES = ("x", "y")

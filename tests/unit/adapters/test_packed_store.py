@@ -20,8 +20,8 @@ from tidegate.adapters.packed import rows as packed_rows
 from tidegate.adapters.packed.online import open_online_reader
 from tidegate.adapters.packed.places import open_backend
 from tidegate.adapters.packed.rows import ViewRows, pack, schema_of, unpack, verify
+from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import IntegrityError, Unavailable
-from tidegate.domain.release import FeatureContract
 
 NAMES = ("x", "y")
 CONTRACT = FeatureContract("s", "sku", {"v": NAMES}, ("v__x", "v__y"))

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import IntegrityError
 from tidegate.domain.formats import Format, Unknown, added, document
-from tidegate.domain.release import FeatureContract, ReleaseManifest
+from tidegate.domain.release import ReleaseManifest
 from tidegate.domain.slots import Desired, Slot
 from tidegate.files.release_folder import read_manifest
 from tidegate.rollout.state import Rollout, Status

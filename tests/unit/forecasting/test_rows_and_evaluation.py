@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 from shop import DAYS, FIRST, PARAMETERS, UNTIL, QuantilesOfTarget, constant_onnx, sales
 
+from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import InvalidInput
-from tidegate.domain.release import FeatureContract
 from tidegate.forecasting import frame
 from tidegate.forecasting.evaluation import Champion, rolling_forecasts, summary
 from tidegate.forecasting.panel import Panel, build_panel, segments

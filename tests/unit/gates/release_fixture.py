@@ -17,8 +17,9 @@ import polars as pl
 import yaml
 
 from fakes.inference_records import FakeRecords as FakeRecords
+from tidegate.domain.contract import FeatureContract
 from tidegate.domain.digests import canonical_json
-from tidegate.domain.release import FeatureContract, Lineage, ReleaseManifest
+from tidegate.domain.release import Lineage, ReleaseManifest
 from tidegate.domain.slots import Desired, Slot
 from tidegate.domain.verdict import GateResult
 from tidegate.files.release_folder import CONTRACT, MONITOR, REFERENCE, THRESHOLDS

@@ -22,7 +22,7 @@ from release_fixture import (
     with_changed_file,
 )
 
-from tidegate.domain.release import FeatureContract
+from tidegate.domain.contract import FeatureContract
 from tidegate.domain.verdict import Verdict
 from tidegate.files.release_folder import THRESHOLDS
 from tidegate.gates.watch import watch

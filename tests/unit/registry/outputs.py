@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from tidegate.domain.release import FeatureContract, Lineage
+from tidegate.domain.contract import FeatureContract
+from tidegate.domain.release import Lineage
 from tidegate.files.training_output import TrainingOutput, open_output
 
 CONTRACT = FeatureContract("demand", "sku", {"view": ("a", "b")}, ("view__a", "view__b"))

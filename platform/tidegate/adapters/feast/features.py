@@ -35,8 +35,8 @@ from tidegate.adapters.feast.registry import above, below, of_any_state, place_f
 from tidegate.adapters.packed.places import open_backend
 from tidegate.adapters.packed.rows import ViewRows, verify
 from tidegate.adapters.vendor_imports import import_feast
+from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import InvalidInput, NotFound, Unavailable
-from tidegate.domain.release import FeatureContract
 from tidegate.files.digests import files_digest
 from tidegate.files.durable_files import locked
 from tidegate.files.feature_folder import SQLITE, FeatureFolder

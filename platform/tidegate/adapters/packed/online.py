@@ -15,8 +15,8 @@ import numpy as np
 
 from tidegate.adapters.packed.places import open_backend
 from tidegate.adapters.packed.rows import PackedBackend, Stored, schema_of, sorted_views, unpack
+from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import IntegrityError, Unavailable
-from tidegate.domain.release import FeatureContract
 from tidegate.ports.features import OnlineFeatureReader, OnlineRows, Watermark
 
 LOOKS = 3  # at a store that is written anew while it is read

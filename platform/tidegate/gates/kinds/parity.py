@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import InvalidInput
-from tidegate.domain.release import FeatureContract
 from tidegate.domain.rules import between
 from tidegate.domain.verdict import Evidence, Finding, Verdict
 from tidegate.files.release_folder import read_contract

@@ -13,8 +13,9 @@ from types import ModuleType
 
 import numpy as np
 
+from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import InvalidInput, TidegateError
-from tidegate.domain.release import FeatureContract, ReleaseManifest
+from tidegate.domain.release import ReleaseManifest
 from tidegate.files.release_folder import MODEL, SERVING, read_contract, read_manifest, verified_bytes
 from tidegate.files.source_code import Sources
 from tidegate.ports.tensor_model import OpenModel, TensorModel

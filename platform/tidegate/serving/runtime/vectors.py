@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import InvalidInput
-from tidegate.domain.release import FeatureContract
 from tidegate.files.source_code import Sources
 
 OnDemand = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
