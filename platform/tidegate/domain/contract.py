@@ -44,9 +44,9 @@ class FeatureContract:
     plainly for derived ones; `types` has the datatype of those that are no plain numbers (BYTES, BOOL, INT64, ...).
 
     `entity` is the only join key's name where it is a String, and labels the key otherwise; `join_keys` are the parts of any
-    other key. `inputs` are the model's tensors, where they are not one tensor `features` of the whole vector. `ttl` has the
-    seconds after which a view's value is missing, where there is a limit. A model without features has no key, no view and an
-    empty vector.
+    other key, `view_keys` the join keys of a view that has a part of the key only. `inputs` are the model's tensors, where they
+    are not one tensor `features` of the whole vector. `ttl` has the seconds after which a view's value is missing, where there
+    is a limit. A model without features has no key, no view and an empty vector.
     """
 
     service: str
@@ -61,6 +61,7 @@ class FeatureContract:
     types: Mapping[str, str] = added(default_factory=dict)
     inputs: tuple[InputTensor, ...] = added(default=())
     ttl: Mapping[str, float] = added(default_factory=dict)
+    view_keys: Mapping[str, tuple[str, ...]] = added(default_factory=dict)
 
     @property
     def key(self) -> Key:
@@ -70,6 +71,11 @@ class FeatureContract:
     @property
     def key_names(self) -> tuple[str, ...]:
         return tuple(part.name for part in self.key)
+
+    def key_of(self, view: str) -> Key:
+        """The join keys of a view's rows."""
+        names = self.view_keys.get(view)
+        return self.key if names is None else tuple(part for part in self.key if part.name in names)
 
     @property
     def tensors(self) -> tuple[InputTensor, ...]:

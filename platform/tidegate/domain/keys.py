@@ -67,6 +67,21 @@ def parts_of(entity: str, key: Key) -> tuple[Part, ...]:
     return found
 
 
+def entities_of(columns: Mapping[str, Sequence[Part]], key: Key) -> list[str]:
+    """The entity of each row of a frame's key columns, by name; raises InvalidInput."""
+    if len(key) == 1 and key[0].datatype == TEXT:
+        return [_text(part, key[0]) for part in columns[key[0].name]]
+    return [entity_of(parts, key) for parts in zip(*(columns[part.name] for part in key), strict=True)]
+
+
+def columns_of(entities: Sequence[str], key: Key) -> dict[str, list[Part]]:
+    """The key columns of a frame with a row for each entity; raises InvalidInput."""
+    if len(key) == 1 and key[0].datatype == TEXT:
+        return {key[0].name: list(entities)}
+    rows = [parts_of(entity, key) for entity in entities]
+    return {part.name: [row[i] for row in rows] for i, part in enumerate(key)}
+
+
 def names_of(key: Key) -> str:
     """`carrier, flight`: how messages name a key."""
     return ", ".join(each.name for each in key)
@@ -75,6 +90,10 @@ def names_of(key: Key) -> str:
 def said(entity: str, key: Key) -> str:
     """`carrier=AA flight=12`: how people read an entity."""
     return " ".join(f"{of.name}={part}" for of, part in zip(key, parts_of(entity, key), strict=True))
+
+
+def _text(part: object, of: JoinKey) -> str:
+    return part if type(part) is str else str(_checked(part, of))
 
 
 def _checked(part: object, of: JoinKey) -> Part:

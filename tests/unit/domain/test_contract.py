@@ -56,3 +56,11 @@ def test_a_key_is_written_by_its_label_alone_where_that_says_it() -> None:
     assert keyed({"product": "BYTES"}) == ("product", ())
     assert keyed({"store": "INT64"}) == ("store", (JoinKey("store", "INT64"),))
     assert keyed({}) == ("", ())
+
+
+def test_a_view_may_have_a_part_of_the_key() -> None:
+    label, join_keys = keyed({"carrier": "BYTES", "flight": "INT64"})
+    contract = FeatureContract("s", label, {"a": ("x",), "b": ("y",)}, (), join_keys=join_keys, view_keys={"b": ("carrier",)})
+    assert contract.key_of("a") == contract.key
+    assert contract.key_of("b") == (JoinKey("carrier"),)
+    assert FeatureContract.from_bytes(canonical_json(contract.to_json()), "here") == contract

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.domain.errors import InvalidInput
-from tidegate.domain.keys import LIMITS, JoinKey, Key, Part, entity_of, parts_of, said
+from tidegate.domain.keys import LIMITS, JoinKey, Key, Part, columns_of, entities_of, entity_of, parts_of, said
 
 FLIGHT: Key = (JoinKey("carrier"), JoinKey("flight", "INT64"))
 
@@ -72,3 +72,15 @@ def test_no_text_makes_reading_a_key_raise_anything_else(text: str) -> None:
         except InvalidInput:
             continue
         assert entity_of(parts, key) == text
+
+
+@given(keys_and_parts())
+def test_the_columns_of_entities_are_those_they_were_made_of(made: tuple[Key, tuple[Part, ...]]) -> None:
+    key, parts = made
+    columns = {part.name: [value, value] for part, value in zip(key, parts, strict=True)}
+    assert columns_of(entities_of(columns, key), key) == columns
+
+
+def test_a_column_of_another_type_makes_no_entity() -> None:
+    with pytest.raises(InvalidInput, match="'carrier' is 7, required a value of type BYTES"):
+        entities_of({"carrier": ["AA", 7]}, (JoinKey("carrier"),))
