@@ -163,7 +163,7 @@ class Story:
     def _rollout(self, release: ReleaseManifest | str, label: str, ending: str, outcome: list[str]) -> None:
         reference = release if isinstance(release, str) else release.id
         self.cast.labels[reference] = label
-        rollout = self.delivery.start(MODEL, reference, "demo", {}, None, self.narrator.doing)
+        rollout = self.delivery.start(MODEL, reference, self.delivery.whoami().claiming("demo"), {}, None, self.narrator.doing)
         if rollout.status == UNCHANGED:
             raise UnexpectedEnding(f"release {reference} ({label}) is live already: it is the same as the one before")
         ended = self.delivery.follow(MODEL, rollout.id, self.narrator.doing)

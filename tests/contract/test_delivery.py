@@ -15,6 +15,7 @@ from tidegate.adapters.kubernetes import argo_delivery
 from tidegate.adapters.kubernetes.argo_delivery import ArgoDelivery, Supplies
 from tidegate.adapters.kubernetes.argo_rollouts import Earlier
 from tidegate.apps.local_delivery import LocalDelivery
+from tidegate.domain.actor import PLATFORM, Actor
 from tidegate.domain.errors import Conflict, InvalidInput, NotFound
 from tidegate.domain.project import KubernetesSettings
 from tidegate.domain.release import ReleaseManifest
@@ -28,6 +29,7 @@ from tidegate.rollout.state import RolloutStore
 
 LIVE, NEXT = fakes.manifest("1"), fakes.manifest("2")
 MODEL = "demand"
+ADA = Actor("ada")
 CONFIG = RolloutConfig((Check("parity"), Check("drift", on_fail="freeze")), Bake(("bake",)))
 
 
@@ -46,7 +48,7 @@ def local(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Delivery:
         admit=lambda manifest: folder,
         releases=SimpleNamespace(verify=lambda digest: None),
         up=lambda: None,
-        orders=lambda actor="tidegate": Orders(store, target, ledger, actor),
+        orders=lambda actor=PLATFORM: Orders(store, target, ledger, actor),
         rollouts=store,
         untold=UntoldNotes(folder),
     )
@@ -70,7 +72,7 @@ def on_cluster(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Delivery:
     monkeypatch.setattr(argo_delivery, "ArgoRollouts", lambda api, namespace: rollouts)
     monkeypatch.setattr(argo_delivery, "render", lambda chart, name, namespace, files, values: [values])
     settings = KubernetesSettings(values=folder)
-    supplies = Supplies(wanted, lambda manifest: None, lambda manifest: None, lambda: [])
+    supplies = Supplies(wanted, lambda manifest: None, lambda manifest: None, lambda: [], ADA)
     api: Any = SimpleNamespace(apply=applied)
     return ArgoDelivery(lambda: api, settings, supplies)
 
@@ -82,7 +84,7 @@ def delivery(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
 
 
 def start(delivery: Delivery, **overrides: str) -> Standing:
-    return delivery.start(MODEL, None, "ada", overrides, "image@sha256:1", lambda _: None)
+    return delivery.start(MODEL, None, ADA, overrides, "image@sha256:1", lambda _: None)
 
 
 def test_a_plan_names_the_gates_of_the_release(delivery: Delivery) -> None:
@@ -108,36 +110,36 @@ def test_a_gate_that_is_no_check_before_the_switch_is_not_overridden(delivery: D
     start(delivery)
     for gate, reason in overrides.items():
         with pytest.raises(InvalidInput, match=said):
-            delivery.override(MODEL, gate, reason, "ada")
+            delivery.override(MODEL, gate, reason, ADA)
 
 
 def test_an_order_without_a_reason_is_refused(delivery: Delivery) -> None:
     start(delivery)
     for order in (delivery.abort, delivery.freeze, delivery.unfreeze):
         with pytest.raises(InvalidInput, match="needs a reason"):
-            order(MODEL, " ", "ada")
+            order(MODEL, " ", ADA)
     with pytest.raises(InvalidInput, match="needs a reason"):
-        delivery.override(MODEL, "drift", " ", "ada")
-    assert delivery.override(MODEL, "drift", "known", "ada").status == "RUNNING"
+        delivery.override(MODEL, "drift", " ", ADA)
+    assert delivery.override(MODEL, "drift", "known", ADA).status == "RUNNING"
 
 
 def test_a_freeze_keeps_rollouts_from_starting_until_it_is_lifted(delivery: Delivery) -> None:
     with pytest.raises(Conflict, match="unfreezing model demand: it is not frozen"):
-        delivery.unfreeze(MODEL, "over", "ada")
-    delivery.freeze(MODEL, "stocktaking", "ada")
+        delivery.unfreeze(MODEL, "over", ADA)
+    delivery.freeze(MODEL, "stocktaking", ADA)
     options = delivery.capabilities.options
     lifts = rf"model demand is frozen by ada \(stocktaking\); 'tidegate unfreeze demand{options} --reason TEXT' lets it go"
     with pytest.raises(Conflict, match=f"starting a rollout of {NEXT.id}: {lifts}"):
         start(delivery)
-    delivery.unfreeze(MODEL, "over", "ada")
+    delivery.unfreeze(MODEL, "over", ADA)
     assert start(delivery).status == "RUNNING"
 
 
 def test_what_is_not_there_is_not_aborted_or_overridden(delivery: Delivery) -> None:
     with pytest.raises((NotFound, Conflict)):
-        start(delivery) and delivery.abort("returns", "known", "ada")
+        start(delivery) and delivery.abort("returns", "known", ADA)
     with pytest.raises(NotFound):
-        delivery.override("returns", "drift", "known", "ada")
+        delivery.override("returns", "drift", "known", ADA)
 
 
 def test_on_a_cluster_a_rollback_ends_what_is_under_way_or_starts_the_release_before_again(
@@ -147,8 +149,8 @@ def test_on_a_cluster_a_rollback_ends_what_is_under_way_or_starts_the_release_be
     begun = start(delivery)
     assert delivery.way_back(MODEL, None).to == LIVE.id
     with pytest.raises(Conflict, match="a rollout is under way; end it with 'tidegate rollout abort'"):
-        delivery.rollback(MODEL, "known", "ada", begun.release, said.append)
-    ended = delivery.rollback(MODEL, "known", "ada", None, said.append)
+        delivery.rollback(MODEL, "known", ADA, begun.release, said.append)
+    ended = delivery.rollback(MODEL, "known", ADA, None, said.append)
     assert ended.status == "ABORTED"
     assert ended.status in delivery.capabilities.ways_back
     rollouts = argo_delivery.ArgoRollouts(None, "")  # type: ignore[arg-type]
@@ -156,5 +158,5 @@ def test_on_a_cluster_a_rollback_ends_what_is_under_way_or_starts_the_release_be
     rollouts.judges(MODEL, NEXT.digest, NEXT.digest, 1.0, ())
     rollouts.change(MODEL, previous=NEXT.digest, judged_since=None)
     rollouts.back = Earlier(LIVE.digest, "pods", {})
-    assert delivery.rollback(MODEL, "known", "ada", LIVE.id, said.append).status == "DONE"
+    assert delivery.rollback(MODEL, "known", ADA, LIVE.id, said.append).status == "DONE"
     assert (delivery.standing(MODEL).live, f"going back to {LIVE.id}" in said) == (LIVE.id, True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tidegate.adapters.files.ledger_file import SEGMENT_BYTES, FileLedger
+from tidegate.domain.actor import PLATFORM, Actor
 from tidegate.domain.errors import InvalidInput
 from tidegate.ledger.chain import GENESIS
 from tidegate.ledger.memory import MemoryLedger
@@ -29,7 +30,7 @@ def test_an_empty_ledger_is_whole(ledger: Ledger) -> None:
 
 
 def test_entries_come_back_in_order_and_chained(ledger: Ledger) -> None:
-    written = [ledger.append("verdict", f"demand@{i}", {"value": i, "of": ("a", None)}, actor="ada") for i in range(4)]
+    written = [ledger.append("verdict", f"demand@{i}", {"value": i, "of": ("a", None)}, actor=Actor("ada")) for i in range(4)]
     read = list(ledger.entries())
     assert read == written
     assert [entry.sequence for entry in read] == [1, 2, 3, 4]
@@ -50,7 +51,7 @@ def test_a_body_that_is_not_plain_json_is_refused_and_leaves_no_trace(ledger: Le
 
 def test_a_batch_is_recorded_in_order_or_not_at_all(ledger: Ledger) -> None:
     ledger.append("verdict", "demand@0", {})
-    written = ledger.append_many([Draft("decision", f"order/{i}", {"units": i}, "planner") for i in range(5)])
+    written = ledger.append_many([Draft("decision", f"order/{i}", {"units": i}, Actor("planner")) for i in range(5)])
     assert [entry.sequence for entry in written] == [2, 3, 4, 5, 6]
     with pytest.raises(InvalidInput, match="not plain JSON"):
         ledger.append_many([Draft("decision", "order/5", {}), Draft("decision", "order/6", {"units": float("inf")})])
@@ -76,7 +77,7 @@ QUERIES: dict[str, tuple[Query, list[int]]] = {
 def test_a_query_finds_what_matches_in_either_order(case: str, ledger: Ledger) -> None:
     for i in range(12):
         action = ("promotion" if i % 4 else "champion") if i % 2 == 0 else "verdict"
-        ledger.append(action, f"demand@{i % 3}", {"value": i}, actor="tidegate" if i % 4 else "ada")
+        ledger.append(action, f"demand@{i % 3}", {"value": i}, actor=PLATFORM if i % 4 else Actor("ada"))
     query, found = QUERIES[case]
     assert [entry.sequence for entry in ledger.entries(query)] == found
     assert [entry.sequence for entry in ledger.entries(query, newest_first=True)] == found[::-1]

@@ -14,11 +14,12 @@ import pytest
 
 from fakes.retraining import FakeRetraining, Store
 from tidegate.adapters.redis.retraining import DELIVERIES, RedisRetraining
+from tidegate.domain.actor import Actor
 from tidegate.domain.errors import IntegrityError, Unavailable
 from tidegate.ports.retraining import Report, RetrainingRequest
 
 LEASE = 0.4  # seconds
-DONE = Report("retraining.done", "demand@1", {"request": 1, "version": "3"}, "training")
+DONE = Report("retraining.done", "demand@1", {"request": 1, "version": "3"}, Actor("training"))
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def test_reports_stay_until_they_are_written(queue: Queue) -> None:
     worker = queue.worker()
     worker.publish(asked(1))
     worker.done(worker.take(), DONE)
-    worker.report(Report("watch", "demand@1", {"week": "2011-12-05"}, "monitor"))
+    worker.report(Report("watch", "demand@1", {"week": "2011-12-05"}, Actor("monitor")))
     (first, one), (_, other) = worker.unwritten()
     assert one == DONE
     assert other.action == "watch"
@@ -165,7 +166,7 @@ def test_documents_of_a_newer_version_with_more_keys_are_read_and_damaged_report
     client.flushdb()
     request = {**vars(asked(4)), "priority": 1}
     client.xadd("tidegate:retraining", {"json": json.dumps(request)}, id="4-0")
-    for text in ("{", json.dumps({**vars(DONE), "trace": "x"}), json.dumps({**vars(DONE), "schema": 9})):
+    for text in ("{", json.dumps({**DONE.to_json(), "trace": "x"}), json.dumps({**DONE.to_json(), "schema": 9})):
         client.xadd("tidegate:reports", {"json": text})
     queue = RedisRetraining(url, "pod-1", LEASE)
     assert queue.take() == asked(4)

@@ -15,6 +15,7 @@ import pytest
 from fakes import rollouts as fakes
 from fakes.argo import FakeArgo
 from fakes.cluster import FakeCluster
+from tidegate.domain.actor import Actor
 from tidegate.domain.digests import canonical_json
 from tidegate.domain.errors import InvalidInput, Unavailable
 from tidegate.domain.release import ReleaseManifest
@@ -61,7 +62,7 @@ class Local:
         self.target, self.store = fakes.FakeTarget(), RolloutStore(folder)
         self.evaluations = fakes.InlineEvaluations(self.gates, self.clock)
         self.target.set_desired(Desired(MODEL, blue=LIVE.digest, active=Slot.BLUE), 0)
-        self.orders = Orders(self.store, self.target, self.ledger, "ada", self.clock)
+        self.orders = Orders(self.store, self.target, self.ledger, Actor("ada"), self.clock)
         source = fakes.Releases(LIVE, candidate, root=folder)
         self.engine = Engine(self.store, self.target, self.ledger, self.evaluations, source, clock=self.clock)
         self.id = ""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from tidegate.domain.actor import Actor
 from tidegate.ports.delivery import Capabilities, Overview, Say, Standing, WayBack
 
 RELEASE = "demand@3f2c91a07b5d"
@@ -29,13 +30,16 @@ class FakeDelivery:
         self.seen = Overview("demand", True, RELEASE)
         self.orders: list[tuple[Any, ...]] = []
 
+    def whoami(self) -> Actor:
+        return Actor("alice", "login of uid 1000")
+
     def plan(self, model: str, release: str | None) -> FakePlan:
         return FakePlan()
 
     def start(
-        self, model: str, release: str | None, actor: str, overrides: Mapping[str, str], image: str | None, say: Say
+        self, model: str, release: str | None, actor: Actor, overrides: Mapping[str, str], image: str | None, say: Say
     ) -> Standing:
-        self.orders.append(("start", release, actor, dict(overrides), image))
+        self.orders.append(("start", release, actor.name, dict(overrides), image))
         return replace(self.ends, status=self.begins, reason="it has begun", document={"status": self.begins})
 
     def follow(self, model: str, id: str, say: Say) -> Standing:
@@ -48,24 +52,24 @@ class FakeDelivery:
     def overview(self, model: str, with_drift: bool) -> Overview:
         return self.seen
 
-    def abort(self, model: str, reason: str, actor: str) -> Standing:
-        self.orders.append(("abort", reason, actor))
+    def abort(self, model: str, reason: str, actor: Actor) -> Standing:
+        self.orders.append(("abort", reason, actor.name))
         return self.ends
 
-    def freeze(self, model: str, reason: str, actor: str) -> None:
-        self.orders.append(("freeze", reason, actor))
+    def freeze(self, model: str, reason: str, actor: Actor) -> None:
+        self.orders.append(("freeze", reason, actor.name))
 
-    def unfreeze(self, model: str, reason: str, actor: str) -> Standing | None:
-        self.orders.append(("unfreeze", reason, actor))
+    def unfreeze(self, model: str, reason: str, actor: Actor) -> Standing | None:
+        self.orders.append(("unfreeze", reason, actor.name))
         return self.ends
 
-    def override(self, model: str, gate: str, reason: str, actor: str) -> Standing:
-        self.orders.append(("override", gate, reason, actor))
+    def override(self, model: str, gate: str, reason: str, actor: Actor) -> Standing:
+        self.orders.append(("override", gate, reason, actor.name))
         return replace(self.ends, status="RUNNING")
 
     def way_back(self, model: str, to: str | None) -> WayBack:
         return WayBack(RELEASE, to)
 
-    def rollback(self, model: str, reason: str, actor: str, to: str | None, say: Say) -> Standing:
-        self.orders.append(("rollback", reason, actor, to))
+    def rollback(self, model: str, reason: str, actor: Actor, to: str | None, say: Say) -> Standing:
+        self.orders.append(("rollback", reason, actor.name, to))
         return self.ends

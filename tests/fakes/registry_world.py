@@ -72,7 +72,7 @@ class World:
         self.ledger = MemoryLedger()
         for entry in entries:
             body = {key: value for key, value in entry.body.items() if key != "output"}
-            self.ledger.append(entry.action, entry.subject, body, entry.actor)
+            self.ledger.append(entry.action, entry.subject, body, entry.who)
         return self.registry.get("demand", version.version)
 
     def stored(self, version: ModelVersion) -> Path:

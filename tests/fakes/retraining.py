@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from tidegate.domain.actor import Actor
 from tidegate.ports.retraining import Report, RetrainingRequest
 
 DELIVERIES = 3
@@ -51,7 +52,7 @@ class FakeRetraining:
                 self.store.held.add(request.id)
                 return request
             said = {"request": request.id, "message": "taken too often"}
-            self.done(request, Report("retraining.refused", request.release, said, "training"))
+            self.done(request, Report("retraining.refused", request.release, said, Actor("training")))
         return None
 
     @contextmanager

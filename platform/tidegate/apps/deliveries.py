@@ -33,7 +33,7 @@ def _argo(platform: Platform) -> Delivery:
     def keys() -> list[str]:
         return [str(key) for key in trusted_keys(platform.project)]
 
-    supplies = Supplies(platform.to_roll_out, platform.admit, push, keys)
+    supplies = Supplies(platform.to_roll_out, platform.admit, push, keys, platform.whoami)
     return wiring.argo_delivery(settings, supplies)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from tidegate.domain.actor import PLATFORM, Actor
 from tidegate.domain.errors import NotFound
 from tidegate.ports.delivery import FROZEN, UNCHANGED, Capabilities, Overview, Say, Standing, WayBack
 
@@ -23,7 +24,10 @@ class LocalDelivery:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
 
-    def orders(self, actor: str = "tidegate") -> Orders:
+    def whoami(self) -> Actor:
+        return self._platform.whoami
+
+    def orders(self, actor: Actor = PLATFORM) -> Orders:
         return self._platform.orders(actor)
 
     def plan(self, model: str, release: str | None) -> Plan:
@@ -31,7 +35,7 @@ class LocalDelivery:
         return self.orders().plan(manifest, config)
 
     def start(
-        self, model: str, release: str | None, actor: str, overrides: Mapping[str, str], image: str | None, say: Say
+        self, model: str, release: str | None, actor: Actor, overrides: Mapping[str, str], image: str | None, say: Say
     ) -> Standing:
         platform = self._platform
         platform.before_a_step_forward(model)
@@ -61,17 +65,17 @@ class LocalDelivery:
     def overview(self, model: str, with_drift: bool) -> Overview:
         return self._platform.status(model, with_drift)
 
-    def abort(self, model: str, reason: str, actor: str) -> Standing:
+    def abort(self, model: str, reason: str, actor: Actor) -> Standing:
         return self._standing(self.orders(actor).abort(self._name(model), reason))
 
-    def freeze(self, model: str, reason: str, actor: str) -> None:
+    def freeze(self, model: str, reason: str, actor: Actor) -> None:
         self.orders(actor).freeze(self._name(model), reason)
 
-    def unfreeze(self, model: str, reason: str, actor: str) -> Standing | None:
+    def unfreeze(self, model: str, reason: str, actor: Actor) -> Standing | None:
         going = self.orders(actor).unfreeze(self._name(model), reason)
         return None if going is None else self._driven(going)
 
-    def override(self, model: str, gate: str, reason: str, actor: str) -> Standing:
+    def override(self, model: str, gate: str, reason: str, actor: Actor) -> Standing:
         """A rollout that this gate froze goes on."""
         return self._driven(self.orders(actor).override(self._name(model), gate, reason))
 
@@ -81,7 +85,7 @@ class LocalDelivery:
         back = self.orders().goes_back_to(self._name(model), self._digest(model, to))
         return WayBack(live, platform.release(back).id if back else None)
 
-    def rollback(self, model: str, reason: str, actor: str, to: str | None, say: Say) -> Standing:
+    def rollback(self, model: str, reason: str, actor: Actor, to: str | None, say: Say) -> Standing:
         from tidegate.apps.rollouts import rollout_config
         from tidegate.apps.standby import free_locks
 

@@ -95,7 +95,7 @@ def origin_of(live: str, history: Sequence[Rollout]) -> Origin:
             since = rollout.times.get("switch_confirmed", rollout.times["switch_requested"])
             if rollout.kind == "rollback":
                 why = rollout.history[0]["message"] if rollout.history else ""
-                return Origin("rollback", f"gone back to by {rollout.actor}: {why}{first}", since, evidence)
+                return Origin("rollback", f"gone back to by {rollout.actor.name}: {why}{first}", since, evidence)
             if rollout.plan.previous is None:
                 return Origin("first", FIRST, since, evidence)
             return Origin("rollout", f"rollout {rollout.id}", since, evidence)

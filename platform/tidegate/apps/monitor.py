@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidegate.apps import wiring
+from tidegate.domain.actor import Actor
 from tidegate.domain.errors import TidegateError
 from tidegate.domain.project import Project
 from tidegate.domain.release import ReleaseManifest
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from tidegate.gates.watch import WatchResult
 
 logger = logging.getLogger("tidegate.monitor")
-ACTOR, WATCH = "monitor", "watch"
+ACTOR, WATCH = Actor("monitor"), "watch"
 SAMPLES = {Verdict.PASS: 1, Verdict.FAIL: 0, Verdict.ERROR: -1}
 MISSED = 3  # looks that a monitor may miss and still be ready
 AGAIN_SECONDS = 10.0  # until the next look where something was away: when all is installed at once, Redis may come later

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tidegate.adapters.feast.features import FeastFeatureStore
     from tidegate.adapters.files.ledger_file import FileLedger
     from tidegate.adapters.machine.local_target import LocalTarget
+    from tidegate.domain.actor import Actor
     from tidegate.domain.clocks import SteadyClock
     from tidegate.gates.monitor_file import MonitorConfig
     from tidegate.ports.registry import ModelRegistry
@@ -46,6 +47,11 @@ class OpenedProject:
     @cached_property
     def ledger(self) -> FileLedger:
         return wiring.ledger(self.project)
+
+    @cached_property
+    def whoami(self) -> Actor:
+        """Who runs this process on this machine."""
+        return wiring.login()
 
     def ledger_remarks(self, model: str) -> list[str]:
         """What people should know of the ledger, and of what of the model waits for it."""

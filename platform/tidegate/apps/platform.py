@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tidegate.apps import versions, wiring
 from tidegate.apps.opened import OpenedProject
 from tidegate.apps.versions import LATEST, Promotion
+from tidegate.domain.actor import PLATFORM, Actor
 from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import IntegrityError, InvalidInput, NotFound, Unavailable
 from tidegate.domain.release import ReleaseManifest
@@ -150,7 +151,7 @@ class Platform(OpenedProject):
         """Register a training output (layout: tidegate.files.training_output) that was made elsewhere."""
         return versions.register_external(self, model, folder)
 
-    def accept_evidence(self, model: str, version: str, reason: str, actor: str = "tidegate") -> ModelVersion:
+    def accept_evidence(self, model: str, version: str, reason: str, actor: Actor = PLATFORM) -> ModelVersion:
         """Bind the evidence of a version that was registered before digests of it were recorded, on a person's word."""
         return versions.accept_evidence(self, model, version, reason, actor)
 
@@ -162,16 +163,23 @@ class Platform(OpenedProject):
         """The version that `build_release` takes."""
         return versions.find_version(self, model, version) if version else versions.version_to_release(self, model)
 
-    def promote(self, model: str, version: str = LATEST, approved: Approval | None = None, dry_run: bool = False) -> Promotion:
+    def promote(
+        self,
+        model: str,
+        version: str = LATEST,
+        approved: Approval | None = None,
+        dry_run: bool = False,
+        actor: Actor = PLATFORM,
+    ) -> Promotion:
         """Judge a version by the offline gates and, unless `dry_run`, record the outcome and make it the candidate.
 
         Does not raise for a gate that did not pass: see `Promotion.opens`.
         """
         if not dry_run:
             self.before_a_step_forward(model)
-        return versions.promote(self, model, version, approved, dry_run)
+        return versions.promote(self, model, version, approved, dry_run, actor)
 
-    def reconcile(self, model: str, dry_run: bool = False, actor: str = "tidegate") -> Reconciliation:
+    def reconcile(self, model: str, dry_run: bool = False, actor: Actor = PLATFORM) -> Reconciliation:
         """Compare registry, ledger and live release and, unless `dry_run`, tell the registry what is live."""
         from tidegate.apps.reconcile import reconcile
 
@@ -197,7 +205,7 @@ class Platform(OpenedProject):
         admit(self.project, self.ledger, folder)
         return folder
 
-    def sign_release(self, reference: str, reason: str, actor: str) -> ReleaseManifest:
+    def sign_release(self, reference: str, reason: str, actor: Actor) -> ReleaseManifest:
         """Sign a release on a person's word, and record it. Raises IntegrityError where its files are not the manifest's."""
         from tidegate.registry.releases import refuse_pickles
 
@@ -228,7 +236,7 @@ class Platform(OpenedProject):
 
     # --- rollouts ---------------------------------------------------------------------------------------------------
 
-    def orders(self, actor: str = "tidegate") -> Orders:
+    def orders(self, actor: Actor = PLATFORM) -> Orders:
         from tidegate.rollout.orders import Orders
 
         return Orders(self.rollouts, self.target, self.ledger, actor, self.clock)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tidegate.domain.actor import PLATFORM, Actor
 from tidegate.domain.errors import Conflict, TidegateError
 from tidegate.domain.release import ReleaseManifest
 
@@ -80,7 +81,7 @@ def note_what_is_due(platform: OpenedProject, model: str) -> None:
         platform.untold.note(model, live.id, live.version, f"version {recorded.version} was recorded, and is not live any more")
 
 
-def reconcile(platform: OpenedProject, model: str, dry_run: bool = False, actor: str = "tidegate") -> Reconciliation:
+def reconcile(platform: OpenedProject, model: str, dry_run: bool = False, actor: Actor = PLATFORM) -> Reconciliation:
     """Compare, and unless `dry_run` make the registry's aliases follow what is live. Can be repeated.
 
     Raises Unavailable (registry), Conflict (the registry lacks the version, or a rollout under way is undecided).

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING
 
 from tidegate.domain.errors import TidegateError, Unavailable
 from tidegate.files.layout import StateFolder
-from tidegate.ports.retraining import Report, RetrainingQueue, RetrainingRequest
+from tidegate.ports.retraining import TRAINING, Report, RetrainingQueue, RetrainingRequest
 from tidegate.training.run import GoesOn
 
 if TYPE_CHECKING:
     from tidegate.apps.platform import Platform
     from tidegate.ports.registry import ModelVersion
-
-ACTOR = "training"
 
 
 @dataclass(frozen=True)
@@ -42,9 +40,9 @@ def retrain(platform: Platform, queue: RetrainingQueue) -> Retrained | None:
             action = "retraining.submitted" if isinstance(error, GoesOn) else "retraining.failed"
             if isinstance(error, GoesOn) or not isinstance(error, Unavailable):
                 body = {"request": request.id, "message": str(error)}
-                queue.done(request, Report(action, request.release, body, ACTOR))
+                queue.done(request, Report(action, request.release, body, TRAINING))
             raise
-        queue.done(request, Report("retraining.done", request.release, _told(found), ACTOR))
+        queue.done(request, Report("retraining.done", request.release, _told(found), TRAINING))
     return found
 
 

@@ -20,6 +20,7 @@ from tidegate.adapters.machine.heartbeats import Beating
 from tidegate.apps import wiring
 from tidegate.apps.opened import OpenedProject
 from tidegate.apps.reconcile import note_what_is_due
+from tidegate.domain.actor import PLATFORM, Actor
 from tidegate.domain.errors import InvalidInput, NotFound, TidegateError
 from tidegate.domain.project import Project
 from tidegate.domain.release import SHORT, ReleaseManifest
@@ -78,7 +79,7 @@ def open_store(project: Project) -> RolloutStore:
     return RolloutStore(StateFolder(project.state).rollouts)
 
 
-def open_orders(project: Project, actor: str) -> Orders:
+def open_orders(project: Project, actor: Actor) -> Orders:
     """What commands call to start, abort, freeze, unfreeze, override and roll back, in the name of `actor`."""
 
     target = wiring.local_target(project)
@@ -165,7 +166,7 @@ def restore_wanted(project: Project) -> Callable[[str], None]:
             subject = f"{model}@{release[:SHORT]}" if release else model
             body = {"message": problem, "desired": restored.to_json()}
             recorder = Recorder(wiring.ledger(project), StateFolder(project.state).rollouts)
-            recorder.back(model, "desired.restored", subject, body, "tidegate")
+            recorder.back(model, "desired.restored", subject, body, PLATFORM)
 
     return restore
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tidegate.domain.actor import PLATFORM, Actor
 from tidegate.domain.errors import Conflict, NotFound
 from tidegate.domain.release import ReleaseManifest
 from tidegate.domain.verdict import GateResult
@@ -86,7 +87,7 @@ def register_external(platform: Platform, model: str, folder: Path) -> ModelVers
     return version
 
 
-def accept_evidence(platform: Platform, model: str, version: str, reason: str, actor: str) -> ModelVersion:
+def accept_evidence(platform: Platform, model: str, version: str, reason: str, actor: Actor) -> ModelVersion:
     """Bind, on a person's word, the evidence of a version that was registered before digests of it were recorded."""
     from tidegate.registry.evidence import bind, recorded_digest
 
@@ -118,7 +119,9 @@ def champion(platform: Platform, model: str) -> ModelVersion | None:
         raise lacking(model, version, live.id if live else None) from error
 
 
-def promote(platform: Platform, model: str, version: str, approved: Approval | None, dry_run: bool) -> Promotion:
+def promote(
+    platform: Platform, model: str, version: str, approved: Approval | None, dry_run: bool, actor: Actor = PLATFORM
+) -> Promotion:
     from tidegate.apps.reconcile import settle
     from tidegate.domain.errors import GateClosed
     from tidegate.domain.project import Approval as Rule
@@ -145,7 +148,7 @@ def promote(platform: Platform, model: str, version: str, approved: Approval | N
     promotion = Promotion(found, tuple(results))
     if not dry_run:
         with suppress(GateClosed):  # recorded, and said by `opens`
-            move(platform.registry, platform.ledger, found, results, approved.person if approved else "tidegate", digest)
+            move(platform.registry, platform.ledger, found, results, approved.by if approved else actor, digest)
     return promotion
 
 

@@ -53,7 +53,6 @@ def ledger(project: Project, by: Actor | None = None) -> FileLedger:
     login where there is no better one."""
     from tidegate.adapters.files.checkpoint_places import checkpoint_place
     from tidegate.adapters.files.ledger_file import FileLedger
-    from tidegate.adapters.machine.login import login
     from tidegate.rollout.unrecorded import recorded_rollouts
 
     state = StateFolder(project.state)
@@ -64,6 +63,13 @@ def ledger(project: Project, by: Actor | None = None) -> FileLedger:
         checkpoints=checkpoint_place(project.ledger.checkpoint, project.root, project.state),
         by=by or login(),
     )
+
+
+def login() -> Actor:
+    """Who runs this process."""
+    from tidegate.adapters.machine.login import login as found
+
+    return found()
 
 
 def release_keys(state: StateFolder) -> ReleaseKeys:

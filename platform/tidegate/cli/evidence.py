@@ -251,7 +251,7 @@ def _require_sound(verification: Verification) -> None:
 
 
 def _entry_json(entry: Entry | None) -> dict[str, Any]:
-    return {} if entry is None else {**asdict(entry), "by": document(entry.by)}
+    return {} if entry is None else {**asdict(entry), **{name: document(getattr(entry, name)) for name in ("author", "by")}}
 
 
 def _seconds(text: str | None) -> float | None:

@@ -10,7 +10,7 @@ from typing import Literal
 import click
 
 from tidegate.cli.evidence import verdict_text
-from tidegate.cli.session import Session, actor_option, command, dry_run_option, examples, model_argument, moment, person
+from tidegate.cli.session import Session, acting, actor_option, command, dry_run_option, examples, model_argument, moment
 from tidegate.domain.errors import GateClosed
 from tidegate.domain.verdict import to_json
 from tidegate.ports.registry import ModelVersion, version_json
@@ -151,7 +151,7 @@ def accept(session: Session, model: str, version: str, reason: str, actor: str |
         found = session.platform.version(name, version)
         session.emit(version_json(found), f"would bind the evidence of {version_text(found)} as it lies there now")
         return
-    found = session.platform.accept_evidence(name, version, reason, person(actor))
+    found = session.platform.accept_evidence(name, version, reason, acting(session.platform.whoami, actor))
     session.emit(
         version_json(found), f"bound the evidence of {version_text(found)}; 'tidegate promote {name} {found.version}' judges it"
     )
@@ -164,7 +164,7 @@ def accept(session: Session, model: str, version: str, reason: str, actor: str |
 @command()
 def reconcile(session: Session, model: str | None, actor: str | None, dry_run: bool) -> None:
     """Compare registry, ledger and live release of MODEL, and make the registry's aliases follow what is live."""
-    found = session.platform.reconcile(session.model(model), dry_run, person(actor))
+    found = session.platform.reconcile(session.model(model), dry_run, acting(session.platform.whoami, actor))
     champion = f"version {found.version}" if found.version else "no version"
     head = f"{found.model}: {found.live or 'nothing'} is live, champion is {champion}"
     if not found.differences:
@@ -200,8 +200,8 @@ def promote(
 
     if bool(approve_by) != bool(reason):
         raise click.UsageError("an approval needs a person and a reason: --approve-by NAME --reason TEXT")
-    approved = Approval(approve_by, reason) if approve_by and reason else None
-    promotion = session.platform.promote(session.model(model), version, approved, dry_run)
+    approved = Approval(acting(session.platform.whoami, approve_by), reason) if approve_by and reason else None
+    promotion = session.platform.promote(session.model(model), version, approved, dry_run, session.platform.whoami)
     results = [to_json(result) for result in promotion.results]
     lines = [verdict_text(result) for result in results]
     lines.append(f"{promotion.version.model} version {promotion.version.version}: {'passed' if promotion.opens else 'refused'}")
@@ -294,7 +294,7 @@ def sign(session: Session, release_id: str, reason: str, actor: str | None, dry_
     """Vouch for a release that was not built here, put together by hand or brought from elsewhere, so that it may be served."""
     manifest = session.platform.releases.verify(release_id)
     if not dry_run:
-        session.platform.sign_release(manifest.digest, reason, person(actor))
+        session.platform.sign_release(manifest.digest, reason, acting(session.platform.whoami, actor))
     text = f"{'would sign' if dry_run else 'signed and recorded:'} {manifest.id}"
     session.emit({"id": manifest.id, "signed": not dry_run, "reason": reason}, text)
 

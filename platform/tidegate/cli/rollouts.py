@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tidegate.cli.session import Session, actor_option, command, dry_run_option, examples, model_argument, person
+from tidegate.cli.session import Session, acting, actor_option, command, dry_run_option, examples, model_argument
 from tidegate.domain.errors import GateClosed, Unavailable
 from tidegate.domain.project import TARGETS, nearest
 
@@ -85,7 +85,7 @@ def start(
         return
     if delivery.capabilities.needs_image and not image:
         raise click.UsageError(f"--target {target} needs --image, the image that serves the release, by digest")
-    begun = delivery.start(name, release, person(actor), passes, image, session.progress)
+    begun = delivery.start(name, release, acting(delivery.whoami(), actor), passes, image, session.progress)
     if begun.status == "UNCHANGED":
         session.emit(begun, begun.reason)
         return
@@ -142,7 +142,7 @@ def rollout_status(session: Session, model: str | None, target: str) -> None:
 def abort(session: Session, model: str | None, reason: str, target: str, actor: str | None, dry_run: bool) -> None:
     """End the rollout under way; traffic stays with, or returns to, the release that was live before."""
     name, delivery = session.model(model), session.delivery(target)
-    _emit(session, delivery.standing(name) if dry_run else delivery.abort(name, reason, person(actor)))
+    _emit(session, delivery.standing(name) if dry_run else delivery.abort(name, reason, acting(delivery.whoami(), actor)))
 
 
 @rollout.command(epilog=examples("tidegate rollout override demand drift --reason 'Christmas, known' --by ada"))
@@ -160,7 +160,7 @@ def override(session: Session, model: str, gate: str, reason: str, target: str, 
         session.emit({"model": name, "gate": gate}, f"would let the rollout under way past gate '{gate}'")
         return
     delivery = session.delivery(target)
-    found = delivery.override(name, gate, reason, person(actor))
+    found = delivery.override(name, gate, reason, acting(delivery.whoami(), actor))
     _emit(session, found)
     if not session.json and found.status == "RUNNING":
         click.echo(f"it goes on without gate {gate}; {_follows(delivery, found)}")
@@ -240,7 +240,7 @@ def rollback(
         value = {"model": name, "from": back.live, "to": back.to}
         session.emit(value, f"would go back from {back.live or 'nothing'} to {where}")
         return
-    found = delivery.rollback(name, reason, person(actor), to, session.progress)
+    found = delivery.rollback(name, reason, acting(delivery.whoami(), actor), to, session.progress)
     _emit(session, found)
     if found.status not in delivery.capabilities.ways_back:
         raise GateClosed(f"rollback of {name}: {found.name} is {found.status}: {found.reason}")
@@ -258,7 +258,8 @@ def freeze(session: Session, model: str | None, reason: str, target: str, actor:
     """Let no rollout of MODEL start or switch until it is unfrozen; what is live stays live."""
     name = session.model(model)
     if not dry_run:
-        session.delivery(target).freeze(name, reason, person(actor))
+        delivery = session.delivery(target)
+        delivery.freeze(name, reason, acting(delivery.whoami(), actor))
     session.emit(
         {"model": name, "frozen": not dry_run, "reason": reason}, f"{'would freeze' if dry_run else 'frozen:'} {name}: {reason}"
     )
@@ -276,7 +277,7 @@ def unfreeze(session: Session, model: str | None, reason: str, target: str, acto
     name, going, follow = session.model(model), None, ""
     if not dry_run:
         delivery = session.delivery(target)
-        going = delivery.unfreeze(name, reason, person(actor))
+        going = delivery.unfreeze(name, reason, acting(delivery.whoami(), actor))
         follow = f"; rollout {going.id} goes on, {_follows(delivery, going)}" if going else ""
     value = {"model": name, "frozen": False, "dry_run": dry_run, "rollout": going.id if going else None}
     session.emit(value, f"{'would lift the freeze of' if dry_run else 'unfrozen:'} {name}{follow}")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from tidegate.apps.platform import Platform
+    from tidegate.domain.actor import Actor
     from tidegate.domain.project import Project
     from tidegate.ports.delivery import Delivery
 
@@ -156,11 +157,9 @@ def actor_option(function: click.decorators.FC) -> click.decorators.FC:
     )(function)
 
 
-def person(name: str | None) -> str:
-    """The name given, a claim that is recorded beside the login, or the login's own."""
-    from tidegate.adapters.machine.login import login
-
-    return name or login().identity
+def acting(whoami: Actor, name: str | None) -> Actor:
+    """Who gives an order: who this process is, by the name given if there is one."""
+    return whoami.claiming(name) if name else whoami
 
 
 def examples(*lines: str) -> str:

@@ -43,6 +43,7 @@ TYPES: Mapping[str, type | tuple[type, ...]] = {
     "previous": str,
     "hash": str,
 }
+ACTORS = ("author", "by")  # of an entry, where they are known
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,9 @@ def entry_hash(entry: Entry) -> str:
 
 
 def next_entry(
-    head: Head, at: float, actor: str, action: str, subject: str, body: Mapping[str, Any], by: Actor | None = None
+    head: Head, at: float, actor: Actor, action: str, subject: str, body: Mapping[str, Any], by: Actor | None = None
 ) -> Entry:
-    """The entry that follows `head`; raises InvalidInput when `body` is not plain JSON."""
+    """The entry that follows `head`, recorded by `by`; raises InvalidInput when `body` is not plain JSON."""
     try:
         plain = json.loads(canonical_json(dict(body)))
     except (TypeError, ValueError, RecursionError) as error:
@@ -108,7 +109,8 @@ def next_entry(
             f"ledger: the body of entry '{action}' of {subject} is not plain JSON ({error}); give strings, finite numbers, "
             "lists and mappings only"
         ) from error
-    unsealed = Entry(head.sequence + 1, round(at, 6), actor, action, subject, plain, head.hash, "", by)
+    author = actor.unclaimed if actor.proof and actor.unclaimed != by else None
+    unsealed = Entry(head.sequence + 1, round(at, 6), actor.name, action, subject, plain, head.hash, "", by, author)
     return replace(unsealed, hash=entry_hash(unsealed))
 
 
@@ -136,8 +138,8 @@ def from_line(line: bytes, number: int) -> Entry:
         wrong = [name for name, kind in TYPES.items() if not isinstance(value[name], kind) or isinstance(value[name], bool)]
         if wrong:
             raise ValueError(f"'{wrong[0]}' is not of its type")
-        by = ACTOR.read(value["by"], Actor, f"ledger: line {number}") if "by" in value else None
-        return Entry(**{name: value[name] for name in TYPES}, by=by)
+        who = {name: ACTOR.read(value[name], Actor, f"ledger: line {number}") for name in ACTORS if name in value}
+        return Entry(**{**{name: value[name] for name in TYPES}, **who})
     except (ValueError, RecursionError) as error:
         raise IntegrityError(
             f"ledger: line {number} cannot be read as an entry ({error}); it was edited or damaged, "
@@ -289,5 +291,6 @@ def _sequence(line: bytes) -> int | None:
 
 
 def _fields(entry: Entry) -> dict[str, Any]:
-    said = {"by": document(entry.by)} if entry.by else {}  # keys are sorted: `hash` stays right before `previous`
+    # keys are sorted: `hash` stays right before `previous`
+    said = {name: document(actor) for name in ACTORS if (actor := getattr(entry, name)) is not None}
     return {name: getattr(entry, name) for name in TYPES} | said

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from tidegate.domain.actor import PLATFORM, Actor
 from tidegate.ledger.chain import Head, check_chain, marked_lines, next_entries, to_line
 from tidegate.ports.ledger import ALL, Draft, Entry, Line, Query, Verification
 
@@ -16,7 +17,7 @@ class MemoryLedger:
         self._entries: list[Entry] = []
         self._head = Head()
 
-    def append(self, action: str, subject: str, body: Mapping[str, Any], actor: str = "tidegate") -> Entry:
+    def append(self, action: str, subject: str, body: Mapping[str, Any], actor: Actor = PLATFORM) -> Entry:
         return self.append_many([Draft(action, subject, body, actor)])[0]
 
     def append_many(self, drafts: Sequence[Draft]) -> Sequence[Entry]:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
+from tidegate.domain.actor import Actor
+
 Say = Callable[[str], None]
 RUNNING, DONE, FROZEN, ABORTED, ROLLED_BACK = "RUNNING", "DONE", "FROZEN", "ABORTED", "ROLLED_BACK"
 UNCHANGED = "UNCHANGED"  # the release is live already, and no rollout was started
@@ -146,11 +148,14 @@ class Delivery(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
 
+    def whoami(self) -> Actor:
+        """Who this process is to the target, with what proves it; orders are given as this actor, by whatever name."""
+
     def plan(self, model: str, release: str | None) -> Planned:
         """What `start` would do; changes nothing."""
 
     def start(
-        self, model: str, release: str | None, actor: str, overrides: Mapping[str, str], image: str | None, say: Say
+        self, model: str, release: str | None, actor: Actor, overrides: Mapping[str, str], image: str | None, say: Say
     ) -> Standing:
         """Start the rollout of a release, by default the latest, or join the one under way."""
 
@@ -162,19 +167,19 @@ class Delivery(Protocol):
 
     def overview(self, model: str, with_drift: bool) -> Overview: ...
 
-    def abort(self, model: str, reason: str, actor: str) -> Standing: ...
+    def abort(self, model: str, reason: str, actor: Actor) -> Standing: ...
 
-    def freeze(self, model: str, reason: str, actor: str) -> None:
+    def freeze(self, model: str, reason: str, actor: Actor) -> None:
         """Let nothing go forward until `unfreeze`; what is live stays live, and goes on being watched."""
 
-    def unfreeze(self, model: str, reason: str, actor: str) -> Standing | None:
+    def unfreeze(self, model: str, reason: str, actor: Actor) -> Standing | None:
         """Lift the freeze; the rollout that goes on, where the target tells it."""
 
-    def override(self, model: str, gate: str, reason: str, actor: str) -> Standing:
+    def override(self, model: str, gate: str, reason: str, actor: Actor) -> Standing:
         """Let the rollout under way past a gate before the switch, on a person's word."""
 
     def way_back(self, model: str, to: str | None) -> WayBack:
         """What `rollback` would do; changes nothing."""
 
-    def rollback(self, model: str, reason: str, actor: str, to: str | None, say: Say) -> Standing:
+    def rollback(self, model: str, reason: str, actor: Actor, to: str | None, say: Say) -> Standing:
         """Go back to the last good release that was live before, or to release `to`, now and without gates; follows it."""

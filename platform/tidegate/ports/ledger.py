@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tidegate.domain.actor import Actor
+from tidegate.domain.actor import PLATFORM, Actor
 
 
 @dataclass(frozen=True)
 class Entry:
     """One entry. `hash` covers everything else and `previous`, the hash of the entry before. `actor` is the name under which it
-    was recorded, `by` the identity of the process that recorded it, None for entries of versions before there was one."""
+    was recorded, `by` the identity of the process that recorded it, None for entries of versions before there was one.
+    `author` is the identity of who acted, where it is known and is not that of the process."""
 
     sequence: int
     at: float
@@ -23,11 +24,13 @@ class Entry:
     previous: str
     hash: str
     by: Actor | None = None
+    author: Actor | None = None
 
     @property
     def who(self) -> Actor:
         """Who acted, as far as it is known."""
-        return self.by.claiming(self.actor) if self.by else Actor(self.actor)
+        known = self.author or self.by
+        return known.claiming(self.actor) if known else Actor(self.actor)
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Draft:
     action: str
     subject: str
     body: Mapping[str, Any]
-    actor: str = "tidegate"
+    actor: Actor = PLATFORM
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class Verification:
 
 
 class Ledger(Protocol):
-    def append(self, action: str, subject: str, body: Mapping[str, Any], actor: str = "tidegate") -> Entry:
+    def append(self, action: str, subject: str, body: Mapping[str, Any], actor: Actor = PLATFORM) -> Entry:
         """Durable (fsync) before it returns. Raises IntegrityError, with nothing appended, where `check` is not ok."""
 
     def append_many(self, drafts: Sequence[Draft]) -> Sequence[Entry]:

@@ -7,9 +7,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from tidegate.domain.actor import PLATFORM, Actor, named, named_in
 from tidegate.domain.formats import Format, Unknown
 
 REQUEST = Format("request for retraining", Unknown.IGNORED)  # trainer and gate service may be of two versions
+TRAINING = Actor("training")
 REPORT = Format("report to the ledger's writer", Unknown.IGNORED)
 
 
@@ -31,7 +33,16 @@ class Report:
     action: str
     subject: str
     body: Mapping[str, Any]
-    actor: str
+    actor: Actor = PLATFORM
+
+    def to_json(self) -> dict[str, Any]:
+        return {"action": self.action, "subject": self.subject, "body": dict(self.body), **named(self.actor)}
+
+    @classmethod
+    def read(cls, content: bytes, where: str) -> Report:
+        """Raises IntegrityError that names `where`."""
+        said = REPORT.parse(content, where)
+        return REPORT.convert(said, cls, where, actor=named_in(said))
 
 
 class RetrainingQueue(Protocol):

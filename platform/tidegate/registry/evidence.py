@@ -17,6 +17,7 @@ from dataclasses import asdict
 
 import polars as pl
 
+from tidegate.domain.actor import PLATFORM, Actor
 from tidegate.domain.errors import Conflict, IntegrityError, TidegateError
 from tidegate.files.training_folder import output_digest
 from tidegate.files.training_output import TrainingOutput
@@ -26,7 +27,7 @@ from tidegate.ports.registry import ModelVersion
 REGISTRATION, BOUND, PROMOTION = "registration", "evidence.bound", "promotion"
 
 
-def record_registration(ledger: Ledger, version: ModelVersion, actor: str = "tidegate") -> None:
+def record_registration(ledger: Ledger, version: ModelVersion, actor: Actor = PLATFORM) -> None:
     """Say in the ledger what was registered, once."""
     if recorded_digest(ledger, version) is None and version.output_digest:
         body = {"output": version.output_digest, "artifact": version.artifact_digest, "run": version.run_id}
@@ -81,7 +82,7 @@ def check_bound(output: TrainingOutput, version: ModelVersion, ledger: Ledger, r
     return observed
 
 
-def bind(output: TrainingOutput, version: ModelVersion, ledger: Ledger, reason: str, actor: str = "tidegate") -> str:
+def bind(output: TrainingOutput, version: ModelVersion, ledger: Ledger, reason: str, actor: Actor = PLATFORM) -> str:
     """Record the digest of what lies there now as the version's, if it says what the registry recorded of it."""
     digest = checked(output, version)
     ledger.append(BOUND, subject_of(version), {"output": digest, "artifact": version.artifact_digest, "reason": reason}, actor)

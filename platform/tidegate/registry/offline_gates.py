@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from tidegate.domain.actor import Actor
 from tidegate.domain.errors import InvalidInput
 from tidegate.domain.verdict import Evidence, Finding, GateResult, Verdict, evaluate_closed
 from tidegate.files.training_output import TrainingOutput
@@ -28,7 +29,7 @@ NOT_BASELINES = ("model", "champion")
 
 @dataclass(frozen=True)
 class Approval:
-    person: str
+    by: Actor
     reason: str
 
 
@@ -163,8 +164,8 @@ def artifact_digest(output: TrainingOutput, registered: str) -> tuple[Verdict, E
 
 
 def approval(required: bool, given: Approval | None) -> tuple[Verdict, Evidence]:
-    if given is not None and given.person.strip() and given.reason.strip():
-        return Verdict.PASS, Evidence(f"approved by {given.person}: {given.reason}", sample_size=1)
+    if given is not None and given.by.name.strip() and given.reason.strip():
+        return Verdict.PASS, Evidence(f"approved by {given.by.name}: {given.reason}", sample_size=1)
     if required:
         return Verdict.INCONCLUSIVE, Evidence("waits for a person: --approve-by NAME --reason TEXT")
     return Verdict.PASS, Evidence("no approval is required", sample_size=1)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from tidegate.domain.actor import PLATFORM, Actor
 from tidegate.domain.errors import GateClosed, NotFound
 from tidegate.domain.verdict import GateResult, to_json
 from tidegate.ports.ledger import Ledger, Query
@@ -50,7 +51,7 @@ def promote(
     ledger: Ledger,
     version: ModelVersion,
     results: Sequence[GateResult],
-    actor: str = "tidegate",
+    actor: Actor = PLATFORM,
     output: str = "",
 ) -> None:
     """Make `version` the candidate; raises GateClosed naming every gate that did not PASS (and changes no alias).

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from tidegate.domain.actor import Actor, named
 from tidegate.domain.errors import Conflict, NotFound
 from tidegate.domain.release import ReleaseManifest
 from tidegate.ports.ledger import Ledger
@@ -31,7 +32,7 @@ class Orders:
     store: RolloutStore
     target: Target
     ledger: Ledger
-    actor: str
+    actor: Actor
     clock: Callable[[], float] = time.time
 
     @cached_property
@@ -127,7 +128,7 @@ class Orders:
     def freeze(self, model: str, reason: str) -> None:
         """Hold the model: nothing moves forward until unfrozen. A release that has live traffic goes on being watched."""
         require_reason(reason)
-        hold = {"kind": "freeze", "actor": self.actor, "reason": reason, "at": self.clock()}
+        hold = {"kind": "freeze", **named(self.actor), "reason": reason, "at": self.clock()}
         with self.store.lock(model):
             self.store.set_hold(model, hold)
             running = self.store.unfinished(model)
@@ -147,7 +148,7 @@ class Orders:
             self.store.set_hold(model, None)
             if frozen is None:
                 return None
-            return self._go_on(frozen, f"unfrozen by {self.actor}: {reason}")
+            return self._go_on(frozen, f"unfrozen by {self.actor.name}: {reason}")
 
     def override(self, model: str, gate: str, reason: str) -> Rollout:
         """Let a rollout pass a gate before the switch on a person's word. The gates of the bake cannot be overridden.
@@ -161,7 +162,7 @@ class Orders:
             by_gate = running.status is Status.FROZEN and (running.frozen or {}).get("by") == f"gate {gate}"
             if not by_gate or self.store.hold(model) is not None:
                 return running
-            return self._go_on(running, f"gate {gate}, which froze it, is overridden by {self.actor}: it goes on")
+            return self._go_on(running, f"gate {gate}, which froze it, is overridden by {self.actor.name}: it goes on")
 
     def _override(self, running: Rollout, gate: str, reason: str) -> Rollout:
         require_overridable(running.plan, {gate: reason})
@@ -169,7 +170,7 @@ class Orders:
         body = {"gate": gate, "rollout": running.id, **said[gate]}
         self.recorder.forward(running.model, "override", running.candidate_id, body, self.actor)
         running = replace(running, overrides={**running.overrides, **said})
-        return self.store.save(running.noted(self.clock(), "override", f"gate {gate}: {self.actor}: {reason}"))
+        return self.store.save(running.noted(self.clock(), "override", f"gate {gate}: {self.actor.name}: {reason}"))
 
     def _go_on(self, frozen: Rollout, message: str) -> Rollout:
         going = replace(frozen, status=Status.RUNNING, frozen=None)
@@ -185,7 +186,7 @@ class Orders:
     def _ordered(self, running: Rollout, kind: str, reason: str) -> Rollout:
         if running.status.terminal:
             raise Conflict(f"{kind} of rollout {running.id}: it is {running.status} already")
-        order = {"kind": kind, "actor": self.actor, "reason": reason, "at": self.clock()}
+        order = {"kind": kind, **named(self.actor), "reason": reason, "at": self.clock()}
         ordered = self.store.save(replace(running, request=order))
         body = {"rollout": running.id, **order}
         self.recorder.back(running.model, f"rollout.{kind}_ordered", running.candidate_id, body, self.actor)
@@ -193,7 +194,7 @@ class Orders:
 
     def _said(self, overrides: Mapping[str, str]) -> dict[str, Json]:
         now = self.clock()
-        return {gate: {"actor": self.actor, "reason": why, "at": now} for gate, why in overrides.items()}
+        return {gate: {**named(self.actor), "reason": why, "at": now} for gate, why in overrides.items()}
 
     def _add(
         self,

@@ -18,6 +18,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from tidegate.domain.actor import KEYS as NAMING
+from tidegate.domain.actor import UNKNOWN, Actor, named, named_in
 from tidegate.domain.errors import Conflict, IntegrityError, NotFound, TidegateError
 from tidegate.domain.formats import Format, Unknown, document
 from tidegate.files.durable_files import locked, read_json, remove, replace_durably
@@ -60,7 +62,7 @@ class Rollout:
     candidate_id: str
     plan: Plan
     created_at: float
-    actor: str
+    actor: Actor
     kind: str = "rollout"  # or 'rollback', a person's order
     status: Status = Status.RUNNING
     reason: str = ""
@@ -101,7 +103,7 @@ class Rollout:
         return replace(self, history=(*self.history, entry))
 
     def to_json(self) -> Json:
-        value = {**document(self), "plan": self.plan.to_json()}
+        value = {**document(self), "plan": self.plan.to_json(), **named(self.actor)}
         return {**value, "release": self.candidate_id, "slot": self.plan.slot, "previous": self.plan.previous}
 
     @classmethod
@@ -109,8 +111,11 @@ class Rollout:
         """Raises IntegrityError that names `where`."""
         read = UNDER_WAY.upgraded(value, where)
         format = ENDED if str(read.get("status")) in ENDINGS else UNDER_WAY
-        read = {key: part for key, part in read.items() if key not in DERIVED}
-        return format.convert(read, cls, where, plan=Plan.of(format, read.get("plan"), where))
+        if not isinstance(read.get("actor"), str):
+            raise IntegrityError(f"{where}: the {format.name} does not name its actor; it is damaged, {RESTORE}")
+        made = {"plan": Plan.of(format, read.get("plan"), where), "actor": named_in(read)}
+        read = {key: part for key, part in read.items() if key not in (*DERIVED, *NAMING)}
+        return format.convert(read, cls, where, **made)
 
 
 class RolloutStore:
@@ -207,7 +212,7 @@ class RolloutStore:
         try:
             return read_json(path, f"the freeze of model {model}", _hold, f"'tidegate unfreeze {model} --reason TEXT' lifts it")
         except TidegateError as error:
-            return {"kind": "freeze", "actor": "unknown", "reason": str(error), "at": 0.0}
+            return {"kind": "freeze", **named(UNKNOWN), "reason": str(error), "at": 0.0}
 
     def set_hold(self, model: str, hold: Json | None) -> None:
         path = self.folder / model / "hold"

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tidegate.domain.actor import Actor, named, named_in
 from tidegate.domain.errors import IntegrityError, TidegateError
 from tidegate.files.durable_files import replace_durably
 from tidegate.ports.ledger import Ledger
@@ -35,12 +36,12 @@ class Recorder:
     clock: Callable[[], float] = time.time
     _kept: dict[str, list[Json]] = field(default_factory=dict)  # what not even the disk would take
 
-    def forward(self, model: str, action: str, subject: str, body: Mapping[str, Any], actor: str) -> None:
+    def forward(self, model: str, action: str, subject: str, body: Mapping[str, Any], actor: Actor) -> None:
         """Record what waits, and then this. Raises IntegrityError or Unavailable, and then it must not be done."""
         self.catch_up(model)
         self.ledger.append(action, subject, body, actor)
 
-    def back(self, model: str, action: str, subject: str, body: Mapping[str, Any], actor: str) -> None:
+    def back(self, model: str, action: str, subject: str, body: Mapping[str, Any], actor: Actor) -> None:
         """Record it now or keep it for later; never raises for the ledger."""
         try:
             waiting = self.waiting(model)
@@ -48,7 +49,7 @@ class Recorder:
             logger.error("%s", error)
             self._path(model).replace(self._damaged(model))  # it stops the next step forward, not this
             waiting = []
-        entry = {"action": action, "subject": subject, "body": dict(body), "actor": actor, "at": self.clock()}
+        entry = {"action": action, "subject": subject, "body": dict(body), **named(actor), "at": self.clock()}
         self._record(model, [*waiting, entry], fresh=entry)
 
     def catch_up(self, model: str) -> None:
@@ -87,7 +88,7 @@ class Recorder:
         for entry in entries:
             body = entry["body"] if entry is fresh else {**entry["body"], "waited_since": entry["at"]}
             try:
-                self.ledger.append(entry["action"], entry["subject"], body, entry["actor"])
+                self.ledger.append(entry["action"], entry["subject"], body, named_in(entry))
             except TidegateError as error:
                 stopped = error
                 break

@@ -19,7 +19,7 @@ def taken_back(history: Sequence[Rollout]) -> dict[str, str]:
     for rollout in history:
         if rollout.kind == "rollback" and rollout.status is Status.DONE and rollout.plan.previous:
             why = rollout.history[0]["message"] if rollout.history else ""
-            found[rollout.plan.previous] = f"rolled back from by {rollout.actor}: {why}"
+            found[rollout.plan.previous] = f"rolled back from by {rollout.actor.name}: {why}"
         elif rollout.status is Status.DONE:
             found.pop(rollout.candidate, None)
         elif rollout.status is Status.ROLLED_BACK and rollout.switched and rollout.kind != "rollback":

@@ -34,6 +34,7 @@ from story import eventually, free_ports
 from tidegate.adapters.files.project_file import project_with_state
 from tidegate.adapters.machine.local_processes import read_records
 from tidegate.apps import rollouts, supervision, wiring
+from tidegate.domain.actor import Actor
 from tidegate.domain.release import ReleaseManifest
 from tidegate.rollout.plan import Bake, Check, RolloutConfig
 from tidegate.rollout.state import Status
@@ -111,7 +112,7 @@ class Kills:
         self.platform, self.random = platform, random.Random(seed)
         self.state = platform.target.state
         self.store, self.ledger = rollouts.open_store(platform.project), wiring.ledger(platform.project)
-        self.orders = rollouts.open_orders(platform.project, "ada")
+        self.orders = rollouts.open_orders(platform.project, Actor("ada"))
         self.versions = 0
         self.live = ""
 

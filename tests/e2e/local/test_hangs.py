@@ -19,6 +19,7 @@ from tidegate.adapters.machine.heartbeats import Heartbeats
 from tidegate.adapters.machine.local_processes import read_records
 from tidegate.apps import rollouts, supervision, wiring
 from tidegate.apps.standby import follow_with_hands, free_locks
+from tidegate.domain.actor import Actor
 from tidegate.domain.slots import Slot
 from tidegate.rollout.state import Status
 
@@ -82,7 +83,7 @@ def test_a_way_back_is_gone_without_a_supervisor(platform, how: signal.Signals, 
     """Supervisor, watcher and controller are dead, or all hang; a failing release is live and in its bake."""
     monkeypatch.syspath_prepend(str(FAKES))  # this process does the supervisor's work
     pid = supervision.ensure_supervisor(platform.project, PARTS)
-    orders, store = rollouts.open_orders(platform.project, "ada"), rollouts.open_store(platform.project)
+    orders, store = rollouts.open_orders(platform.project, Actor("ada")), rollouts.open_store(platform.project)
     one, two = release(platform, "1"), release(platform, "2")
     first = orders.start(one, CONFIG)
     eventually(lambda: store.load("demand", first.id).status is Status.DONE)
@@ -152,7 +153,7 @@ def test_a_deep_state_folder_has_a_gateway(platform, tmp_path: Path) -> None:
 
 def test_a_slot_that_cannot_start_ends_its_rollout_at_once_with_its_own_words(platform) -> None:
     supervision.ensure_supervisor(platform.project, PARTS)
-    orders, store = rollouts.open_orders(platform.project, "ada"), rollouts.open_store(platform.project)
+    orders, store = rollouts.open_orders(platform.project, Actor("ada")), rollouts.open_store(platform.project)
     broken = release(platform, "1")
     (platform.target.state.release(broken.digest) / "broken").touch()
     started = orders.start(broken, CONFIG)
@@ -189,7 +190,7 @@ def test_the_gateway_opens_after_a_restart_only_when_clients_are_answered(platfo
 
 def test_a_bake_goes_on_after_down_and_up(platform) -> None:
     supervision.ensure_supervisor(platform.project, PARTS)
-    orders, store = rollouts.open_orders(platform.project, "ada"), rollouts.open_store(platform.project)
+    orders, store = rollouts.open_orders(platform.project, Actor("ada")), rollouts.open_store(platform.project)
     one, two = release(platform, "1"), release(platform, "2")
     first = orders.start(one, CONFIG)
     eventually(lambda: store.load("demand", first.id).status is Status.DONE)

@@ -12,6 +12,7 @@ from fakes.rollouts import manifest
 from release_signing import sign_release
 from tidegate.apps import rollouts, supervision, wiring
 from tidegate.apps.rollouts import rollout_config
+from tidegate.domain.actor import Actor
 from tidegate.domain.digests import canonical_json
 from tidegate.domain.release import ReleaseManifest
 from tidegate.files.release_folder import MONITOR
@@ -58,7 +59,7 @@ def test_a_candidate_goes_live_by_a_pass_of_its_own_gate_alone(platform) -> None
     supervision.ensure_supervisor(
         platform.project, supervision.Parts("slot_server:command", rollouts.GATES, "fixed_gates:finish")
     )
-    orders, store = rollouts.open_orders(platform.project, "ada"), rollouts.open_store(platform.project)
+    orders, store = rollouts.open_orders(platform.project, Actor("ada")), rollouts.open_store(platform.project)
     releases = {version: release(platform, version) for version in ("1", "unknown", "2")}
     ended = {}
     for version, made in releases.items():

@@ -14,6 +14,7 @@ import pytest
 
 from fakes.rollouts import manifest
 from tidegate.apps import rollouts, supervision, wiring
+from tidegate.domain.actor import Actor
 from tidegate.domain.release import ReleaseManifest
 from tidegate.domain.slots import Slot
 from tidegate.files.layout import StateFolder
@@ -74,7 +75,7 @@ def wait_for(platform, id: str, condition, kills=lambda: None) -> list[tuple[int
 
 def test_rollouts_of_a_good_and_a_bad_release(platform) -> None:
     up(platform)
-    orders = rollouts.open_orders(platform.project, "ada")
+    orders = rollouts.open_orders(platform.project, Actor("ada"))
     one, two, bad = release(platform, "1"), release(platform, "2"), release(platform, "bad")
     first = orders.start(one, CONFIG)
     store = rollouts.open_store(platform.project)

@@ -22,7 +22,8 @@ from tidegate.apps.slot import build, main
 from tidegate.apps.slot_settings import SlotSettings
 from tidegate.apps.trust import admit, adopt_releases, trusted_keys
 from tidegate.cli.main import run
-from tidegate.cli.session import person
+from tidegate.cli.session import acting
+from tidegate.domain.actor import Actor
 from tidegate.domain.errors import IntegrityError
 from tidegate.domain.project import FeaturesConfig, ModelConfig, Project
 from tidegate.files.layout import StateFolder
@@ -190,7 +191,7 @@ def test_verify_says_what_was_compared_and_looks_at_a_read_only_copy(
 def test_the_list_has_filters_by_subject_actor_action_and_time(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     ledger = wiring.ledger(project)
     for subject, actor in (("demand/1", "ada"), ("demand/2", "bob"), ("returns/1", "ada")):
-        ledger.append("promotion", subject, {}, actor)
+        ledger.append("promotion", subject, {}, Actor(actor))
 
     def listed(*filters: str) -> list[str]:
         assert run(["ledger", "list", "--json", *filters]) == 0
@@ -210,9 +211,10 @@ def test_the_login_is_by_user_id_and_a_name_given_is_recorded_as_a_claim(
     for variable in ("LOGNAME", "USER"):
         monkeypatch.setenv(variable, "mallory")
     name = pwd.getpwuid(os.getuid()).pw_name
-    assert person(None) == name
-    wiring.ledger(project).append("promotion", "demand/1", {}, person(None))
-    wiring.ledger(project).append("promotion", "demand/1", {}, person("ada"))
+    me = wiring.login()
+    assert me.name == name
+    wiring.ledger(project).append("promotion", "demand/1", {}, acting(me, None))
+    wiring.ledger(project).append("promotion", "demand/1", {}, acting(me, "ada"))
     assert run(["ledger", "list"]) == 0
     mine, claimed = capsys.readouterr().out.splitlines()
     assert f"by {name} (unproven, login of uid {os.getuid()})" in mine

@@ -9,6 +9,7 @@ import pytest
 from fakes import registry_world
 from tidegate.apps import versions
 from tidegate.apps.reconcile import reconcile
+from tidegate.domain.actor import Actor
 from tidegate.domain.errors import Conflict, IntegrityError, NotFound, TidegateError, Unavailable
 from tidegate.files.layout import StateFolder
 from tidegate.files.training_folder import output_digest
@@ -81,11 +82,11 @@ def test_a_version_from_before_digests_waits_for_a_person_unless_it_was_promoted
     version = world.from_before(world.trained())
     with pytest.raises(Conflict, match="'tidegate registry accept demand 1 --reason TEXT'"):
         promote(world, version)
-    versions.accept_evidence(world, "demand", "1", "trained by me last week", "ada")
+    versions.accept_evidence(world, "demand", "1", "trained by me last week", Actor("ada"))
     assert [(e.actor, e.body["reason"]) for e in world.actions("evidence.bound")] == [("ada", "trained by me last week")]
     assert promote(world, version).opens
     with pytest.raises(Conflict, match="bound already"):
-        versions.accept_evidence(world, "demand", "1", "again", "ada")
+        versions.accept_evidence(world, "demand", "1", "again", Actor("ada"))
 
     world.from_before(version)  # what an earlier state has: promoted, and no digest anywhere
     world.ledger = without(world, "evidence.bound")
@@ -102,7 +103,7 @@ def without(world: World, action: str) -> registry_world.MemoryLedger:
     ledger = registry_world.MemoryLedger()
     for entry in world.ledger.entries():
         if entry.action != action:
-            ledger.append(entry.action, entry.subject, entry.body, entry.actor)
+            ledger.append(entry.action, entry.subject, entry.body, entry.who)
     return ledger
 
 
@@ -125,7 +126,7 @@ def test_evidence_that_differs_from_what_the_registry_recorded_is_accepted_by_no
     version = world.from_before(world.trained(model=2.5))
     change(world.stored(version))
     with pytest.raises(IntegrityError, match="it is not what was registered"):
-        versions.accept_evidence(world, "demand", "1", "looks fine", "ada")
+        versions.accept_evidence(world, "demand", "1", "looks fine", Actor("ada"))
     assert not world.actions("evidence.bound")
 
 

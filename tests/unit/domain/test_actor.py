@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tidegate.domain.actor import ACTOR, Actor
+from tidegate.domain.actor import ACTOR, Actor, named, named_in
 from tidegate.domain.formats import document
 
 LOGIN = Actor("alice", "login of uid 1000")
@@ -28,3 +28,21 @@ def test_an_actor_is_written_as_what_is_known_of_it_and_read_back() -> None:
     assert document(LOGIN) == {"identity": "alice", "proof": "login of uid 1000"}
     later = {**document(LOGIN.claiming("ada")), "tenant": "t"}
     assert ACTOR.read(later, Actor, "here") == LOGIN.claiming("ada")
+
+
+def test_a_document_names_an_actor_by_a_name_and_by_what_is_known_of_the_identity() -> None:
+    assert named(LOGIN.claiming("ada")) == {"actor": "ada", "by": {"identity": "alice", "proof": "login of uid 1000"}}
+    assert named(Actor("tidegate")) == {"actor": "tidegate"}
+    for actor in (LOGIN, LOGIN.claiming("ada"), Actor("tidegate")):
+        assert named_in({"reason": "known", **named(actor)}) == actor
+
+
+def test_what_a_document_says_of_an_actor_proves_nothing() -> None:
+    reviewed = Actor("ada", "the API server's review", proven=True, roles=("system:masters",))
+    assert named_in(named(reviewed)) == Actor("ada", "the API server's review")
+
+
+@pytest.mark.parametrize("by", [None, 7, "root", [], {}, {"identity": 7}, {"identity": "root", "proven": "yes"}])
+def test_an_identity_that_cannot_be_read_leaves_the_name(by: object) -> None:
+    assert named_in({"actor": "ada", "by": by}) == Actor("ada")
+    assert named_in({"by": by}) == Actor("unknown")

@@ -228,8 +228,8 @@ def test_an_entry_says_which_process_recorded_it_and_is_found_by_name_or_identit
     alice = Actor("alice", "login of uid 1000")
     ledger = FileLedger(tmp_path / "ledger", tmp_path / "keys", segment_bytes=LIMIT, by=alice)
     for actor in ("ada", "alice", *["tidegate"] * 10):
-        ledger.append("verdict", "demand@1", {}, actor)
-    opened(tmp_path).append("verdict", "demand@2", {}, "bob")
+        ledger.append("verdict", "demand@1", {}, Actor(actor))
+    opened(tmp_path).append("verdict", "demand@2", {}, Actor("bob"))
     assert len(files(tmp_path)) > 2
     read = opened(tmp_path)
     assert read.verify().problem == ""
@@ -237,6 +237,20 @@ def test_an_entry_says_which_process_recorded_it_and_is_found_by_name_or_identit
     assert (entries[0].who, entries[1].who, entries[-1].who) == (alice.claiming("ada"), alice, Actor("bob"))
     assert [entry.sequence for entry in read.entries(Query(actor="ada"))] == [1]
     assert [entry.sequence for entry in read.entries(Query(actor="alice"))] == list(range(1, 13))
+
+
+def test_an_entry_says_who_acted_where_that_is_not_who_recorded_it(tmp_path: Path) -> None:
+    gates = Actor("gates", "the API server's review", proven=True)
+    ada = Actor("ada@works", "the API server's review, as the order says")
+    ledger = FileLedger(tmp_path / "ledger", tmp_path / "keys", segment_bytes=LIMIT, by=gates)
+    for actor in (ada, ada.claiming("ada"), gates, Actor("tidegate")):
+        ledger.append("freeze", "demand", {}, actor)
+    read = opened(tmp_path)
+    assert read.verify().problem == ""
+    assert [entry.who for entry in read.entries()] == [ada, ada.claiming("ada"), gates, gates.claiming("tidegate")]
+    assert [entry.author for entry in read.entries()] == [ada, ada, None, None]
+    assert {entry.by for entry in read.entries()} == {gates}
+    assert [entry.sequence for entry in read.entries(Query(actor="ada@works"))] == [1, 2]
 
 
 class Crash(BaseException):

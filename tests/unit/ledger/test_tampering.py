@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from small_disks import read_only
 from tidegate.adapters.files.ledger_file import FileLedger
+from tidegate.domain.actor import Actor
 from tidegate.domain.errors import IntegrityError, Unavailable
 from tidegate.ledger.chain import Head, check_chain, entry_hash, from_line, next_entry, to_line
 from tidegate.ports.ledger import Entry
@@ -109,7 +110,7 @@ def test_a_well_formed_entry_appended_by_someone_else_is_found(tmp_path: Path) -
     ledger = filled(tmp_path)
     lines = lines_of(tmp_path)
     last = from_line(lines[-1], COUNT)
-    forged = next_entry(Head(last.sequence, last.hash), 1000.0, "mallory", "promotion", "demand@9", {})
+    forged = next_entry(Head(last.sequence, last.hash), 1000.0, Actor("mallory"), "promotion", "demand@9", {})
     write(tmp_path, [*lines, to_line(forged)])
     assert "entry 7 was inserted" in ledger.verify().problem
     with pytest.raises(IntegrityError, match="entry 7 was inserted"):

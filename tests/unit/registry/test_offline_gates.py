@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from tidegate.domain.actor import Actor
 from tidegate.domain.verdict import GateResult, Verdict
 from tidegate.registry.offline_gates import Approval, offline_gates
 
@@ -100,9 +101,9 @@ def test_another_artifact_than_the_registered_fails(tmp_path: Path) -> None:
 def test_approval_waits_for_a_named_person_with_a_reason(tmp_path: Path) -> None:
     rows = outputs.evaluation()
     assert judge(tmp_path, rows, approval_required=True)["approval"].verdict is Verdict.INCONCLUSIVE
-    nobody = Approval(" ", "fine")
+    nobody = Approval(Actor(" "), "fine")
     assert judge(tmp_path, rows, approval_required=True, approved=nobody)["approval"].verdict is Verdict.INCONCLUSIVE
-    given = Approval("Ada", "reviewed the card")
+    given = Approval(Actor("Ada"), "reviewed the card")
     assert judge(tmp_path, rows, approval_required=True, approved=given)["approval"].verdict is Verdict.PASS
 
 

@@ -12,6 +12,7 @@ import pytest
 from fakes.rollouts import CONFIG, FakeTarget, manifest
 from tidegate.adapters.files.project_file import load_project
 from tidegate.apps.retention import LogKeeper, plan_pruning, prune
+from tidegate.domain.actor import Actor
 from tidegate.domain.errors import IntegrityError
 from tidegate.domain.project import Project, Retention
 from tidegate.domain.slots import Desired, Slot
@@ -132,7 +133,7 @@ def start(project: Project, version: str, status: Status, target: FakeTarget) ->
 
     store = RolloutStore(StateFolder(project.state).rollouts)
     clock = state_clock(StateFolder(project.state))
-    rollout = Orders(store, target, MemoryLedger(), "ada", clock=clock).start(manifest(version), CONFIG)
+    rollout = Orders(store, target, MemoryLedger(), Actor("ada"), clock=clock).start(manifest(version), CONFIG)
     assert rollout is not None
     store.save(replace(rollout, status=status))
     return rollout.candidate

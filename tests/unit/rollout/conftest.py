@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fakes import rollouts as fakes
+from tidegate.domain.actor import Actor
 from tidegate.domain.slots import Desired, Slot
 from tidegate.ledger.memory import MemoryLedger
 from tidegate.rollout.engine import Engine
@@ -27,7 +28,7 @@ class World:
         self.ledger = MemoryLedger(self.clock)
         self.config = config or fakes.CONFIG
         self.finished: list[str] = []
-        self.orders = Orders(self.store, self.target, self.ledger, "ada", self.clock)
+        self.orders = Orders(self.store, self.target, self.ledger, Actor("ada"), self.clock)
         self.restart()
         self.target.set_desired(Desired("demand", blue=self.releases[0].digest, active=Slot.BLUE), 0)
         self.id = ""

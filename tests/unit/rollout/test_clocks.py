@@ -11,6 +11,7 @@ import pytest
 
 from fakes.rollouts import CONFIG, FakeTarget, manifest
 from tidegate.domain import clocks
+from tidegate.domain.actor import Actor
 from tidegate.domain.clocks import Reading, SteadyClock, process_clock
 from tidegate.domain.slots import Slot
 from tidegate.files.layout import StateFolder
@@ -85,7 +86,7 @@ def test_rollouts_are_in_the_order_in_which_they_were_ordered_and_old_records_be
     now = 5000.0
     made = []
     for version in ("1", "2", "3"):
-        orders = Orders(store, target, MemoryLedger(), "ada", lambda: now)  # noqa: B023 - it is called at once
+        orders = Orders(store, target, MemoryLedger(), Actor("ada"), lambda: now)  # noqa: B023 - it is called at once
         rollout = orders.start(manifest(version), CONFIG)
         assert rollout is not None
         made.append(store.save(replace(rollout, status=Status.DONE)).id)

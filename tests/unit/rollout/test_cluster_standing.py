@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from tidegate.domain.actor import Actor
 from tidegate.domain.errors import InvalidInput
 from tidegate.domain.slots import Slot
 from tidegate.ports.cluster_rollouts import UnderWay
@@ -39,11 +40,11 @@ def test_a_rollout_has_ended_when_clients_are_where_they_stay(
 
 
 def test_an_order_has_a_reason() -> None:
-    made = order("abort", "ada", "known", release=B)
+    made = order("abort", Actor("ada"), "known", release=B)
     assert made.keys() == {"id", "order", "actor", "reason", "at", "release"}
-    assert made["id"] != order("abort", "ada", "known", release=B)["id"]
+    assert made["id"] != order("abort", Actor("ada"), "known", release=B)["id"]
     with pytest.raises(InvalidInput, match="needs a reason"):
-        order("freeze", "ada", " ")
+        order("freeze", Actor("ada"), " ")
 
 
 def test_a_release_that_a_person_ordered_is_not_ordered_again() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fakes.retraining import FakeRetraining, Store
+from tidegate.domain.actor import Actor
 from tidegate.domain.errors import Unavailable
 from tidegate.ledger.memory import MemoryLedger
 from tidegate.ports.retraining import Report
@@ -29,7 +30,7 @@ class Desk:
         return [entry.action for entry in self.ledger.entries()]
 
     def report(self, action: str, **body: Any) -> None:
-        self.queue.report(Report(action, "demand@1", body, "someone"))
+        self.queue.report(Report(action, "demand@1", body, Actor("someone")))
         self.retrainings.look()
 
 
@@ -85,7 +86,7 @@ def test_an_unreachable_queue_loses_nothing(desk: Desk, monkeypatch: pytest.Monk
 
 
 def test_a_report_is_written_once_though_the_writer_is_killed_before_it_says_so(desk: Desk) -> None:
-    desk.queue.report(Report("retraining.done", "demand@1", {"request": 1, "version": "3"}, "training"))
+    desk.queue.report(Report("retraining.done", "demand@1", {"request": 1, "version": "3"}, Actor("training")))
     kept = dict(desk.store.reports)
     desk.retrainings.look()
     desk.store.reports = kept  # as if it had been killed between ledger and queue

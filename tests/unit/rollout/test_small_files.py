@@ -16,6 +16,7 @@ import pytest
 from fakes.local_parts import FakeProbe, FakeProcesses
 from fakes.rollouts import CONFIG, FakeTarget, manifest
 from tidegate.adapters.envoy.routes import EnvoyRouter
+from tidegate.domain.actor import Actor
 from tidegate.domain.errors import IntegrityError, TidegateError
 from tidegate.domain.local import LocalConfig
 from tidegate.domain.slots import Desired, Slot
@@ -83,7 +84,7 @@ class World:
         target = FakeTarget()
         ids = []
         for each, slot in ((RELEASES["1"], Slot.BLUE), (RELEASES["2"], Slot.GREEN)):
-            orders = Orders(self.store, target, MemoryLedger(), "ada")
+            orders = Orders(self.store, target, MemoryLedger(), Actor("ada"))
             rollout = orders.start(each, CONFIG)
             assert rollout is not None
             done = self.store.save(rollout.__class__(**{**rollout.__dict__, "status": Status.DONE}))
@@ -161,7 +162,7 @@ def test_the_supervisor_keeps_serving_and_stops_whatever_small_file_is_damaged(w
 def test_every_reader_names_the_damaged_file_in_one_sentence(world: World, name: str, damage: str) -> None:
     path = world.path(name)
     DAMAGES[damage](path)
-    orders = Orders(world.store, FakeTarget(), MemoryLedger(), "ada")
+    orders = Orders(world.store, FakeTarget(), MemoryLedger(), Actor("ada"))
     said = []
     for read in (
         lambda: look_up(world.state, "demand").problem,
@@ -209,7 +210,7 @@ def test_a_rollout_after_the_file_vanished_goes_through_the_gates_and_not_as_a_f
         def desired(self, model: str) -> Desired:
             return read_desired(world.state, model)
 
-    made = Orders(world.store, Target(), MemoryLedger(), "ada").plan(RELEASES["1"], CONFIG)
+    made = Orders(world.store, Target(), MemoryLedger(), Actor("ada")).plan(RELEASES["1"], CONFIG)
     assert made.previous == RELEASES["2"].digest
     assert [stage.kind for stage in made.stages].count("check") == 3
 
@@ -231,7 +232,7 @@ def test_an_unreadable_hold_still_holds_and_can_be_lifted(world: World) -> None:
     held = world.store.hold("demand")
     assert held is not None
     assert str(world.path("hold")) in held["reason"]
-    Orders(world.store, FakeTarget(), MemoryLedger(), "ada").unfreeze("demand", "over")
+    Orders(world.store, FakeTarget(), MemoryLedger(), Actor("ada")).unfreeze("demand", "over")
     assert world.store.hold("demand") is None
 
 
@@ -239,7 +240,7 @@ def test_a_damaged_record_lets_no_rollout_start_beside_it(world: World) -> None:
     world.store.set_hold("demand", None)
     world.path("old rollout").write_bytes(b"{")
     with pytest.raises(IntegrityError, match=world.old):
-        Orders(world.store, FakeTarget(), MemoryLedger(), "ada").start(RELEASES["1"], CONFIG)
+        Orders(world.store, FakeTarget(), MemoryLedger(), Actor("ada")).start(RELEASES["1"], CONFIG)
 
 
 def test_who_holds_the_lock_is_known_without_its_note(world: World) -> None:

@@ -11,6 +11,7 @@ import pytest
 from fakes.rollouts import FakeGate
 from small_disks import fill, read_only, small_disk
 from tidegate.adapters.files.ledger_file import FileLedger
+from tidegate.domain.actor import Actor
 from tidegate.domain.errors import IntegrityError, TidegateError, Unavailable
 from tidegate.domain.slots import Slot
 from tidegate.domain.verdict import Verdict
@@ -49,7 +50,7 @@ def disk(tmp_path: Path, world) -> Iterator[Path]:
     with small_disk(tmp_path / "disk", "256k") as at:
         ledger = FileLedger(at / "ledger", at / "keys", world.clock)
         world.ledger = ledger
-        world.orders = Orders(world.store, world.target, ledger, "ada", world.clock)
+        world.orders = Orders(world.store, world.target, ledger, Actor("ada"), world.clock)
         world.restart()
         yield at
 
@@ -133,7 +134,7 @@ def test_harm_that_a_gate_sees_is_taken_back_without_the_ledger(world, disk: Pat
 
 def test_a_way_back_goes_on_from_memory_where_no_disk_takes_anything(world, disk: Path) -> None:
     world.store = RolloutStore(disk / "rollouts")
-    world.orders = Orders(world.store, world.target, world.ledger, "ada", world.clock)
+    world.orders = Orders(world.store, world.target, world.ledger, Actor("ada"), world.clock)
     world.restart()
     world.start()
     world.run("bake")
@@ -154,13 +155,13 @@ def test_what_waits_survives_the_process_and_damage_to_it_stops_the_next_step_fo
         def append(self, *_: object) -> None:
             raise Unavailable("the disk is full")
 
-    Recorder(Away(), tmp_path).back("demand", "freeze", "demand", {"reason": "x"}, "ada")  # type: ignore[arg-type]
+    Recorder(Away(), tmp_path).back("demand", "freeze", "demand", {"reason": "x"}, Actor("ada"))  # type: ignore[arg-type]
     recorder = Recorder(world.ledger, tmp_path)
     assert [entry["action"] for entry in recorder.waiting("demand")] == ["freeze"]
     (tmp_path / "demand" / FILE).write_bytes(b"[{")
     with pytest.raises(IntegrityError, match="is damaged"):
-        recorder.forward("demand", "override", "demand@1", {}, "ada")
-    recorder.back("demand", "freeze", "demand", {"reason": "y"}, "ada")  # a way back is never in its way
+        recorder.forward("demand", "override", "demand@1", {}, Actor("ada"))
+    recorder.back("demand", "freeze", "demand", {"reason": "y"}, Actor("ada"))  # a way back is never in its way
     assert subjects(world) == ["freeze"]
     with pytest.raises(IntegrityError, match="cannot be read"):
         recorder.catch_up("demand")

@@ -36,7 +36,7 @@ from tidegate.adapters.files.ledger_checkpoints import Checkpoints
 from tidegate.adapters.files.ledger_head import claims_nothing, read_head, replace_file, write_head
 from tidegate.adapters.files.ledger_keys import ADVICE, private_pem, public_pem, read_private, read_public
 from tidegate.adapters.files.ledger_segments import SegmentFiles, not_those_read, read_segments
-from tidegate.domain.actor import Actor
+from tidegate.domain.actor import PLATFORM, Actor
 from tidegate.domain.errors import IntegrityError, Unavailable
 from tidegate.ledger.audit import absent, started, unrecorded
 from tidegate.ledger.chain import Head, marked_lines, next_entries, read_chain, to_line
@@ -84,7 +84,7 @@ class FileLedger:
         """Whether anything of a ledger is there."""
         return bool(self._segments.paths()) or any(p.exists() for p in (self._head_path, self._key_path, self._public_path))
 
-    def append(self, action: str, subject: str, body: Mapping[str, Any], actor: str = "tidegate") -> Entry:
+    def append(self, action: str, subject: str, body: Mapping[str, Any], actor: Actor = PLATFORM) -> Entry:
         """Durable when it returns. Raises InvalidInput (body), IntegrityError (tampering), Unavailable (disk)."""
         return self.append_many([Draft(action, subject, body, actor)])[0]
 

@@ -16,7 +16,9 @@ from typing import Any
 from tidegate.adapters.kubernetes.api import KubernetesApi
 from tidegate.adapters.kubernetes.argo_rollouts import ArgoRollouts, Earlier
 from tidegate.adapters.kubernetes.helm_chart import render
+from tidegate.adapters.kubernetes.identity import reviewed
 from tidegate.adapters.kubernetes.scaling import scaled_by
+from tidegate.domain.actor import Actor
 from tidegate.domain.errors import Conflict, NotFound, Unavailable
 from tidegate.domain.project import KubernetesSettings
 from tidegate.domain.release import SHORT, ReleaseManifest
@@ -49,12 +51,14 @@ class Supplies:
 
     `wanted` gives a model's release (by default the latest) and how its rollouts go, and `admit` raises for a release that may
     not be served. `push` stores a release and the present feature tables of its model where the gate service fetches them.
+    `login` is who runs this process, where the cluster does not say who it is.
     """
 
     wanted: Callable[[str, str | None], tuple[ReleaseManifest, RolloutConfig]]
     admit: Callable[[ReleaseManifest], object]
     push: Callable[[ReleaseManifest], None]
     trusted_keys: Callable[[], list[str]]
+    login: Actor
 
 
 class ArgoDelivery:
@@ -73,12 +77,15 @@ class ArgoDelivery:
     def _rollouts(self) -> ArgoRollouts:
         return ArgoRollouts(self._api, self._settings.namespace)
 
+    def whoami(self) -> Actor:
+        return reviewed(self._api, self._supplies.login)
+
     def plan(self, model: str, release: str | None) -> Plan:
         manifest, config = self._wanted(model, release)
         return plan_on(self._state(manifest.model), manifest.model, manifest.digest, config)
 
     def start(
-        self, model: str, release: str | None, actor: str, overrides: Mapping[str, str], image: str | None, say: Say
+        self, model: str, release: str | None, actor: Actor, overrides: Mapping[str, str], image: str | None, say: Say
     ) -> Standing:
         """Can be repeated: a release that is live or under way goes on, one that was given up is tried again."""
         manifest, config = self._wanted(model, release)
@@ -164,7 +171,7 @@ class ArgoDelivery:
         digest = now.previous if going_back else self._rollouts.earlier(model, _digest(to)).release
         return WayBack(_named(model, now.live), _named(model, digest))
 
-    def rollback(self, model: str, reason: str, actor: str, to: str | None, say: Say) -> Standing:
+    def rollback(self, model: str, reason: str, actor: Actor, to: str | None, say: Say) -> Standing:
         """By ending the rollout under way, else by starting the earlier release's pods again, or those of the one whose digest
         begins as `to` does. Can be repeated. Raises NotFound where the cluster keeps no such release, Conflict for `to` while a
         rollout is under way."""
@@ -187,7 +194,7 @@ class ArgoDelivery:
         self._let_past(model, back.pods)
         return self._follow(model, say)
 
-    def abort(self, model: str, reason: str, actor: str) -> Standing:
+    def abort(self, model: str, reason: str, actor: Actor) -> Standing:
         """End the rollout under way; raises Conflict when there is none."""
         now = self._rollouts.under_way(model)
         if now.done or now.stopped:
@@ -196,10 +203,10 @@ class ArgoDelivery:
         self._rollouts.abort(model)
         return self.standing(model)
 
-    def freeze(self, model: str, reason: str, actor: str) -> None:
+    def freeze(self, model: str, reason: str, actor: Actor) -> None:
         self._rollouts.order(model, order("freeze", actor, reason))
 
-    def unfreeze(self, model: str, reason: str, actor: str) -> Standing | None:
+    def unfreeze(self, model: str, reason: str, actor: Actor) -> Standing | None:
         """Raises Conflict when it is not frozen."""
         asked = order("unfreeze", actor, reason)
         if self._rollouts.under_way(model).hold is None:
@@ -207,7 +214,7 @@ class ArgoDelivery:
         self._rollouts.order(model, asked)
         return None
 
-    def override(self, model: str, gate: str, reason: str, actor: str) -> Standing:
+    def override(self, model: str, gate: str, reason: str, actor: Actor) -> Standing:
         now = self._rollouts.under_way(model)
         manifest, config = self._wanted(model, now.candidate)
         require_overridable(plan_on(now, model, manifest.digest, config, fresh=True), {gate: reason})
@@ -257,7 +264,7 @@ class ArgoDelivery:
                 )
             time.sleep(0.3)
 
-    def _override(self, model: str, digest: str, gate: str, reason: str, actor: str) -> None:
+    def _override(self, model: str, digest: str, gate: str, reason: str, actor: Actor) -> None:
         self._rollouts.order(model, order("override", actor, reason, release=digest, gate=gate))
 
     @staticmethod

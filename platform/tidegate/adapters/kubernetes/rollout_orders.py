@@ -2,7 +2,7 @@
 
 They are annotations: who may write them is a matter of the cluster's RBAC, and its audit log has them.
 
-    tidegate/orders             the latest orders, oldest first: [{"id", "order", "actor", "reason", "at", "revision", ...}]
+    tidegate/orders             the latest orders, oldest first: [{"id", "order", "actor", "by", "reason", "at", ...}]
     tidegate/hold               the freeze that is in force: nothing goes forward
     tidegate/override-<gate>    the override of that gate
 
@@ -17,6 +17,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from tidegate.domain.actor import UNKNOWN, named
+
 ORDERS, HOLD, OVERRIDE = "tidegate/orders", "tidegate/hold", "tidegate/override-"
 KINDS = ("rollout", "rollback", "abort", "freeze", "unfreeze", "override")  # of orders
 NEEDED = {"id", "order", "actor", "reason", "at"}
@@ -24,6 +26,7 @@ FIELDS: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys((*sorted(NEEDED - {"at"}), "release", "gate"), str),
     "at": (int, float),
     "revision": int,
+    "by": dict,
 }
 KEPT_ORDERS, KEPT_BYTES = 50, 64 * 1024  # of those on a Rollout, whose annotations may have 256 KiB in all
 REVISION = "rollout.argoproj.io/revision"
@@ -36,7 +39,7 @@ def annotations_of(found: Json) -> Mapping[str, str]:
 
 def hold(rollout: Json) -> Json | None:
     text = annotations_of(rollout).get(HOLD)
-    return None if text is None else _order(text) or {"actor": "unknown", "reason": f"{HOLD} cannot be read", "at": 0.0}
+    return None if text is None else _order(text) or {**named(UNKNOWN), "reason": f"{HOLD} cannot be read", "at": 0.0}
 
 
 def overrides(rollout: Json, candidate: str) -> dict[str, Json]:

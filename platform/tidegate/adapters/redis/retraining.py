@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from tidegate.adapters.redis.record_sink import connect
 from tidegate.domain.errors import IntegrityError, Unavailable
-from tidegate.ports.retraining import REPORT, REQUEST, Report, RetrainingRequest
+from tidegate.ports.retraining import REQUEST, TRAINING, Report, RetrainingRequest
 
 REQUESTS, REFUSED, REPORTS = "tidegate:retraining", "tidegate:retraining:refused", "tidegate:reports"
 GROUP, FIELD = "training", b"json"
@@ -82,7 +82,7 @@ class RedisRetraining:
             if self._ask("counting", lambda place=place: self._deliveries(place)) <= DELIVERIES:  # type: ignore[misc]
                 return request
             body = {"request": request.id, "message": f"taken {DELIVERIES} times and never ended, so it is not tried again"}
-            self._end(request, Report("retraining.refused", request.release, body, "training"), refused=True)
+            self._end(request, Report("retraining.refused", request.release, body, TRAINING), refused=True)
         return None
 
     @contextmanager
@@ -115,14 +115,14 @@ class RedisRetraining:
     # --- reports ----------------------------------------------------------------------------------------------------
 
     def report(self, report: Report) -> None:
-        self._ask("reporting", lambda: self._client.xadd(REPORTS, _fields(vars(report))))
+        self._ask("reporting", lambda: self._client.xadd(REPORTS, _fields(report.to_json())))
 
     def unwritten(self) -> Iterator[tuple[str, Report]]:
         unreadable: IntegrityError | None = None
         for place, fields in self._ask("reading reports", lambda: self._client.xrange(REPORTS)):
             where = f"{REPORTS} {place.decode()}"
             try:
-                report = REPORT.convert(REPORT.parse(fields.get(FIELD, b""), where), Report, where)
+                report = Report.read(fields.get(FIELD, b""), where)
             except IntegrityError as error:
                 unreadable = unreadable or error
             else:
@@ -167,7 +167,7 @@ class RedisRetraining:
             with self._client.pipeline(transaction=True) as pipe:
                 if refused:
                     pipe.xadd(REFUSED, _fields(vars(request)))
-                pipe.xadd(REPORTS, _fields(vars(report)))
+                pipe.xadd(REPORTS, _fields(report.to_json()))
                 pipe.xack(REQUESTS, GROUP, f"{request.id}-0")
                 pipe.xdel(REQUESTS, f"{request.id}-0")
                 pipe.execute()

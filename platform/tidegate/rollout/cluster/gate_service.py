@@ -18,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tidegate.domain.actor import named_in
 from tidegate.domain.errors import Conflict, NotFound
 from tidegate.domain.release import ReleaseManifest
 from tidegate.domain.verdict import Verdict, to_json
@@ -149,7 +150,8 @@ class GateService:
         release, about = key[0], {"gate": gate, "judged_since": key[2]}
         if judged.result is None:
             order = state.overrides[gate]
-            self.ledger.append(OVERRIDE, release, {**order, "message": judged.reason, **about}, str(order["actor"]))
+            plain = {name: value for name, value in order.items() if name != "by"}  # the entry says it
+            self.ledger.append(OVERRIDE, release, {**plain, "message": judged.reason, **about}, named_in(order))
             return Answer(gate, release, SAMPLES[Verdict.PASS], judged.reason)
         said = judged.result.describe()
         if judged.retraining:

@@ -7,6 +7,7 @@ import time
 import uuid
 from typing import Any
 
+from tidegate.domain.actor import Actor, named
 from tidegate.domain.slots import Desired, Slot
 from tidegate.ports.cluster_rollouts import UnderWay
 from tidegate.rollout.admission import require_reason
@@ -48,7 +49,7 @@ def is_wanted(now: UnderWay, digest: str) -> bool:
     return ordered and now.candidate == digest and not now.stopped
 
 
-def order(kind: str, actor: str, reason: str, **about: str) -> dict[str, Any]:
+def order(kind: str, actor: Actor, reason: str, **about: str) -> dict[str, Any]:
     """Raises InvalidInput for one without a reason."""
     require_reason(reason)
-    return {"id": uuid.uuid4().hex, "order": kind, "actor": actor, "reason": reason, "at": time.time(), **about}
+    return {"id": uuid.uuid4().hex, "order": kind, **named(actor), "reason": reason, "at": time.time(), **about}

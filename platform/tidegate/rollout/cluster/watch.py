@@ -12,12 +12,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tidegate.domain.actor import KEYS as NAMING
+from tidegate.domain.actor import PLATFORM, UNKNOWN, Actor, named_in
 from tidegate.domain.release import SHORT
 from tidegate.files.durable_files import replace_durably
 from tidegate.ports.cluster_rollouts import ClusterRollouts, UnderWay
 from tidegate.ports.ledger import Ledger
 
-Entry = tuple[str, str, dict[str, Any], str]  # action, subject, body, actor
+Entry = tuple[str, str, dict[str, Any], Actor]  # action, subject, body, who did it
 
 
 def happened(before: Mapping[str, Any] | None, now: UnderWay) -> list[Entry]:
@@ -29,19 +31,19 @@ def happened(before: Mapping[str, Any] | None, now: UnderWay) -> list[Entry]:
 
     entries: list[Entry] = []
 
-    def add(action: str, message: str, actor: str = "tidegate", subject: str = "", **more: Any) -> None:
+    def add(action: str, message: str, actor: Actor = PLATFORM, subject: str = "", **more: Any) -> None:
         body = {"message": message, "target": "kubernetes", **more}
         entries.append((action, subject or named(now.candidate), body, actor))
 
     known = {order["id"] for order in was.get("orders", ())}
     ordered = [order for order in now.orders if order["id"] not in known]
     for order in ordered:
-        about = {name: value for name, value in order.items() if name not in ("order", "actor")}
+        about = {name: value for name, value in order.items() if name not in ("order", *NAMING)}
         subject = named(order["release"]) if order.get("release") else now.model
-        add(str(order["order"]), str(order["reason"]), str(order["actor"]), subject, **about)
+        add(str(order["order"]), str(order["reason"]), named_in(order), subject, **about)
     if now.hold != was.get("hold") and not any(order["order"] in ("freeze", "unfreeze") for order in ordered):
-        hold = now.hold or {"actor": "unknown", "reason": "the hold was taken away"}  # by hand, without an order of ours
-        add("freeze" if now.hold else "unfreeze", str(hold["reason"]), str(hold["actor"]), now.model)
+        hold = now.hold or {"actor": UNKNOWN.name, "reason": "the hold was taken away"}  # by hand, without an order of ours
+        add("freeze" if now.hold else "unfreeze", str(hold["reason"]), named_in(hold), now.model)
     begun = was.get("candidate") != now.candidate
     if begun:
         add("rollout.start", f"rollout of {named(now.candidate)}, live is {named(now.live)}", previous=now.previous)
