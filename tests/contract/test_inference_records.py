@@ -75,7 +75,7 @@ def served(
     outputs = {"quantiles": np.array([[1 / 3, 2, 3], [4, 5, 6]], dtype=np.float32)}
     times = np.full(2, 1_000 + (day or 0) * DAY_US) if day is not None else np.array([], dtype=np.int64)
     inputs = {"horizon": np.array([1, 2])} if keyed else {}
-    made = Prediction(("S1", "S2") if keyed else (), inputs, times, features, outputs)
+    made = Prediction(("S1", "S2") if keyed else (), inputs, times, outputs, {"features": features})
     return Served(id, NOW + at, shadow, status, 1.5, made if status == 200 else None, "" if status == 200 else "bad")
 
 

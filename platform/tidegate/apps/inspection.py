@@ -171,7 +171,7 @@ def _check_features(platform: Platform, model: str, entities: int) -> tuple[Verd
 def replay_request(platform: Platform, request_id: str) -> Replayed:
     from tidegate.adapters.onnx.session import open_onnx
     from tidegate.files.release_folder import read_contract
-    from tidegate.gates.kinds.parity import entity_rows
+    from tidegate.gates.kinds.parity import entity_rows, offline_tensors
     from tidegate.serving.replay import replay
 
     record, model = _record(platform, request_id)
@@ -179,7 +179,7 @@ def replay_request(platform: Platform, request_id: str) -> Replayed:
     contract = read_contract(folder, manifest)
     offline = None
     if len(record.entities):
-        offline = _vectors(platform.feature_store(model).historical(contract, entity_rows([record], contract)), contract)
+        offline = offline_tensors(platform.feature_store(model), contract, entity_rows([record], contract))
     result = replay(record, folder, offline, open_model=open_onnx)
     sources = tuple(_sources(platform.state.data(model), record))
     return Replayed(result, record.at, str(record.slot), record.shadow, manifest.version, manifest.lineage, sources)

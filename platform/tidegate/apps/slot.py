@@ -77,8 +77,10 @@ def assemble(
     open_reader: OpenReader | None = None,
 ) -> SlotApp:
     """The application of a release over its online store. `lifespan` is BentoML's application: it is told of start and stop."""
-    reader = (open_reader or wiring.online_reader)(for_model(settings.online, settings.model), release.contract)
-    predictor = Predictor(release, StoreGuard(reader, remote="://" in settings.online))
+    reader = None
+    if release.contract.stored:
+        reader = (open_reader or wiring.online_reader)(for_model(settings.online, settings.model), release.contract)
+    predictor = Predictor(release, StoreGuard(reader, remote="://" in settings.online) if reader else None)
     endpoint.bind(predictor)
     manifest = release.manifest
     identity = Identity(manifest.model, manifest.digest, settings.slot, settings.replica)
@@ -86,7 +88,8 @@ def assemble(
     log = InferenceLog(settings.log_dir, identity, limits, wiring.record_sink(settings.records, manifest.model))
     info = {"model": manifest.model, "version": manifest.version, "release": manifest.id}
     metrics = ServingMetrics(log, info | {"slot": settings.slot, "replica": str(settings.replica)})
-    metrics.register(FeatureMetrics(reader.watermark))
+    if reader:
+        metrics.register(FeatureMetrics(reader.watermark))
     routes = Routes(predictor, endpoint, metrics)
     serving = ServingApp(routes, metrics, log, lifespan, settings.body_limit)
     return SlotApp(_wrapped(release, serving), serving, log, predictor)
@@ -130,7 +133,7 @@ def release_service(release: LoadedRelease) -> tuple[Any, Endpoint[Any, Any]]:
     """The release's BentoML service and its endpoint, or generic ones when it has no `service.py`."""
     module = serving_module(release.folder, release.manifest, "service")
     if module is not None:
-        return service_parts(module, release.id)
+        return service_parts(module, f"release {release.id}")
     endpoint = generic_endpoint()
     return generic_service(release.manifest.model, endpoint), endpoint
 

@@ -77,10 +77,12 @@ def training_output(platform: Platform, model: str, version: str) -> TrainingOut
 
 
 def register_external(platform: Platform, model: str, folder: Path) -> ModelVersion:
+    from tidegate.apps.model_check import check_output
     from tidegate.files.training_output import open_output
     from tidegate.registry.evidence import record_registration
 
     output = open_output(folder)
+    check_output(output, f"registering {folder} as a version of {model}")
     tags = {"tidegate.source": "external", "trained_until": output.lineage.trained_until}
     version = platform.registry.register(platform.project.model(model).name, folder, output.metrics, tags)
     record_registration(platform.ledger, version)
@@ -153,11 +155,9 @@ def promote(
 
 
 def build_release(platform: Platform, model: str, version: str | None, serving: Path | None) -> ReleaseManifest:
-    from tidegate.adapters.onnx.session import open_onnx
-    from tidegate.files.release_folder import MODEL
+    from tidegate.apps.model_check import check_output, check_service
     from tidegate.gates.drift_check import watched
     from tidegate.registry.evidence import check_bound, promoted
-    from tidegate.serving.runtime.release_loader import check_batches
     from tidegate.statistics.calibration import calibrate
 
     found = find_version(platform, model, version) if version else version_to_release(platform, model)
@@ -170,14 +170,15 @@ def build_release(platform: Platform, model: str, version: str | None, serving: 
     rules = config.rules_of("drift")
     output = training_output(platform, model, found.version)
     digest = check_bound(output, found, platform.ledger)
-    onnx = open_onnx((output.folder / MODEL).read_bytes(), f"of {model}/{found.version}")
-    check_batches(f"building a release of {model}/{found.version}", onnx, len(output.contract.vector))
+    folder = serving or platform.project.model(model).serving
+    what = f"building a release of {model}/{found.version}"
+    check_output(output, what)
+    check_service(folder, platform.state.logs / ".bentoml", what)
     platform.progress(f"calibrating drift thresholds on {len(output.reference):,} reference vectors")
     names = watched(output.contract.vector, rules)
     thresholds = calibrate(
         output.reference, names, rules.window, rules.block_days, rules.false_alarm_budget, seed=0, draws=rules.draws
     )
-    folder = serving or platform.project.model(model).serving
     manifest = platform.releases.build(output, found, folder, config.release_copy(), thresholds.to_json(), config.own)
     body = {"digest": manifest.digest, "version": manifest.version, "evidence": digest}
     platform.ledger.append(BUILT, manifest.id, body)

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from tidegate.domain.project import KubernetesSettings
     from tidegate.files.feature_folder import FeatureFolder
     from tidegate.ports.cluster_rollouts import ClusterRollouts
-    from tidegate.ports.cron import CronTimes
     from tidegate.ports.delivery import Delivery
     from tidegate.ports.drift import DriftMeter
     from tidegate.ports.features import OnlineFeatureReader
@@ -111,12 +110,6 @@ def pipeline_runner(project: Project, endpoint: str | None) -> PipelineRunner:
     from tidegate.adapters.kfp.runner import KfpEndpointRunner, LocalKfpRunner
 
     return KfpEndpointRunner(endpoint) if endpoint else LocalKfpRunner(StateFolder(project.state).pipelines)
-
-
-def cron_times() -> CronTimes:
-    from tidegate.adapters.cron.times import CronsimTimes
-
-    return CronsimTimes()
 
 
 def quantile_learner() -> QuantileLearner:

@@ -47,7 +47,6 @@ COMMANDS = {
     "serve": ("processes", "Serve one release in the foreground."),
     "up": ("processes", "Start the platform and keep it running."),
     "down": ("processes", "Stop every process; data stay."),
-    "schedule": ("schedules", "Commands that run at stated times."),
     "prune": ("processes", "Remove what the policy says is old; what the ledger names stays."),
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,14 +19,16 @@ if TYPE_CHECKING:  # the serving process has no use for polars
 class OnlineRows:
     """Stored features of n entities, in the order asked for.
 
-    `values` is float64 [n, number of stored features, in the contract's order of views and names], NaN where a value is
-    null. `event_times` is int64 [n], microseconds since the epoch (UTC) of the row's event timestamp; `found` is
-    bool [n].
+    `values` is float64 [n, number of stored features that are no texts, in the contract's order of views and names], NaN where
+    a value is null. `event_times` is int64 [n], microseconds since the epoch (UTC) of the row's event timestamp; `found` is
+    bool [n]. `texts` has an array [n] of `str`, None where a value is null, for each stored feature of datatype BYTES, by
+    `view__feature`.
     """
 
     values: np.ndarray
     event_times: np.ndarray
     found: np.ndarray
+    texts: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

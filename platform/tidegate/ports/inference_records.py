@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -21,8 +21,9 @@ from tidegate.files.record_index import Vectors
 class InferenceRecord:
     """One request of n rows. Equal `id` ties a mirrored request to the live one.
 
-    `id` is the gateway's; `client_id` is what the client called the request, `route` the one that predicted (`predict`,
-    `infer`), `error` why there is no prediction. Each of these three is empty where it is not known.
+    `tensors` are the model's inputs exactly as it got them, all but those that were too large to be kept, of which `digests`
+    has the SHA-256 of their bytes. `id` is the gateway's; `client_id` is what the client called the request, `route` the one
+    that predicted (`predict`, `infer`), `error` why there is no prediction. Each of these three is empty where it is not known.
     """
 
     id: str
@@ -34,12 +35,14 @@ class InferenceRecord:
     latency_ms: float
     entities: tuple[str, ...]  # n
     event_times: np.ndarray  # int64 [n], microseconds since the epoch (UTC) of each row's stored features
-    request: Mapping[str, np.ndarray]  # request inputs of the on-demand transformation, [n] each
-    features: np.ndarray  # float32 [n, F], exactly what the model was given
+    request: Mapping[str, np.ndarray]  # request inputs of the on-demand transformation, [n] each, numbers or texts
+    features: np.ndarray  # float32 [n, F], the model's input `features`; [n, 0] of a model that has none such
     outputs: Mapping[str, np.ndarray]  # by output name, first axis n
     client_id: str = ""
     route: str = ""
     error: str = ""
+    tensors: Mapping[str, np.ndarray] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

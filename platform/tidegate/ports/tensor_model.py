@@ -8,6 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from tidegate.domain.contract import InputTensor
+
 
 @dataclass(frozen=True)
 class TensorSpec:
@@ -32,6 +34,11 @@ class TensorModel(Protocol):
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """All outputs by name; raises InvalidInput when the inputs do not fit."""
+
+
+def inputs_of(model: TensorModel) -> tuple[InputTensor, ...]:
+    """The model's inputs as a contract names tensors, none of them assembled."""
+    return tuple(InputTensor(spec.name, spec.datatype, spec.shape) for spec in model.inputs)
 
 
 OpenModel = Callable[[bytes, str], TensorModel]

@@ -12,12 +12,13 @@ import base64
 import heapq
 import math
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
+from tidegate.domain.datatypes import FEATURES, TEXT
 from tidegate.domain.errors import InvalidInput, NotFound
 from tidegate.files.record_index import Block, Group, RecordHead, read_head
 from tidegate.files.record_segments import Gone, Segment, segment_paths
@@ -29,7 +30,8 @@ _NAMED = 5
 class _Array(msgspec.Struct):
     dtype: str
     shape: list[int]
-    data: str
+    data: str | list[str] = ""
+    digest: str = ""
 
 
 class _Line(msgspec.Struct):
@@ -38,9 +40,10 @@ class _Line(msgspec.Struct):
     rows: int
     latency_ms: float
     entities: list[str] = msgspec.field(default_factory=list)
-    inputs: dict[str, list[int | float]] = msgspec.field(default_factory=dict)
+    inputs: dict[str, list[bool | int | float | str]] = msgspec.field(default_factory=dict)
     event_times: list[int] = msgspec.field(default_factory=list)
     features: str = ""
+    tensors: dict[str, _Array] = msgspec.field(default_factory=dict)
     outputs: dict[str, _Array] = msgspec.field(default_factory=dict)
 
 
@@ -255,6 +258,9 @@ def _record(head: RecordHead, line: _Line) -> InferenceRecord:
         raise ValueError(f"request {line.id}: times that are no numbers")
     features = np.frombuffer(base64.b64decode(line.features, validate=True), dtype="<f4")
     features = features.reshape(line.rows, -1) if line.rows else features.reshape(0, 0)
+    whole = {name: _array(array) for name, array in line.tensors.items() if not array.digest}
+    if any(array.shape[:1] != (line.rows,) for array in whole.values()):
+        raise ValueError(f"request {line.id}: {line.rows} rows, but tensors of {[array.shape for array in whole.values()]}")
     return InferenceRecord(
         id=head.id,
         at=head.at,
@@ -265,22 +271,31 @@ def _record(head: RecordHead, line: _Line) -> InferenceRecord:
         latency_ms=head.latency_ms,
         entities=tuple(line.entities),
         event_times=np.array(line.event_times, dtype=np.int64),
-        request={name: _numbers(values) for name, values in line.inputs.items()},
+        request={name: _values(values) for name, values in line.inputs.items()},
         features=features,
-        outputs=_outputs(line.outputs),
+        outputs={name: _array(array) for name, array in line.outputs.items()},
         client_id=head.client_id,
         route=head.route,
         error=head.error,
+        tensors=({FEATURES: features} if features.size else {}) | whole,
+        digests={name: array.digest for name, array in line.tensors.items() if array.digest},
     )
 
 
-def _numbers(values: Sequence[int | float]) -> np.ndarray:
+def _values(values: Sequence[bool | int | float | str]) -> np.ndarray:
+    if any(isinstance(value, str) for value in values):
+        return _texts(values)
     array = np.array(values)
-    return array if array.dtype.kind in "iuf" else np.array(values, dtype=np.float64)  # whole numbers beyond 64 bits
+    return array if array.dtype.kind in "biuf" else np.array(values, dtype=np.float64)  # whole numbers beyond 64 bits
 
 
-def _outputs(outputs: Mapping[str, _Array]) -> dict[str, np.ndarray]:
-    return {
-        name: np.frombuffer(base64.b64decode(array.data, validate=True), dtype=np.dtype(array.dtype)).reshape(array.shape)
-        for name, array in outputs.items()
-    }
+def _array(array: _Array) -> np.ndarray:
+    if isinstance(array.data, list):
+        return _texts(array.data).reshape(array.shape)
+    return np.frombuffer(base64.b64decode(array.data, validate=True), dtype=np.dtype(array.dtype)).reshape(array.shape)
+
+
+def _texts(values: Sequence[object]) -> np.ndarray:
+    if not all(isinstance(value, str) for value in values):
+        raise ValueError("texts and numbers in one column")
+    return np.array(values, dtype=TEXT)

@@ -1,22 +1,23 @@
-"""Replaying a served prediction: the logged vector through the release's model again, to the bit, and the logged vector
-against the one that the offline path recomputes, value by value.
+"""Replaying a served prediction: the logged tensors through the release's model again, to the bit, and the tensors that were
+made of features against those that the offline path recomputes, value by value.
 
-Both are exact: outputs must have equal bytes, features equal values (a missing value equals a missing value).
+Both are exact: outputs must have equal bytes (texts be equal), features equal values (a missing value equals a missing value).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tidegate.domain.datatypes import FEATURES, TEXT
 from tidegate.domain.errors import InvalidInput
 from tidegate.files.release_folder import MODEL, read_contract, read_manifest, verified_bytes
 from tidegate.ports.inference_records import InferenceRecord
 from tidegate.ports.tensor_model import OpenModel
-from tidegate.serving.runtime.tensors import FEATURES
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,13 @@ class Difference:
     subject: str
     row: int
     entity: str
-    logged: float
-    recomputed: float
+    logged: float | str
+    recomputed: float | str
 
 
 @dataclass(frozen=True)
 class ReplayResult:
-    """`outputs_identical`: recomputed to the bit. `vectors_identical` is None when no offline vectors were given."""
+    """`outputs_identical`: recomputed to the bit. `vectors_identical` is None when no offline tensors were given."""
 
     request_id: str
     release: str
@@ -61,31 +62,45 @@ class ReplayResult:
 
 
 def replay(
-    record: InferenceRecord, release_folder: Path, historical_vectors: np.ndarray | None = None, *, open_model: OpenModel
+    record: InferenceRecord,
+    release_folder: Path,
+    offline: Mapping[str, np.ndarray] | None = None,
+    *,
+    open_model: OpenModel,
 ) -> ReplayResult:
     """Recompute a logged prediction with the release it came from.
 
-    `historical_vectors` is float32 [n, F] in the contract's order, row by row as in the record. Raises InvalidInput when the
-    record has no prediction, is of another release, or the vectors have another shape; IntegrityError for a damaged release.
+    `offline` are the tensors that are made of features, as the offline path makes them, row by row as in the record. Raises
+    InvalidInput when the record has no prediction, not all that it was made of, is of another release, or the tensors have
+    another shape; IntegrityError for a damaged release.
     """
     manifest = read_manifest(release_folder)
     if record.release != manifest.digest:
         raise InvalidInput(f"request {record.id} was answered by release {record.release[:12]}, not by {manifest.id}")
-    if record.status != 200 or not len(record.features):
+    tensors = record.tensors or ({FEATURES: record.features} if record.features.size else {})
+    if record.digests:
+        name, digest = next(iter(record.digests.items()))
+        raise InvalidInput(
+            f"request {record.id}: its input '{name}' was too large for the inference log, which has its SHA-256 {digest[:12]} "
+            "alone; it cannot be replayed"
+        )
+    if record.status != 200 or not tensors:
         raise InvalidInput(f"request {record.id} was answered with status {record.status} and no prediction: nothing to replay")
     contract = read_contract(release_folder, manifest)
     model = open_model(verified_bytes(release_folder, manifest, MODEL), manifest.id)
-    outputs = model.run({FEATURES: np.ascontiguousarray(record.features)})
+    outputs = model.run({name: np.ascontiguousarray(array) for name, array in tensors.items()})
     output_difference = _first_output_difference(record, outputs)
     feature_difference = None
     vectors_identical, values_compared = None, 0
-    if historical_vectors is not None:
-        feature_difference = _first_feature_difference(record, historical_vectors, contract.vector)
-        vectors_identical, values_compared = feature_difference is None, historical_vectors.size
+    if offline is not None:
+        names = {tensor.name: tensor.features for tensor in contract.tensors}
+        found = (_first_feature_difference(record, tensors[name], offline[name], names[name]) for name in offline)
+        feature_difference = next((difference for difference in found if difference), None)
+        vectors_identical, values_compared = feature_difference is None, sum(array.size for array in offline.values())
     return ReplayResult(
         request_id=record.id,
         release=manifest.id,
-        rows=len(record.features),
+        rows=len(next(iter(tensors.values()))),
         outputs_compared=sum(values.size for values in outputs.values()),
         outputs_identical=output_difference is None,
         values_compared=values_compared,
@@ -109,28 +124,30 @@ def _first_output_difference(record: InferenceRecord, outputs: dict[str, np.ndar
                 f"{now.dtype} {now.shape}"
             )
         before, after = (np.ascontiguousarray(a).reshape(len(now), -1) for a in (logged, now))
-        unequal = before.view(np.uint8) != after.view(np.uint8)
+        text = now.dtype == TEXT
+        unequal = before != after if text else before.view(np.uint8) != after.view(np.uint8)
         if unequal.any():
-            row, byte = np.argwhere(unequal)[0]
-            column = int(byte) // now.dtype.itemsize
-            return Difference(
-                f"output {name}[{column}]",
-                int(row),
-                _entity(record, int(row)),
-                float(before[row, column]),
-                float(after[row, column]),
-            )
+            row, place = np.argwhere(unequal)[0]
+            column = int(place) // (1 if text else now.dtype.itemsize)
+            subject, who = f"output {name}[{column}]", _entity(record, int(row))
+            return Difference(subject, int(row), who, _plain(before[row, column]), _plain(after[row, column]))
     return None
 
 
-def _first_feature_difference(record: InferenceRecord, offline: np.ndarray, vector: tuple[str, ...]) -> Difference | None:
-    if offline.shape != record.features.shape:
-        raise InvalidInput(f"request {record.id}: offline vectors of shape {offline.shape}, logged {record.features.shape}")
-    logged, now = record.features, offline.astype(np.float32, copy=False)
-    unequal = ~((logged == now) | (np.isnan(logged) & np.isnan(now)))
+def _plain(value: Any) -> float | str:
+    return value if isinstance(value, str) else float(value)
+
+
+def _first_feature_difference(
+    record: InferenceRecord, logged: np.ndarray, now: np.ndarray, features: tuple[str, ...]
+) -> Difference | None:
+    if now.shape != logged.shape:
+        raise InvalidInput(f"request {record.id}: offline vectors of shape {now.shape}, logged {logged.shape}")
+    now = now.astype(logged.dtype, copy=False)
+    missing = np.isnan(logged) & np.isnan(now) if logged.dtype.kind == "f" else np.zeros(logged.shape, dtype=bool)
+    unequal = (~((logged == now) | missing)).reshape(len(logged), -1)
     if not unequal.any():
         return None
     row, column = (int(i) for i in np.argwhere(unequal)[0])
-    return Difference(
-        f"feature {vector[column]}", row, _entity(record, row), float(logged[row, column]), float(now[row, column])
-    )
+    before, after = (_plain(array.reshape(len(array), -1)[row, column]) for array in (logged, now))
+    return Difference(f"feature {features[column]}", row, _entity(record, row), before, after)

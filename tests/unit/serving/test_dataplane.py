@@ -13,6 +13,7 @@ from tidegate.adapters.onnx.session import open_onnx
 from tidegate.domain.errors import IntegrityError, InvalidInput, Unavailable
 from tidegate.serving.runtime.dataplane import ModelFault, Predictor, UnknownEntity
 from tidegate.serving.runtime.release_loader import load_release, serving_module
+from tidegate.serving.runtime.request_inputs import read_inputs
 
 
 @pytest.fixture
@@ -132,12 +133,12 @@ def test_a_request_input_has_the_type_that_its_contract_names(
 ) -> None:
     release = load_release(release_folder, open_onnx)
     contract = replace(release.contract, request_types={"horizon": datatype} if datatype else {}, on_demand=None)
-    predict = Predictor(replace(release, contract=contract), FakeReader())._inputs
     if refused:
         with pytest.raises(InvalidInput, match=f"'horizon' must be .*{datatype}"):
-            predict(2, {"horizon": value})
+            read_inputs(contract, {"horizon": value}, 2)
     else:
-        assert np.array_equal(predict(2, {"horizon": value})["horizon"], np.broadcast_to(value, 2))
+        inputs, _ = read_inputs(contract, {"horizon": value}, 2)
+        assert np.array_equal(inputs["horizon"], np.broadcast_to(value, 2))
 
 
 def fixed_batch(rows: int, reshaped: bool) -> bytes:

@@ -29,7 +29,7 @@ GREEN = Identity("demand", "b" * 64, "green", 0)
 def prediction(n: int = 2) -> Prediction:
     features = np.array([[0.1, np.nan], [1e-42, -0.0]], dtype=np.float32)[:n]
     outputs = {"quantiles": np.array([[1 / 3, 2, 3], [4, 5, 6]], dtype=np.float32)[:n]}
-    return Prediction(("S1", "S2")[:n], {"horizon": np.array([1, 2])[:n]}, np.full(n, T0), features, outputs)
+    return Prediction(("S1", "S2")[:n], {"horizon": np.array([1, 2])[:n]}, np.full(n, T0), outputs, {"features": features})
 
 
 def served(request_id: str, status: int = 200, shadow: bool = False, at: float = 1000.0) -> Served:

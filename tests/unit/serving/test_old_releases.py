@@ -14,6 +14,7 @@ import pytest
 
 from golden.archives import RELEASES
 from tidegate.adapters.onnx.session import open_onnx
+from tidegate.domain.datatypes import FEATURES
 from tidegate.domain.digests import canonical_json
 from tidegate.domain.errors import IntegrityError
 from tidegate.domain.release import ReleaseManifest
@@ -22,7 +23,6 @@ from tidegate.files.release_folder import MANIFEST, MONITOR, read_manifest, veri
 from tidegate.gates.drift_check import read_profile
 from tidegate.gates.monitor_file import monitor_of
 from tidegate.serving.runtime.release_loader import load_release
-from tidegate.serving.runtime.tensors import FEATURES
 from tidegate.serving.runtime.vectors import stored_names
 
 OLD = sorted(RELEASES.iterdir())

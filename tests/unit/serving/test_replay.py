@@ -46,7 +46,7 @@ def test_what_was_served_is_recomputed_to_the_bit(folder: Path, record: Inferenc
     result = replay(record, folder, open_model=open_onnx)
     assert result.identical
     assert (result.rows, result.outputs_compared, result.vectors_identical) == (2, 6, None)
-    result = replay(record, folder, record.features.copy(), open_model=open_onnx)
+    result = replay(record, folder, {"features": record.features.copy()}, open_model=open_onnx)
     assert (result.identical, result.vectors_identical, result.values_compared) == (True, True, 8)
     assert "identical to the bit" in result.describe()
 
@@ -67,11 +67,11 @@ def test_the_last_bit_of_an_output_is_noticed(folder: Path, record: InferenceRec
 def test_the_first_feature_that_differs_offline_is_named(folder: Path, record: InferenceRecord) -> None:
     offline = record.features.copy()
     offline[1, 1] = np.nan
-    result = replay(record, folder, offline, open_model=open_onnx)
+    result = replay(record, folder, {"features": offline}, open_model=open_onnx)
     assert (result.outputs_identical, result.vectors_identical, result.identical) == (True, False, False)
     assert "feature sku_sales__price of row 1 (S2): logged 0.5, now nan" in result.describe()
     both_missing = replace(record, features=offline, outputs=record.outputs)
-    assert replay(both_missing, folder, offline, open_model=open_onnx).vectors_identical is True
+    assert replay(both_missing, folder, {"features": offline}, open_model=open_onnx).vectors_identical is True
 
 
 def test_a_record_of_another_release_or_without_a_prediction_is_refused(
@@ -83,4 +83,4 @@ def test_a_record_of_another_release_or_without_a_prediction_is_refused(
     with pytest.raises(InvalidInput, match="nothing to replay"):
         replay(replace(record, status=422), folder, open_model=open_onnx)
     with pytest.raises(InvalidInput, match="shape"):
-        replay(record, folder, record.features[:1], open_model=open_onnx)
+        replay(record, folder, {"features": record.features[:1]}, open_model=open_onnx)

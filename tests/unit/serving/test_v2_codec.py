@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
+from tidegate.domain.datatypes import DATATYPES, DTYPES
 from tidegate.domain.errors import InvalidInput
 from tidegate.serving.runtime.endpoint import MalformedRequest
-from tidegate.serving.runtime.tensors import DATATYPES, DTYPES
 from tidegate.serving.runtime.v2_codec import InferRequest, OutputRequest, decode_request, encode_response
 
 tensors = st.sampled_from(sorted(DTYPES)).flatmap(
@@ -75,6 +75,46 @@ def test_what_the_model_gives_is_what_a_client_reads(array: np.ndarray, binary: 
         assert np.array_equal(np.array(output["data"], dtype=array.dtype).reshape(array.shape), array)
 
 
+def texts_in_binary(array: np.ndarray) -> bytes:
+    encoded = [text.encode() for text in array.ravel().tolist()]
+    return b"".join(len(each).to_bytes(4, "little") + each for each in encoded)
+
+
+def text_body(content: bytes) -> bytes:
+    """A request of two texts in binary form, behind a head that is as long as `head_of` says."""
+    tensor = {"name": "x", "shape": [2], "datatype": "BYTES", "parameters": {"binary_data_size": len(content)}}
+    return json.dumps({"inputs": [tensor]}).encode() + content
+
+
+def head_length(body: bytes) -> str:
+    return str(body.rindex(b"]}") + 2)
+
+
+texts = nps.arrays(
+    np.dtype(object), nps.array_shapes(max_dims=3, max_side=4), elements=st.text(st.characters(exclude_categories=["Cs"]))
+)
+
+
+@given(texts, st.booleans())
+def test_texts_come_to_the_model_and_back_to_the_client_as_they_are(array: np.ndarray, binary: bool) -> None:
+    tensor: dict[str, Any] = {"name": "x", "shape": list(array.shape), "datatype": "BYTES"}
+    content = texts_in_binary(array) if binary else b""
+    tensor |= {"parameters": {"binary_data_size": len(content)}} if binary else {"data": array.tolist()}
+    head = json.dumps({"inputs": [tensor]}).encode()
+    _, decoded = decode_request(head + content, str(len(head)) if binary else None)
+    assert decoded["x"].dtype == object
+    assert decoded["x"].tolist() == array.tolist()
+    request = InferRequest([], outputs=[OutputRequest("y", {"binary_data": binary})])
+    body, length = encode_response(request, {"y": decoded["x"]}, {})
+    output = json.loads(body[:length])["outputs"][0]
+    assert (output["datatype"], output["shape"]) == ("BYTES", list(array.shape))
+    if binary:
+        assert body[length:] == content
+        assert output["parameters"] == {"binary_data_size": len(content)}
+    else:
+        assert output["data"] == array.ravel().tolist()
+
+
 def infer_body(**changes: Any) -> bytes:
     return json.dumps({"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2], **changes}]}).encode()
 
@@ -101,7 +141,14 @@ def infer_body(**changes: Any) -> bytes:
         (infer_body(data=[None, 1]), None, "FP32 values only"),
         (infer_body(data={"a": 1}), None, "0 lists deep"),
         (infer_body(data=[[1], [2]]), None, "not a tensor"),
-        (infer_body(datatype="BYTES"), None, "'BYTES' is not supported"),
+        (infer_body(datatype="TEXT"), None, "'TEXT' is not supported"),
+        (infer_body(datatype="BYTES"), None, "does not hold BYTES values only"),
+        (infer_body(datatype="BYTES", data=["a"]), None, "1 elements, shape .* requires 2"),
+        (text_body(b"\x01\0\0\0a\x02\0\0\0bc\0"), "head", "9 values|2 values take 11 bytes"),
+        (text_body(b"\x01\0\0\0a\xff\0\0\0b"), "head", "value 1 ends after"),
+        (text_body(b"\x01\0\0\0a\x01\0\0"), "head", "requires at least|value 1 ends after|required at least"),
+        (text_body(b"\x01\0\0\0\xff\x01\0\0\0b"), "head", "value 0 is not UTF-8"),
+        (text_body(b""), "head", "required at least 8"),
         (infer_body(datatype="FP16"), None, "binary"),
         (infer_body(datatype="UINT8", data=[1, 256]), None, "does not fit"),
         (infer_body(datatype="INT32", data=[1.5, 2]), None, "INT32 values only"),
@@ -117,7 +164,7 @@ def infer_body(**changes: Any) -> bytes:
 )
 def test_what_does_not_fit_is_refused(body: bytes, length: str | None, message: str) -> None:
     with pytest.raises(MalformedRequest, match=message):
-        decode_request(body, length)
+        decode_request(body, head_length(body) if length == "head" else length)
 
 
 def test_an_output_is_asked_for_once() -> None:

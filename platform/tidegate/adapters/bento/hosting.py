@@ -27,7 +27,7 @@ def configure_bentoml(home: Path) -> None:
     os.environ["OTEL_SDK_DISABLED"] = "true"
 
 
-def service_parts(module: ModuleType, release: str) -> tuple[Any, Endpoint[Any, Any]]:
+def service_parts(module: ModuleType, what: str) -> tuple[Any, Endpoint[Any, Any]]:
     """The BentoML service and the endpoint that a `service.py` defines; raises InvalidInput unless it is one of each."""
     from bentoml import Service
 
@@ -35,7 +35,7 @@ def service_parts(module: ModuleType, release: str) -> tuple[Any, Endpoint[Any, 
     endpoints = [value for value in vars(module).values() if isinstance(value, Endpoint)]
     if len(services) != 1 or len(endpoints) != 1:
         raise InvalidInput(
-            f"release {release}: serving/service.py defines {len(services)} BentoML services and {len(endpoints)} endpoints, "
+            f"{what}: serving/service.py defines {len(services)} BentoML services and {len(endpoints)} endpoints, "
             "required one of each at module level; see serving/demand/service.py"
         )
     return services[0], endpoints[0]

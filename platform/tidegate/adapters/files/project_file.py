@@ -18,7 +18,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from types import UnionType
@@ -27,7 +27,6 @@ from typing import Any, get_args, get_origin, get_type_hints
 import yaml
 
 from tidegate.domain.errors import InvalidInput, NotFound
-from tidegate.domain.fields import is_required
 from tidegate.domain.project import NAME_PATTERN, LedgerConfig, LocalSettings, Project, did_you_mean
 
 FILE_NAME = "tidegate.yaml"
@@ -74,7 +73,6 @@ def load_project(path: Path | None = None, *, check_files: bool = True, environ:
         project = replace(project, ledger=LedgerConfig(checkpoint))
     _check_ports(project)
     _check_default_model(project)
-    _check_schedules(project)
     return project
 
 
@@ -96,20 +94,6 @@ def _check_default_model(project: Project) -> None:
     if chosen and chosen not in project.models:
         hint = did_you_mean(chosen, project.models)
         raise InvalidInput(f"{project.file}: targets.local.defaultModel is '{chosen}', no model of the project; {hint}")
-
-
-def _check_schedules(project: Project) -> None:
-    if not project.schedules:
-        return
-    from tidegate.adapters.cron.times import CronsimTimes
-
-    for name, schedule in project.schedules.items():
-        try:
-            CronsimTimes().check(schedule.cron, schedule.zone)
-        except InvalidInput as error:
-            raise InvalidInput(f"{project.file}: schedules.{name}: {error}") from error
-        if not schedule.run:
-            raise InvalidInput(f"{project.file}: schedules.{name}.run is empty; required: a command, as [status, --json]")
 
 
 def _check_ports(project: Project) -> None:
@@ -184,7 +168,7 @@ class _Reader:
             found = by_key[name]
             values[found.name] = self._value(hints[found.name], found, value, _join(where, name))
         for name, missing in by_key.items():
-            if missing.name not in values and is_required(missing) and mapping:
+            if missing.name not in values and missing.default is MISSING and mapping:
                 self._problem(node, f"required key '{_join(where, name)}' is missing ({missing.metadata['doc']})")
             elif missing.name not in values and isinstance(missing.default, Path):
                 values[missing.name] = self.file.parent / missing.default
@@ -261,7 +245,7 @@ def _join(where: str, name: str) -> str:
 
 
 def _keys(cls: type, *, required: bool = False) -> list[str]:
-    return [f.metadata["key"] for f in fields(cls) if "key" in f.metadata and not (required and not is_required(f))]
+    return [f.metadata["key"] for f in fields(cls) if "key" in f.metadata and not (required and f.default is not MISSING)]
 
 
 def _shown(node: yaml.Node) -> str:

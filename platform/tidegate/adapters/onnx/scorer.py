@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from tidegate.adapters.onnx.session import open_onnx
+from tidegate.domain.datatypes import FEATURES
 from tidegate.domain.release import ReleaseManifest
 from tidegate.files.release_folder import MODEL, verified_bytes
 from tidegate.ports.tensor_model import TensorModel
-from tidegate.serving.runtime.tensors import FEATURES
 
 
 class OnnxScorer:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from tidegate.domain.datatypes import DATATYPES
 from tidegate.domain.errors import IntegrityError, InvalidInput
 from tidegate.ports.tensor_model import TensorSpec
-from tidegate.serving.runtime.tensors import DATATYPES
 
 _NUMPY = {
     "tensor(bool)": np.bool_,
@@ -24,11 +24,12 @@ _NUMPY = {
     "tensor(float16)": np.float16,
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
+    "tensor(string)": np.object_,
 }
 
 
 class OnnxModel:
-    """A session over a model's bytes. Tensors of numbers only: maps, sequences and strings are refused at loading."""
+    """A session over a model's bytes. Tensors of numbers, booleans or texts: maps and sequences are refused at loading."""
 
     def __init__(self, content: bytes, release: str) -> None:
         import onnxruntime as ort
@@ -63,10 +64,10 @@ def open_onnx(content: bytes, release: str) -> OnnxModel:
 def _spec(node: Any, release: str) -> TensorSpec:
     if node.type not in _NUMPY:
         raise IntegrityError(
-            f"release {release}: tensor '{node.name}' of the model is of type {node.type}, required a tensor of numbers; "
-            "export the model without maps (zipmap=False)"
+            f"release {release}: tensor '{node.name}' of the model is of type {node.type}, required a tensor of numbers, "
+            "booleans or strings; export the model without maps (skl2onnx: zipmap=False) and without sequences"
         )
-    shape = tuple(size if isinstance(size, int) else -1 for size in node.shape)
+    shape = tuple(size if isinstance(size, int) and size >= 0 else -1 for size in node.shape)
     return TensorSpec(node.name, DATATYPES[np.dtype(_NUMPY[node.type])], shape)
 
 

@@ -1,29 +1,35 @@
 """The inference itself, free of any transport: entities and request inputs to a prediction, or raw tensors to tensors.
 
-One prediction is one read of the online store, one assembly of vectors and one call of the model. Everything runs on the
-caller's thread; a `Predictor` is used from one thread, because an online reader may be bound to it.
+One prediction is one read of the online store, one assembly of tensors and one call of the model; a model without stored
+features has no store. Everything runs on the caller's thread; a `Predictor` is used from one thread, because an online reader
+may be bound to it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tidegate.domain.assembly import assembled
+from tidegate.domain.contract import FeatureContract
+from tidegate.domain.datatypes import FEATURES
 from tidegate.domain.errors import InvalidInput, NotFound, TidegateError
+from tidegate.domain.keys import JoinKey, Part, entity_of, parts_of, said
 from tidegate.ports.tensor_model import TensorSpec
 from tidegate.serving.runtime.release_loader import LoadedRelease
+from tidegate.serving.runtime.request_inputs import read_inputs, refuse_extreme
 from tidegate.serving.runtime.shown import shown
-from tidegate.serving.runtime.tensors import DTYPES, FEATURES
-from tidegate.serving.runtime.vectors import assemble
+from tidegate.serving.runtime.vectors import feature_columns
 
 if TYPE_CHECKING:  # the port's module imports polars, which a serving process does without
-    from tidegate.ports.features import OnlineFeatureReader
+    from tidegate.ports.features import OnlineFeatureReader, OnlineRows
 
 NAMED_AT_MOST = 5
-EXTREME = 2.0**53  # beyond it not even the next whole number can be told apart
+NO_TIMES = np.empty(0, dtype=np.int64)
+Entity = Part | Mapping[str, Part] | Sequence[Part]  # as a client says it: a value, parts by name, or parts in the key's order
 
 
 class UnknownEntity(NotFound):
@@ -38,50 +44,66 @@ class ModelFault(TidegateError):
 class Prediction:
     """What was computed and from what, n rows.
 
-    `features` is float32 [n, F] as the model saw it, `event_times` int64 [n] in microseconds since the epoch, `inputs`
-    an array [n] for each request input, `outputs` the model's tensors by name. A prediction from raw tensors has no
-    entities, inputs and event times.
+    `tensors` are the model's inputs as it got them, `outputs` its outputs, by name; `event_times` int64 [n] in microseconds
+    since the epoch, `inputs` an array [n] for each input of the on-demand transformation. A model without stored features has
+    no entities and event times, and a prediction from raw tensors no inputs either.
     """
 
     entities: tuple[str, ...]
     inputs: Mapping[str, np.ndarray]
     event_times: np.ndarray
-    features: np.ndarray
     outputs: Mapping[str, np.ndarray]
+    tensors: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        return len(next(iter(self.tensors.values()))) if self.tensors else len(self.entities)
+
+    @property
+    def features(self) -> np.ndarray:
+        """The tensor `features`, float32 [n, F]; [n, 0] of a model that has none such."""
+        return features_of(self.tensors, self.rows)
+
+
+def features_of(tensors: Mapping[str, np.ndarray], rows: int) -> np.ndarray:
+    """The tensor `features` where it is float32 [n, F]; else [n, 0]."""
+    found = tensors.get(FEATURES)
+    if found is not None and found.ndim == 2 and found.dtype == np.float32:
+        return found
+    return np.empty((rows, 0), dtype=np.float32)
 
 
 class Predictor:
-    """A loaded release and the online store it reads."""
+    """A loaded release and the online store it reads; None for a model without stored features."""
 
-    def __init__(self, release: LoadedRelease, reader: OnlineFeatureReader) -> None:
+    def __init__(self, release: LoadedRelease, reader: OnlineFeatureReader | None) -> None:
         self.release = release
         self._reader = reader
 
-    def predict(self, entities: Sequence[str], request: Mapping[str, Any]) -> Prediction:
-        """One row for each of `entities`, which may repeat; `request` has a number or an array [n] for each input.
+    def predict(self, entities: Sequence[Entity], request: Mapping[str, Any]) -> Prediction:
+        """One row for each of `entities`, which may repeat; `request` has a value for all rows, or one a row, for each input of
+        the on-demand transformation and each tensor that is asked for. A model without stored features takes no entities: there
+        the arrays say how many rows there are.
 
-        Raises UnknownEntity, InvalidInput (an input missing, unknown, of a wrong length or not finite), Unavailable
-        (the online store), ModelFault.
+        Raises UnknownEntity, InvalidInput (an input missing, unknown, of a wrong type, length or shape, or not finite),
+        Unavailable (the online store), ModelFault.
         """
+        contract = self.release.contract
+        if self._reader is None:
+            return self._without_store(entities, request)
         if not entities:
             raise InvalidInput("a prediction needs at least one entity, got none")
-        inputs = self._inputs(len(entities), request)
-        distinct = list(dict.fromkeys(entities))
+        names = _named(entities, contract)
+        inputs, tensors = read_inputs(contract, request, len(names))
+        distinct = list(dict.fromkeys(names))
         rows = self._reader.read(distinct)
         if not rows.found.all():
             self._refuse_unknown([name for name, found in zip(distinct, rows.found, strict=True) if not found])
-        stored, event_times = rows.values, rows.event_times
-        if len(distinct) != len(entities):
-            position = {name: i for i, name in enumerate(distinct)}
-            index = np.fromiter((position[name] for name in entities), dtype=np.intp, count=len(entities))
-            stored, event_times = stored[index], event_times[index]
-        features = assemble(self.release.contract, stored, event_times, inputs, self.release.on_demand)
-        try:
-            outputs = self._run({FEATURES: features})
-        except ModelFault:
-            self._refuse_extreme(inputs)
-            raise
-        return Prediction(tuple(entities), inputs, event_times, features, outputs)
+        stored, event_times, texts = rows.values, rows.event_times, rows.texts
+        if len(distinct) != len(names):
+            stored, event_times, texts = _repeated(rows, distinct, names)
+        columns = feature_columns(contract, stored, event_times, inputs, self.release.on_demand, texts)
+        return self._predicted(names, inputs, event_times, assembled(contract, columns) | tensors, tensors)
 
     def infer(self, tensors: Mapping[str, np.ndarray]) -> Prediction:
         """Raw tensors through the model; raises InvalidInput when one is missing, unknown, or of a wrong type or shape."""
@@ -93,11 +115,15 @@ class Predictor:
             if name not in tensors:
                 raise InvalidInput(f"input '{name}' is missing")
             _check_tensor(spec, tensors[name])
+        lengths = {name: len(tensors[name]) for name in specs}
+        if len(set(lengths.values())) > 1:
+            found = ", ".join(f"'{name}' {n}" for name, n in lengths.items())
+            raise InvalidInput(f"the inputs have rows {found}, required as many in each")
         try:
             outputs = self._run(tensors)
         except ModelFault as error:  # the client chose every number: what comes of them is no fault of the release
             raise InvalidInput(f"{error}; the numbers of the input are not what the model is made for") from error
-        return Prediction((), {}, np.empty(0, dtype=np.int64), tensors[FEATURES], outputs)
+        return Prediction((), {}, NO_TIMES, outputs, tensors)
 
     @property
     def quick(self) -> bool:
@@ -106,28 +132,39 @@ class Predictor:
 
     def check_ready(self) -> None:
         """Raise Unavailable when the online store cannot be reached."""
-        self._reader.ping()
+        if self._reader is not None:
+            self._reader.ping()
 
     def close(self) -> None:
-        self._reader.close()
+        if self._reader is not None:
+            self._reader.close()
 
-    def _inputs(self, n: int, request: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        wanted = self.release.contract.request
-        unknown = sorted(set(request) - set(wanted))
-        if unknown:
-            raise InvalidInput(f"unknown request input {shown(unknown[0])}, allowed: {', '.join(wanted) or 'none'}")
-        inputs = {}
-        for name in wanted:
-            if name not in request:
-                raise InvalidInput(f"request input '{name}' is missing")
-            array = _as_array(request[name])
-            if array.dtype.kind not in "iuf" or array.ndim > 1 or not np.isfinite(array).all():
-                raise InvalidInput(f"request input '{name}' must be finite numbers, one or one a row")
-            if array.ndim == 1 and len(array) != n:
-                raise InvalidInput(f"request input '{name}' has {len(array)} values, required 1 or {n}")
-            _check_type(name, array, self.release.contract.request_types.get(name, ""))
-            inputs[name] = np.broadcast_to(array, (n,)) if array.ndim == 0 else array
-        return inputs
+    def _without_store(self, entities: Sequence[Entity], request: Mapping[str, Any]) -> Prediction:
+        if entities:
+            raise InvalidInput(f"model '{self.release.manifest.model}' has no stored features: it takes no entities")
+        contract = self.release.contract
+        inputs, tensors = read_inputs(contract, request, None)
+        made: Mapping[str, np.ndarray] = {}
+        if contract.vector:
+            n = len(next(iter((inputs or tensors).values())))
+            columns = feature_columns(contract, np.empty((n, 0)), np.empty(n, np.int64), inputs, self.release.on_demand)
+            made = assembled(contract, columns)
+        return self._predicted((), inputs, NO_TIMES, {**made, **tensors}, tensors)
+
+    def _predicted(
+        self,
+        names: Sequence[str],
+        inputs: Mapping[str, np.ndarray],
+        event_times: np.ndarray,
+        tensors: Mapping[str, np.ndarray],
+        asked: Mapping[str, np.ndarray],
+    ) -> Prediction:
+        try:
+            outputs = self._run(tensors)
+        except ModelFault:
+            refuse_extreme({**inputs, **asked})
+            raise
+        return Prediction(tuple(names), inputs, event_times, outputs, tensors)
 
     def _run(self, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         outputs = self.release.model.run(tensors)
@@ -136,29 +173,38 @@ class Predictor:
                 raise ModelFault(f"release {self.release.id}: the model's output '{name}' has values that are not finite")
         return outputs
 
-    def _refuse_extreme(self, inputs: Mapping[str, np.ndarray]) -> None:
-        """Raise InvalidInput when a request's input is so large that no model could answer."""
-        for name, values in inputs.items():
-            if np.abs(values.astype(np.float64)).max() > EXTREME:
-                raise InvalidInput(f"request input '{name}' is too large: no finite prediction comes of it")
-
     def _refuse_unknown(self, names: list[str]) -> None:
-        some = ", ".join(shown(name) for name in names[:NAMED_AT_MOST])
+        contract = self.release.contract
+        plain = contract.key == (JoinKey(contract.entity),)
+        some = ", ".join(shown(name if plain else said(name, contract.key)) for name in names[:NAMED_AT_MOST])
         more = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
-        raise UnknownEntity(f"unknown {self.release.contract.entity} {some}{more}: the online store has no features of it")
+        raise UnknownEntity(f"unknown {contract.entity} {some}{more}: the online store has no features of it")
 
 
-def _check_type(name: str, values: np.ndarray, datatype: str) -> None:
-    """Raise InvalidInput for values that the contract's datatype cannot hold exactly; without one any number will do."""
-    dtype = DTYPES.get(datatype)
-    if dtype is None or not values.size:
-        return
-    if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        if values.dtype.kind not in "iu" or int(values.min()) < limits.min or int(values.max()) > limits.max:
-            raise InvalidInput(f"request input '{name}' must be whole numbers from {limits.min} to {limits.max} ({datatype})")
-    elif dtype.kind == "f" and float(np.abs(values.astype(np.float64)).max()) > float(np.finfo(dtype).max):
-        raise InvalidInput(f"request input '{name}' must be numbers that {datatype} can hold")
+def _named(entities: Sequence[Entity], contract: FeatureContract) -> Sequence[str]:
+    """Entities as the platform names them; those of one String key are their own names."""
+    key = contract.key
+    if len(key) == 1 and key[0].datatype == "BYTES" and all(type(entity) is str for entity in entities):
+        return entities  # type: ignore[return-value]
+    return [entity_of(_parts(entity, contract), key) for entity in entities]
+
+
+def _parts(entity: Entity, contract: FeatureContract) -> Sequence[Part]:
+    if isinstance(entity, str):
+        return parts_of(entity, contract.key)
+    if isinstance(entity, Mapping):
+        if set(entity) != set(contract.key_names):
+            found = ", ".join(shown(name) for name in list(entity)[:NAMED_AT_MOST]) or "nothing"
+            raise InvalidInput(f"an entity has {found}, required {', '.join(contract.key_names)}")
+        return [entity[name] for name in contract.key_names]
+    return [entity] if isinstance(entity, int | bool) else entity
+
+
+def _repeated(rows: OnlineRows, distinct: list[str], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray, Mapping[str, Any]]:
+    position = {name: i for i, name in enumerate(distinct)}
+    index = np.fromiter((position[name] for name in names), dtype=np.intp, count=len(names))
+    texts = {name: column[index] for name, column in rows.texts.items()}
+    return rows.values[index], rows.event_times[index], texts
 
 
 def _check_tensor(spec: TensorSpec, tensor: np.ndarray) -> None:
@@ -168,10 +214,3 @@ def _check_tensor(spec: TensorSpec, tensor: np.ndarray) -> None:
         raise InvalidInput(f"input '{spec.name}' is empty")
     if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
         raise InvalidInput(f"input '{spec.name}' holds NaN or infinity; only finite numbers are allowed")
-
-
-def _as_array(value: Any) -> np.ndarray:
-    try:
-        return np.asarray(value)
-    except ValueError:  # lists of unequal lengths
-        return np.asarray(None)

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 import tidegate
+from tidegate.domain.datatypes import DATATYPES
 from tidegate.domain.errors import InvalidInput, NotFound, TidegateError, Unavailable
 from tidegate.domain.release import SHORT
 from tidegate.ports.tensor_model import TensorSpec
@@ -25,7 +26,6 @@ from tidegate.serving.runtime.endpoint import Call, Endpoint, MalformedRequest
 from tidegate.serving.runtime.metrics import CONTENT_TYPE, ServingMetrics
 from tidegate.serving.runtime.openapi import document
 from tidegate.serving.runtime.shown import bounded, shown
-from tidegate.serving.runtime.tensors import DATATYPES
 
 JSON = "application/json"
 BINARY = "application/octet-stream"

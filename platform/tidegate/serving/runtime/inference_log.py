@@ -9,6 +9,9 @@ Records are JSON objects, one a line. By default they go to segments `<slot>-<re
 the `LogSink` that is given; a clean stop leaves `<slot>-<replica>-<pid>.summary.json` in the folder with the counts. Limits:
 lines are not fsynced, so a crash of the machine (not of the process) may lose what the kernel had not written yet; a killed
 process loses at most what waited in the queue.
+
+A record has every tensor that the model got, so that its prediction can be computed again; but one larger than
+`LogLimits.tensor_bytes` is there by its shape and the digest of its bytes alone.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from tidegate.domain.datatypes import TEXT
 from tidegate.ports.log_sink import LogSink
 from tidegate.serving.runtime.dataplane import Prediction
 
@@ -36,11 +40,13 @@ logger = logging.getLogger("tidegate.inference_log")
 
 @dataclass(frozen=True)
 class LogLimits:
-    """`records` and `bytes` bound the queue (bytes of tensors), `segment_bytes` a file, `sample_rate` is in [0, 1]."""
+    """`records` and `bytes` bound the queue (bytes of tensors), `segment_bytes` a file, `tensor_bytes` an input that is kept
+    whole, `sample_rate` is in [0, 1]."""
 
     records: int = 8192
     bytes: int = 64 * 1024 * 1024
     segment_bytes: int = 64 * 1024 * 1024
+    tensor_bytes: int = 1024 * 1024
     flush_seconds: float = 0.1
     sample_rate: float = 1.0
 
@@ -74,7 +80,8 @@ class Served:
     def nbytes(self) -> int:
         if self.prediction is None:
             return len(self.error)
-        return self.prediction.features.nbytes + sum(a.nbytes for a in self.prediction.outputs.values())
+        arrays = (*self.prediction.tensors.values(), *self.prediction.outputs.values())
+        return sum(_text_bytes(a) if a.dtype == TEXT else a.nbytes for a in arrays)
 
 
 @dataclass
@@ -111,25 +118,51 @@ def encode_array(array: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()).decode("ascii")
 
 
-def record_of(served: Served, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON object of one request; `features` and `outputs` are absent when there was no prediction."""
+def described(array: np.ndarray) -> dict[str, Any]:
+    """A tensor with its values: base64, or a flat list of texts."""
+    if array.dtype == TEXT:
+        return {"dtype": "str", "shape": array.shape, "data": array.ravel().tolist()}
+    return {"dtype": array.dtype.name, "shape": array.shape, "data": encode_array(array)}
+
+
+def digested(array: np.ndarray) -> dict[str, Any]:
+    """A tensor without its values, by the digest of their bytes: SHA-256, of texts that of their JSON list."""
+    content = msgspec.json.encode(array.ravel().tolist()) if array.dtype == TEXT else np.ascontiguousarray(array).tobytes()
+    name = "str" if array.dtype == TEXT else array.dtype.name
+    return {"dtype": name, "shape": array.shape, "digest": hashlib.sha256(content).hexdigest()}
+
+
+def _text_bytes(array: np.ndarray) -> int:
+    return sum(8 + len(text) for text in array.ravel().tolist())
+
+
+def _inputs(prediction: Prediction, limit: int) -> dict[str, Any]:
+    """The model's inputs but for `features`, which has a field of its own."""
+    features = prediction.features
+    others = {name: array for name, array in prediction.tensors.items() if array is not features}
+    sizes = {name: _text_bytes(array) if array.dtype == TEXT else array.nbytes for name, array in others.items()}
+    return {name: described(array) if sizes[name] <= limit else digested(array) for name, array in others.items()}
+
+
+def record_of(served: Served, identity: Mapping[str, Any], tensor_bytes: int = LogLimits.tensor_bytes) -> dict[str, Any]:
+    """The JSON object of one request; `features`, `tensors` and `outputs` are absent when there was no prediction, and
+    `tensors` when the model has no input but `features`."""
     record: dict[str, Any] = {"id": served.id, "at": round(served.at, 6), **identity, "shadow": served.shadow}
     record |= {"client_id": served.client_id, "route": served.route}
     record |= {"status": served.status, "latency_ms": round(served.latency_ms, 3)}
     prediction = served.prediction
     if prediction is None:
         return record | {"rows": 0, "error": served.error}
-    return record | {
+    record |= {
         "entities": prediction.entities,
         "inputs": {name: values.tolist() for name, values in prediction.inputs.items()},
         "event_times": prediction.event_times.tolist(),
-        "rows": len(prediction.features),
-        "features": encode_array(prediction.features.astype(np.float32, copy=False)),
-        "outputs": {
-            name: {"dtype": values.dtype.name, "shape": values.shape, "data": encode_array(values)}
-            for name, values in prediction.outputs.items()
-        },
+        "rows": prediction.rows,
+        "features": encode_array(prediction.features),
+        "outputs": {name: described(values) for name, values in prediction.outputs.items()},
     }
+    others = _inputs(prediction, tensor_bytes)
+    return record | {"tensors": others} if others else record
 
 
 class InferenceLog:
@@ -202,7 +235,7 @@ class InferenceLog:
         lines, statuses, dropped = [], [], Counter[int]()
         for served in batch:
             try:
-                lines.append(msgspec.json.encode(record_of(served, self._identity)) + b"\n")
+                lines.append(msgspec.json.encode(record_of(served, self._identity, self.limits.tensor_bytes)) + b"\n")
                 statuses.append(served.status)
             except Exception:
                 logger.exception("inference log: record of request %s cannot be encoded", served.id)

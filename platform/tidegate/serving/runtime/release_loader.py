@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
-
 from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import InvalidInput, TidegateError
 from tidegate.domain.release import ReleaseManifest
 from tidegate.files.release_folder import MODEL, SERVING, read_contract, read_manifest, verified_bytes
 from tidegate.files.source_code import Sources
 from tidegate.ports.tensor_model import OpenModel, TensorModel
-from tidegate.serving.runtime.tensors import FEATURES
+from tidegate.serving.runtime.model_check import check_model
 from tidegate.serving.runtime.vectors import OnDemand, load_on_demand
 
 FEATURES_FOLDER = "features"
@@ -44,13 +42,13 @@ def load_release(folder: Path, open_model: OpenModel) -> LoadedRelease:
     """Verify and load the release in `folder`.
 
     Raises NotFound without a manifest, IntegrityError when a digest differs or the model cannot be opened, InvalidInput
-    when the model's input is not the contract's vector.
+    when the model's inputs are not the contract's tensors.
     """
     folder = folder.resolve()
     manifest = read_manifest(folder)
     contract = read_contract(folder, manifest)
     model = open_model(verified_bytes(folder, manifest, MODEL), manifest.id)
-    _check_input(manifest, contract, model)
+    check_model(f"release {manifest.id}", contract, model)
     features = release_sources(folder, manifest, FEATURES_FOLDER)
     on_demand = load_on_demand(features, contract.on_demand) if contract.on_demand else None
     return LoadedRelease(folder, manifest, contract, model, on_demand)
@@ -75,31 +73,3 @@ def release_sources(folder: Path, manifest: ReleaseManifest, part: str) -> Sourc
     names = [name for name in manifest.files if name.startswith(begin) and name.endswith(".py")]
     files = {name.removeprefix(begin): verified_bytes(folder, manifest, name) for name in names}
     return Sources(f"tidegate_release_{manifest.digest}_{part}", files, folder / part)
-
-
-def _check_input(manifest: ReleaseManifest, contract: FeatureContract, model: TensorModel) -> None:
-    expected = len(contract.vector)
-    spec = model.inputs[0] if len(model.inputs) == 1 else None
-    if spec is None or spec.name != FEATURES or spec.datatype != "FP32" or not spec.accepts((1, expected)):
-        found = ", ".join(f"{s.name} {s.datatype} {list(s.shape)}" for s in model.inputs)
-        raise InvalidInput(
-            f"release {manifest.id}: the model's input is [{found}], required one input '{FEATURES}' FP32 [-1, {expected}] "
-            "as the feature contract says; export the model again"
-        )
-    check_batches(f"release {manifest.id}", model, expected)
-
-
-def check_batches(what: str, model: TensorModel, features: int) -> None:
-    """Refuse a model that was exported for batches of one size: its clients would be told that their requests are wrong."""
-    for rows in (1, 3):
-        try:
-            outputs = model.run({FEATURES: np.zeros((rows, features), dtype=np.float32)})
-            short = [name for name, values in outputs.items() if values.shape[:1] != (rows,)]
-            problem = f"its output '{short[0]}' has shape {list(outputs[short[0]].shape)}" if short else ""
-        except InvalidInput as error:
-            problem = str(error)
-        if problem:
-            raise InvalidInput(
-                f"{what}: the model cannot take {rows} rows at once ({problem}); export it again with a dynamic "
-                f"first axis (torch.onnx: dynamic_axes={{'{FEATURES}': {{0: 'rows'}}}}; skl2onnx: shape [None, {features}])"
-            )

@@ -1,11 +1,11 @@
 """The Open Inference Protocol's REST bodies, JSON and with the binary tensor extension, to arrays and back.
 
 The extension: `Inference-Header-Content-Length` says how many bytes of the body are JSON; the tensors that have
-`binary_data_size` instead of `data` follow, in order, row-major and little-endian. BYTES tensors and shared memory are
-not supported and answered with a clear error. Outputs carry no `parameters` unless they are binary, since some clients
-take any others for an error.
+`binary_data_size` instead of `data` follow, in order, row-major and little-endian. BYTES tensors are texts: strings in JSON,
+UTF-8 behind a length of four bytes each in binary form. Shared memory is not supported and answered with a clear error.
+Outputs carry no `parameters` unless they are binary, since some clients take any others for an error.
 
-Memory and time are bounded by the body's size: numbers are decoded by their type, so that one string among them ends the
+Memory and time are bounded by the body's size: values are decoded by their type, so that one string among numbers ends the
 request and makes no array of strings, and an output can be asked for once.
 """
 
@@ -20,11 +20,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from tidegate.domain.datatypes import BYTES, DATATYPES, DTYPES, TEXT
 from tidegate.domain.errors import InvalidInput
 from tidegate.ports.tensor_model import TensorSpec
 from tidegate.serving.runtime.endpoint import MalformedRequest
 from tidegate.serving.runtime.shown import shown
-from tidegate.serving.runtime.tensors import DATATYPES, DTYPES
 
 DIMENSIONS_AT_MOST = 8
 SIZE_AT_MOST = 2**31 - 1
@@ -89,7 +89,7 @@ def encode_response(
         values = outputs[output.name]
         tensor: dict[str, Any] = {"name": output.name, "shape": list(values.shape), "datatype": DATATYPES[values.dtype]}
         if output.parameters.get("binary_data", by_default) is True:
-            chunk = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<")).tobytes()
+            chunk = _to_binary(values)
             tensor["parameters"] = {"binary_data_size": len(chunk)}
             chunks.append(chunk)
         else:
@@ -127,10 +127,10 @@ def _header_length(body: bytes, header: str | None) -> int:
 
 def _decode_tensor(tensor: InputTensor, binary: memoryview) -> tuple[np.ndarray, memoryview]:
     name = shown(tensor.name)
-    dtype = DTYPES.get(tensor.datatype)
+    dtype = TEXT if tensor.datatype == BYTES else DTYPES.get(tensor.datatype)
     if dtype is None:
         raise MalformedRequest(
-            f"input {name}: datatype {shown(tensor.datatype)} is not supported, allowed: {', '.join(DTYPES)}"
+            f"input {name}: datatype {shown(tensor.datatype)} is not supported, allowed: {', '.join([*DTYPES, BYTES])}"
         )
     if len(tensor.shape) > DIMENSIONS_AT_MOST or any(not 0 <= size <= SIZE_AT_MOST for size in tensor.shape):
         raise MalformedRequest(
@@ -142,6 +142,9 @@ def _decode_tensor(tensor: InputTensor, binary: memoryview) -> tuple[np.ndarray,
         return _shaped(tensor, _from_json(tensor, dtype, count)), binary
     if bytes(tensor.data):
         raise MalformedRequest(f"input {name} has both data and binary_data_size")
+    if dtype == TEXT:
+        flat, rest = _texts_from_binary(tensor, binary, binary_size, count)
+        return _shaped(tensor, flat), rest
     required = count * dtype.itemsize
     if binary_size != required or len(binary) < required:
         raise MalformedRequest(
@@ -149,6 +152,36 @@ def _decode_tensor(tensor: InputTensor, binary: memoryview) -> tuple[np.ndarray,
             f"{tensor.datatype} requires {required}"
         )
     return _shaped(tensor, np.frombuffer(binary[:required], dtype=dtype)), binary[required:]
+
+
+def _texts_from_binary(tensor: InputTensor, binary: memoryview, size: Any, count: int) -> tuple[np.ndarray, memoryview]:
+    """Each value is its length, four bytes little-endian, and as many bytes of UTF-8."""
+    name = shown(tensor.name)
+    if isinstance(size, bool) or not isinstance(size, int) or not 4 * count <= size <= len(binary):
+        raise MalformedRequest(
+            f"input {name}: binary_data_size is {shown(size)} and {len(binary)} bytes follow, required at least {4 * count} "
+            f"for the lengths of {count} values"
+        )
+    flat, place = np.empty(count, dtype=TEXT), 0
+    for i in range(count):
+        begin = place + 4
+        place = begin + int.from_bytes(binary[place:begin], "little")
+        if begin > size or place > size:
+            raise MalformedRequest(f"input {name}: value {i} ends after the {size} bytes of the tensor")
+        try:
+            flat[i] = str(binary[begin:place], "utf-8")
+        except UnicodeDecodeError as error:
+            raise MalformedRequest(f"input {name}: value {i} is not UTF-8, which BYTES of this model have to be") from error
+    if place != size:
+        raise MalformedRequest(f"input {name}: {count} values take {place} bytes, binary_data_size is {size}")
+    return flat, binary[size:]
+
+
+def _to_binary(values: np.ndarray) -> bytes:
+    if values.dtype != TEXT:
+        return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<")).tobytes()
+    encoded = [str(value).encode() for value in values.ravel().tolist()]
+    return b"".join(part for each in encoded for part in (len(each).to_bytes(4, "little"), each))
 
 
 def _shaped(tensor: InputTensor, flat: np.ndarray) -> np.ndarray:
@@ -159,9 +192,9 @@ def _shaped(tensor: InputTensor, flat: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=64)
-def _numbers(kind: str, depth: int) -> msgspec.json.Decoder[Any]:
-    """Decodes lists of numbers, `depth` lists deep; anything else among them is an error at once."""
-    wanted: Any = {"b": bool, "f": float}.get(kind, int)
+def _values(kind: str, depth: int) -> msgspec.json.Decoder[Any]:
+    """Decodes lists of values of one kind, `depth` lists deep; anything else among them is an error at once."""
+    wanted: Any = {"b": bool, "f": float, "O": str}.get(kind, int)
     for _ in range(depth):
         wanted = list[wanted]
     return msgspec.json.Decoder(wanted)
@@ -181,7 +214,7 @@ def _from_json(tensor: InputTensor, dtype: np.dtype, count: int) -> np.ndarray:
             f"input {name}: data is {depth} lists deep, required a flat list or one as deep as its shape {tensor.shape}"
         )
     try:
-        values = _numbers(dtype.kind, depth).decode(data)
+        values = _values(dtype.kind, depth).decode(data)
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise MalformedRequest(f"input {name}: data does not hold {tensor.datatype} values only ({error})") from error
     for size in tensor.shape[1:depth]:

@@ -1,6 +1,7 @@
-"""From stored features and request inputs to the model's input: one piece of code for training, parity and serving.
+"""From stored features and request inputs to every feature of the vector: one piece of code for training, parity and serving.
 
-That both paths assemble vectors here is what makes served and offline vectors comparable value by value.
+That both paths make them here is what makes served and offline values comparable one by one. `domain.assembly` makes tensors
+of them.
 """
 
 from __future__ import annotations
@@ -9,11 +10,15 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from tidegate.domain.assembly import numbers
 from tidegate.domain.contract import FeatureContract
+from tidegate.domain.datatypes import BYTES
 from tidegate.domain.errors import InvalidInput
 from tidegate.files.source_code import Sources
 
 OnDemand = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+Columns = dict[str, np.ndarray]
+NO_TEXTS: Mapping[str, np.ndarray] = {}
 
 
 def load_on_demand(sources: Sources, reference: str) -> OnDemand:
@@ -31,8 +36,40 @@ def load_on_demand(sources: Sources, reference: str) -> OnDemand:
 
 
 def stored_names(contract: FeatureContract) -> list[str]:
-    """`view__feature` for each stored feature, in the order of `OnlineRows.values`."""
-    return [f"{view}__{name}" for view, names in contract.stored.items() for name in names]
+    """`view__feature` for each stored feature that is no text, in the order of `OnlineRows.values`."""
+    return [name for name in _stored(contract) if contract.types.get(name) != BYTES]
+
+
+def text_names(contract: FeatureContract) -> list[str]:
+    """`view__feature` for each stored text, as `OnlineRows.texts` has them."""
+    return [name for name in _stored(contract) if contract.types.get(name) == BYTES]
+
+
+def feature_columns(
+    contract: FeatureContract,
+    stored: np.ndarray,
+    event_times: np.ndarray,
+    request: Mapping[str, np.ndarray],
+    on_demand: OnDemand | None,
+    texts: Mapping[str, np.ndarray] = NO_TEXTS,
+) -> Columns:
+    """Each feature of the vector by its name: float64 [n], NaN where it is missing, or `str` or None [n].
+
+    `stored` is float64 [n, stored features], `event_times` int64 [n] in microseconds since the epoch (UTC), `request`
+    one array [n] for each of the contract's request inputs. The on-demand function gets all of these by name
+    (`view__feature`, the request inputs, `event_timestamp`) and returns an array [n] for each derived feature.
+    """
+    columns: Columns = {name: stored[:, i] for i, name in enumerate(stored_names(contract))}
+    columns.update({name: texts[name] for name in text_names(contract)})
+    if contract.on_demand:
+        if on_demand is None:
+            raise InvalidInput(f"feature service '{contract.service}' needs its on-demand transformation {contract.on_demand}")
+        inputs = dict(columns)
+        inputs.update({name: np.asarray(request[name]) for name in contract.request})
+        inputs["event_timestamp"] = event_times
+        derived = on_demand(inputs)
+        columns.update({name: np.asarray(derived[name]) for name in contract.derived})
+    return columns
 
 
 def assemble(
@@ -42,22 +79,9 @@ def assemble(
     request: Mapping[str, np.ndarray],
     on_demand: OnDemand | None,
 ) -> np.ndarray:
-    """The model's input, float32 [n, F] in the contract's order.
+    """All features as one array, float32 [n, F] in the contract's order, of a contract without texts. See `feature_columns`."""
+    return numbers(feature_columns(contract, stored, event_times, request, on_demand), contract.vector, np.dtype(np.float32))
 
-    `stored` is float64 [n, stored features], `event_times` int64 [n] in microseconds since the epoch (UTC), `request`
-    one array [n] for each of the contract's request inputs. The on-demand function gets all of these by name
-    (`view__feature`, the request inputs, `event_timestamp`) and returns an array [n] for each derived feature.
-    """
-    columns = {name: stored[:, i] for i, name in enumerate(stored_names(contract))}
-    if contract.on_demand:
-        if on_demand is None:
-            raise InvalidInput(f"feature service '{contract.service}' needs its on-demand transformation {contract.on_demand}")
-        inputs = dict(columns)
-        inputs.update({name: np.asarray(request[name]) for name in contract.request})
-        inputs["event_timestamp"] = event_times
-        derived = on_demand(inputs)
-        columns.update({name: np.asarray(derived[name]) for name in contract.derived})
-    vectors = np.empty((len(stored), len(contract.vector)), dtype=np.float32)
-    for i, name in enumerate(contract.vector):
-        vectors[:, i] = columns[name]
-    return vectors
+
+def _stored(contract: FeatureContract) -> list[str]:
+    return [f"{view}__{name}" for view, names in contract.stored.items() for name in names]

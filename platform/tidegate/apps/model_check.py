@@ -1,0 +1,115 @@
+"""Whether a training output can be released: asked when it is registered and when a release is built, before anything is
+written.
+
+The model is what its contract says and takes any number of rows; its outputs are finite for the rows of its reference; its
+on-demand transformation runs on them; the serving folder's `service.py` loads and has its parts. A slot asks the same of the
+model (`serving.runtime.model_check`) once more, of the bytes that it serves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from tidegate.adapters.bento.hosting import configure_bentoml, service_parts
+from tidegate.adapters.onnx.session import open_onnx
+from tidegate.domain.assembly import assembled
+from tidegate.domain.contract import FeatureContract, InputTensor
+from tidegate.domain.datatypes import TEXT, dtype_of
+from tidegate.domain.errors import InvalidInput, TidegateError
+from tidegate.files.release_folder import MODEL, REFERENCE
+from tidegate.files.source_code import Sources
+from tidegate.files.training_output import TrainingOutput
+from tidegate.gates.kinds.parity import column_of
+from tidegate.serving.runtime.model_check import check_model
+from tidegate.serving.runtime.vectors import feature_columns, load_on_demand, stored_names, text_names
+
+ROWS = 4096  # of a reference, evenly spaced, that the model is run on
+TIME = "event_timestamp"
+SERVICE = "service.py"
+
+
+def check_output(output: TrainingOutput, what: str) -> None:
+    """Raise InvalidInput, which begins with `what`, unless the model can be served as its contract says."""
+    contract, reference = output.contract, output.reference
+    model = open_onnx((output.folder / MODEL).read_bytes(), what)
+    some = reference.gather_every(max(1, len(reference) // ROWS))
+    check_model(what, contract, model, reference_tensors(some, contract, what))
+    _check_on_demand(Sources.of(output.folder / "features"), contract, some, what)
+
+
+def check_service(serving: Path | None, home: Path, what: str) -> None:
+    """Raise InvalidInput unless the serving folder's `service.py`, if it has one, loads and defines a service and an endpoint.
+    `home` is BentoML's."""
+    if serving is None or not (serving / SERVICE).is_file():
+        return
+    configure_bentoml(home)
+    try:
+        module = Sources.of(serving).module(SERVICE)
+    except TidegateError:
+        raise
+    except Exception as error:
+        raise InvalidInput(f"{what}: {serving / SERVICE} cannot be loaded: {type(error).__name__}: {error}") from error
+    service_parts(module, what)
+
+
+def reference_tensors(reference: pl.DataFrame, contract: FeatureContract, what: str) -> dict[str, np.ndarray]:
+    """The model's inputs as far as a reference has them: those made of features, and others that are columns of their names."""
+    columns = {name: column_of(reference[name]) for name in contract.vector if name in reference.columns}
+    if len(columns) < len(contract.vector):
+        missing = next(name for name in contract.vector if name not in columns)
+        raise InvalidInput(f"{what}: {REFERENCE} has no column '{missing}', required: every feature of the contract's vector")
+    made = assembled(contract, columns) if len(reference) else {}
+    asked = {
+        tensor.name: _column(reference[tensor.name], tensor, what) for tensor in contract.asked if tensor.name in reference
+    }
+    return made | asked
+
+
+def _column(series: pl.Series, tensor: InputTensor, what: str) -> np.ndarray:
+    wanted = f"{tensor.datatype} {list(tensor.shape)}"
+    try:
+        dtype = dtype_of(tensor.datatype)
+        values = np.array(series.to_list(), dtype=dtype)
+        array = values[:, None] if values.ndim == 1 and tensor.shape[1:] == (1,) else values
+        shape = (len(series), *(a if a != -1 else b for a, b in zip(tensor.shape[1:], array.shape[1:], strict=True)))
+        array = array.reshape(shape)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InvalidInput(
+            f"{what}: column '{tensor.name}' of {REFERENCE} is {series.dtype}, required {wanted} ({error})"
+        ) from error
+    if dtype == TEXT and not all(isinstance(value, str) for value in array.ravel().tolist()):
+        raise InvalidInput(f"{what}: column '{tensor.name}' of {REFERENCE} has missing values, required texts ({wanted})")
+    return array
+
+
+def _check_on_demand(sources: Sources, contract: FeatureContract, reference: pl.DataFrame, what: str) -> None:
+    if not contract.on_demand:
+        return
+    function = load_on_demand(sources, contract.on_demand)
+    needed = [*stored_names(contract), *text_names(contract), *contract.request, TIME]
+    if any(name not in reference.columns for name in needed):
+        return  # the reference holds the vector; what else went into it, not always
+    stored = [column_of(reference[name]) for name in stored_names(contract)]
+    matrix = np.stack(stored, axis=1) if stored else np.empty((len(reference), 0))
+    times = reference[TIME].cast(pl.Datetime("us", "UTC")).to_physical().to_numpy()
+    request = {name: reference[name].to_numpy() for name in contract.request}
+    texts: Mapping[str, np.ndarray] = {name: column_of(reference[name]) for name in text_names(contract)}
+    try:
+        columns = feature_columns(contract, matrix, times, request, function, texts)
+    except TidegateError:
+        raise
+    except Exception as error:
+        raise InvalidInput(
+            f"{what}: on-demand transformation '{contract.on_demand}' fails on rows of the reference: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    for name in contract.derived:
+        if columns[name].shape != (len(reference),):
+            raise InvalidInput(
+                f"{what}: on-demand transformation '{contract.on_demand}' gives '{name}' as {list(columns[name].shape)}, "
+                f"required [{len(reference)}], a value a row"
+            )
