@@ -30,6 +30,7 @@ class Seen:
     commands: dict[str, tuple[int, str]] = field(default_factory=dict)
     held: Record = field(default_factory=dict)
     unasked: Record = field(default_factory=dict)
+    askers: dict[str, Record] = field(default_factory=dict)  # what the gate service says to a caller, by the token it presents
     requests: list[Record] = field(default_factory=list)
     ledger: list[Record] = field(default_factory=list)
     ledger_verified: bool = False
@@ -43,6 +44,18 @@ class Seen:
     def watched(self, digest: str) -> set[str]:
         """The monitor's verdicts of a release."""
         return {e["body"]["verdict"] for e in self.ledger if about(e, digest, "watch")}
+
+
+PRESENT = """
+import json, sys, urllib.error, urllib.request
+url, header = sys.argv[1:]
+request = urllib.request.Request(url, headers={"authorization": header} if header else {})
+try:
+    answer = urllib.request.urlopen(request, timeout=20)
+except urllib.error.HTTPError as error:
+    answer = error
+print(json.dumps({"status": answer.status, **json.load(answer)}))
+"""
 
 
 @dataclass
@@ -143,6 +156,9 @@ class Story:
             lambda: all(self.asked(gate, releases.again).get("reason") == held for gate in ("parity", "shadow", "drift"))
         )
         self.seen.held = {"live": self.live(), "parity": self.asked("parity", releases.again)}
+        token = self.on.kubernetes.kubectl("create", "token", "default", "-n", self.on.clients).strip()
+        tokens = {"none": "", "its own": f"Bearer {token}", "a forged one": f"Bearer {token[:-8]}AAAAAAAA"}
+        self.seen.askers = {name: self.presenting(header, releases.again) for name, header in tokens.items()}
         kubectl = self.on.kubernetes.kubectl
         now = ["--grace-period=0", "--force", "--wait=false"]
         kubectl("delete", "pod", "-n", self.on.home, "-l", "app.kubernetes.io/component=gates", *now)
@@ -219,6 +235,12 @@ class Story:
     def asked(self, gate: str, digest: str) -> Record:
         path = f"/v1/models/{MODEL}/releases/{digest}/gates/{gate}"
         return json.loads(self.on.kubernetes.ask(self.on.home, "tidegate-gates", path) or "{}")  # type: ignore[no-any-return]
+
+    def presenting(self, header: str, digest: str) -> Record:
+        """What the gate service answers to a caller with this header `authorization`: status and body. Asked from its own pod,
+        for the API server's proxy takes such headers for its own."""
+        url = f"http://127.0.0.1:8080/v1/models/{MODEL}/releases/{digest}/gates/parity"
+        return json.loads(self.inside("/usr/bin/python3", "-c", PRESENT, url, header))  # type: ignore[no-any-return]
 
     def live(self) -> str:
         """The release of the pods behind the active Service."""

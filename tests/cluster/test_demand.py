@@ -15,6 +15,7 @@ from tests.cluster.prometheus import Prometheus
 from tests.cluster.train import Training
 
 pytestmark = pytest.mark.timeout(1800)  # the first of them waits for the whole story
+ANSWERS = {"none": 200, "its own": 200, "a forged one": 401}  # status, by the token that is presented
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,35 @@ def test_a_frozen_model_is_left_alone_and_goes_on_when_it_is_let_go(seen: Seen) 
     orders = [(e["action"], e["actor"], e["body"]["message"]) for e in seen.ledger if e["action"] in ("freeze", "unfreeze")]
     assert orders == [("freeze", "ada", "stocktaking"), ("unfreeze", "ada", "stocktaking")]
     assert any(about(e, seen.releases.again, "rollout.done") for e in seen.ledger)  # gate service and controller were killed
+
+
+def test_an_order_is_recorded_with_who_gave_it_by_the_api_servers_word_and_the_gate_service_as_its_recorder(seen: Seen) -> None:
+    given = [entry for entry in seen.ledger if entry["action"] in ("freeze", "unfreeze", "rollback", "rollout")]
+    assert given
+    for entry in given:
+        assert entry["by"]["identity"].endswith(":tidegate-gates")
+        assert entry["by"]["proven"] is True
+        assert entry["author"]["proof"] == "the API server's review"
+        assert entry["author"]["identity"]
+        assert "proven" not in entry["author"]  # whoever may change the Rollout may write it
+
+
+def test_a_caller_of_the_gate_service_needs_no_token_and_one_that_is_presented_is_reviewed(seen: Seen) -> None:
+    assert {name: answer["status"] for name, answer in seen.askers.items()} == {
+        "none": 200,
+        "its own": 200,
+        "a forged one": 401,
+    }
+    assert seen.askers["none"]["asked_by"] is None
+    whose = seen.askers["its own"]["asked_by"]
+    assert whose["identity"].startswith("system:serviceaccount:")
+    assert whose["identity"].endswith(":default")
+    assert whose["proven"] is True
+
+
+def test_a_gate_of_ones_own_is_judged_by_the_gate_service_with_the_key_that_the_models_chart_was_given(seen: Seen) -> None:
+    (known,) = [e["body"] for e in seen.ledger if about(e, seen.releases.quick, "verdict") and e["body"]["gate"] == "known"]
+    assert (known["verdict"], known["evidence"]["numbers"]["files"] > 0) == ("PASS", True)
 
 
 def test_a_person_goes_back_to_the_release_before_though_the_gate_service_is_down(seen: Seen) -> None:

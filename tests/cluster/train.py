@@ -29,13 +29,25 @@ ROOT = Path(__file__).resolve().parents[2]
 MODEL = "demand"
 FAULT = ROOT / "demo/faults/leaking_audit.py"
 RESULT, LOG = "releases.json", "train.log"
+KNOWN = "  - {name: known, kind: ./gates/known.py, stage: verify, timeout_seconds: 60}\n"
+OWN_GATE = """
+from dataclasses import dataclass
+from tidegate.api.gates import Evidence, Verdict
+
+@dataclass(frozen=True)
+class Rules:
+    pass
+
+def judge(case, rules):
+    return Verdict.PASS, Evidence("a gate of the project's own", 1, {"files": len(case.candidate.files)})
+"""
 SMALLER = {"training_rows": 40_000, "origins": 2, "trees": 60}  # than what the project trains with: it is only rolled out here
 
 
 @dataclass(frozen=True)
 class Releases:
     """Digests. `again` and `later` are `second` with one more file beside the service; `fault` fails live, `refusing` answers
-    only for short SKUs, and `quick` is `second` whose bake has to end soon."""
+    only for short SKUs, and `quick` is `second` whose bake has to end soon, with a gate of its own."""
 
     first: str
     second: str
@@ -110,6 +122,9 @@ def train(folder: Path) -> Releases:
     pence = released(in_pence)
     monitor = Path(shutil.copy(config.monitor, folder / "quick.yaml"))
     _changed(monitor, "timeout_seconds: 180", "timeout_seconds: 30")
+    _changed(monitor, "\ngates: ", f"\ngates:\n{KNOWN} #")
+    (folder / "gates").mkdir()
+    (folder / "gates/known.py").write_text(OWN_GATE)
     hurried = Platform(replace(platform.project, models={MODEL: replace(config, monitor=monitor)}))
     quick = hurried.build_release(MODEL, version).digest
     return Releases(first, second, again, later, pence, fault, refusing, quick, list(platform.known_entities(MODEL, SEPTEMBER)))

@@ -65,7 +65,7 @@ def test_the_gate_service_counts_its_answers() -> None:
 
         raise NotFound("none")
 
-    client = TestClient(gate_app(refuse, lambda: ""))
+    client = TestClient(gate_app(refuse, lambda: "", refuse))
     client.get("/v1/models/m/releases/d/gates/g")
     assert 'tidegate_gate_answers_total{answer="refused"' in client.get("/metrics").text
 

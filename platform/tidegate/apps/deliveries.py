@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from tidegate.apps import wiring
+from tidegate.apps.guard import GuardedDelivery
 from tidegate.domain.release import ReleaseManifest
 from tidegate.ports.delivery import Delivery
 
@@ -41,5 +42,5 @@ DELIVERIES: Mapping[str, Callable[[Platform], Delivery]] = {"local": _local, "ku
 
 
 def open_delivery(platform: Platform, target: str) -> Delivery:
-    """`target` is one of those of the project file's `targets`."""
-    return DELIVERIES[target](platform)
+    """`target` is one of those of the project file's `targets`. Orders are taken from those who may give them."""
+    return GuardedDelivery(DELIVERIES[target](platform), platform.guard)

@@ -10,12 +10,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidegate.apps import wiring
+from tidegate.domain.actor import Actor
 from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import TidegateError
 from tidegate.domain.project import Project
@@ -43,7 +45,8 @@ QUEUE, LEDGER = "", "the ledger"  # their problems are kept beside those of mode
 @dataclass(frozen=True)
 class GateServerSettings:
     """Addresses of what the gate service reads. `gateway` is the headless Service over the gateway's pods, with the port of
-    their metrics; `release` the name under which the platform's chart is installed."""
+    their metrics; `release` the name under which the platform's chart is installed. With `keys_of_models`, a gate of a
+    model's own runs where a key signed its release that the model's chart gave to the pods."""
 
     namespace: str
     records: str
@@ -53,13 +56,13 @@ class GateServerSettings:
     host: str = "127.0.0.1"
     port: int = 8080
     watch_seconds: float = 1.0
+    keys_of_models: bool = True
 
 
 def serve_gates(project: Project, settings: GateServerSettings) -> None:
     """Serve until SIGTERM."""
     from tidegate.adapters.http.server import serve
     from tidegate.adapters.kubernetes.identity import reviewed
-    from tidegate.adapters.machine.login import login
     from tidegate.rollout.cluster.retraining import Retrainings
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
@@ -68,9 +71,9 @@ def serve_gates(project: Project, settings: GateServerSettings) -> None:
     api = wiring.kubernetes()
     rollouts = wiring.argo_rollouts(api, settings.namespace)
     queue = wiring.retraining_queue(settings.records)
-    retrainings = Retrainings(wiring.ledger(project, reviewed(api, login())), queue, queue)
+    retrainings = Retrainings(wiring.ledger(project, reviewed(api, wiring.login())), queue, queue)
     watching = Watching(project, rollouts, retrainings, settings.watch_seconds)
-    app = build_app(project, settings, rollouts, watching)
+    app = build_app(project, settings, rollouts, watching, wiring.token_reviews(api))
     watching.start()
     try:
         serve(app, settings.host, settings.port)
@@ -78,7 +81,13 @@ def serve_gates(project: Project, settings: GateServerSettings) -> None:
         watching.stop()
 
 
-def build_app(project: Project, settings: GateServerSettings, rollouts: ClusterRollouts, watching: Watching) -> Starlette:
+def build_app(
+    project: Project,
+    settings: GateServerSettings,
+    rollouts: ClusterRollouts,
+    watching: Watching,
+    identify: Callable[[str], Actor],
+) -> Starlette:
     from tidegate.adapters.http.gates import gate_app
     from tidegate.apps.rollouts import rollout_config
     from tidegate.gates.monitor_file import monitor_of
@@ -106,7 +115,7 @@ def build_app(project: Project, settings: GateServerSettings, rollouts: ClusterR
         wiring.gateway_traffic(settings.gateway, settings.release, rollouts).mirrored,
         ask_retraining=watching.retrainings.ask,
     )
-    return gate_app(service.answer, watching.problem)
+    return gate_app(service.answer, watching.problem, identify)
 
 
 def cluster_gates(
@@ -124,7 +133,17 @@ def cluster_gates(
             wiring.gateway_traffic(settings.gateway, settings.release, rollouts),
         )
 
-    return gates_over(project, instruments)
+    return gates_over(project, instruments, keys_of_model(model, rollouts) if settings.keys_of_models else lambda digest: ())
+
+
+def keys_of_model(model: str, rollouts: ClusterRollouts) -> Callable[[str], tuple[str, ...]]:
+    """The keys that the pods of a release trust, as long as it is the one that is rolled out."""
+
+    def keys(digest: str) -> tuple[str, ...]:
+        now = rollouts.under_way(model)
+        return now.trusted_keys if now.candidate == digest else ()
+
+    return keys
 
 
 @dataclass

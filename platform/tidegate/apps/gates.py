@@ -7,7 +7,7 @@ the same gates.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,15 +41,17 @@ def build_gates(project: Project, model: str) -> Evaluate:
     return gates_over(project, instruments)
 
 
-def gates_over(project: Project, instruments: Callable[[], Instruments]) -> Evaluate:
-    """Code that a release brings runs where one of the project's keys signed the release."""
+def gates_over(
+    project: Project, instruments: Callable[[], Instruments], more_keys: Callable[[str], Sequence[str]] = lambda digest: ()
+) -> Evaluate:
+    """Code that a release brings runs where a key of the project signed the release, or one of `more_keys` of its digest."""
     from tidegate.gates.evaluator import GateEvaluator
 
     def admit(release: Path) -> None:
-        from tidegate.adapters.files.release_keys import require_signed
+        from tidegate.adapters.files.release_keys import parse_keys, require_signed
         from tidegate.apps.trust import trusted_keys
 
-        require_signed(release, trusted_keys(project))
+        require_signed(release, (*trusted_keys(project), *parse_keys(more_keys(release.name))))
 
     return GateEvaluator(instruments, admit)
 

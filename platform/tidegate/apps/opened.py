@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tidegate.adapters.feast.features import FeastFeatureStore
     from tidegate.adapters.files.ledger_file import FileLedger
     from tidegate.adapters.machine.local_target import LocalTarget
+    from tidegate.apps.guard import Guard
     from tidegate.domain.actor import Actor
     from tidegate.domain.clocks import SteadyClock
     from tidegate.gates.monitor_file import MonitorConfig
@@ -52,6 +53,12 @@ class OpenedProject:
     def whoami(self) -> Actor:
         """Who runs this process on this machine."""
         return wiring.login()
+
+    @cached_property
+    def guard(self) -> Guard:
+        from tidegate.apps.guard import Guard
+
+        return Guard(self.project.access, self.ledger)
 
     def ledger_remarks(self, model: str) -> list[str]:
         """What people should know of the ledger, and of what of the model waits for it."""

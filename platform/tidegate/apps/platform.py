@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tidegate.apps import versions, wiring
 from tidegate.apps.opened import OpenedProject
 from tidegate.apps.versions import LATEST, Promotion
+from tidegate.domain.access import ACCEPT, APPROVE, BUILD, PROMOTE, RECONCILE, SIGN
 from tidegate.domain.actor import PLATFORM, Actor
 from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import IntegrityError, InvalidInput, NotFound, Unavailable
@@ -151,8 +152,9 @@ class Platform(OpenedProject):
         """Register a training output (layout: tidegate.files.training_output) that was made elsewhere."""
         return versions.register_external(self, model, folder)
 
-    def accept_evidence(self, model: str, version: str, reason: str, actor: Actor = PLATFORM) -> ModelVersion:
+    def accept_evidence(self, model: str, version: str, reason: str, actor: Actor | None = None) -> ModelVersion:
         """Bind the evidence of a version that was registered before digests of it were recorded, on a person's word."""
+        actor = self.allowed(ACCEPT, model, actor)
         return versions.accept_evidence(self, model, version, reason, actor)
 
     def version(self, model: str, version: str = LATEST) -> ModelVersion:
@@ -169,30 +171,38 @@ class Platform(OpenedProject):
         version: str = LATEST,
         approved: Approval | None = None,
         dry_run: bool = False,
-        actor: Actor = PLATFORM,
+        actor: Actor | None = None,
     ) -> Promotion:
         """Judge a version by the offline gates and, unless `dry_run`, record the outcome and make it the candidate.
 
         Does not raise for a gate that did not pass: see `Promotion.opens`.
         """
+        actor = actor or self.whoami
         if not dry_run:
+            self.allowed(PROMOTE, model, actor)
+            if approved:
+                self.allowed(APPROVE, model, approved.by)
             self.before_a_step_forward(model)
         return versions.promote(self, model, version, approved, dry_run, actor)
 
-    def reconcile(self, model: str, dry_run: bool = False, actor: Actor = PLATFORM) -> Reconciliation:
+    def reconcile(self, model: str, dry_run: bool = False, actor: Actor | None = None) -> Reconciliation:
         """Compare registry, ledger and live release and, unless `dry_run`, tell the registry what is live."""
         from tidegate.apps.reconcile import reconcile
 
+        actor = self.allowed(RECONCILE, model, actor) if not dry_run else self.whoami
         return reconcile(self, self.project.model(model).name, dry_run, actor)
 
-    def build_release(self, model: str, version: str | None = None, serving: Path | None = None) -> ReleaseManifest:
+    def build_release(
+        self, model: str, version: str | None = None, serving: Path | None = None, actor: Actor | None = None
+    ) -> ReleaseManifest:
         """Build a release of a promoted version, by default the candidate or else the champion; drift thresholds are
         calibrated on its own reference profile.
 
         `serving` is another serving folder than the project's. Raises Conflict for a version that was not promoted.
         """
+        actor = self.allowed(BUILD, model, actor)
         self.before_a_step_forward(model)
-        manifest = versions.build_release(self, model, version, serving)
+        manifest = versions.build_release(self, model, version, serving, actor)
         self.admit(manifest)  # signed, because the ledger names it now
         return manifest
 
@@ -205,17 +215,24 @@ class Platform(OpenedProject):
         admit(self.project, self.ledger, folder)
         return folder
 
-    def sign_release(self, reference: str, reason: str, actor: Actor) -> ReleaseManifest:
+    def sign_release(self, reference: str, reason: str, actor: Actor | None = None) -> ReleaseManifest:
         """Sign a release on a person's word, and record it. Raises IntegrityError where its files are not the manifest's."""
         from tidegate.registry.releases import refuse_pickles
 
         manifest = self.releases.verify(reference)
         refuse_pickles(self.releases.folder(manifest.digest))
+        actor = self.allowed(SIGN, manifest.model, actor)
         self.before_a_step_forward(manifest.model)
         body = {"digest": manifest.digest, "version": manifest.version, "reason": reason}
         self.ledger.append(SIGNED, manifest.id, body, actor)
         self.admit(manifest)
         return manifest
+
+    def allowed(self, verb: str, model: str, actor: Actor | None = None) -> Actor:
+        """Who does it, by default who runs this process; raises AccessDenied for one who may not."""
+        who = actor or self.whoami
+        self.guard.require(who, verb, self.project.model(model).name)
+        return who
 
     def before_a_step_forward(self, model: str) -> None:
         """Record what waits for the ledger. Raises IntegrityError while it does not verify, Unavailable while it is full."""

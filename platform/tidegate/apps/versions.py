@@ -154,7 +154,9 @@ def promote(
     return promotion
 
 
-def build_release(platform: Platform, model: str, version: str | None, serving: Path | None) -> ReleaseManifest:
+def build_release(
+    platform: Platform, model: str, version: str | None, serving: Path | None, actor: Actor = PLATFORM
+) -> ReleaseManifest:
     from tidegate.apps.model_check import check_output, check_service
     from tidegate.gates.drift_check import watched
     from tidegate.registry.evidence import check_bound, promoted
@@ -181,5 +183,5 @@ def build_release(platform: Platform, model: str, version: str | None, serving: 
     )
     manifest = platform.releases.build(output, found, folder, config.release_copy(), thresholds.to_json(), config.own)
     body = {"digest": manifest.digest, "version": manifest.version, "evidence": digest}
-    platform.ledger.append(BUILT, manifest.id, body)
+    platform.ledger.append(BUILT, manifest.id, body, actor)
     return manifest

@@ -6,6 +6,7 @@ else. tests/unit/test_structure.py holds every other module to it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -196,6 +197,13 @@ def kubernetes(context: str | None = None) -> KubernetesApi:
     from tidegate.adapters.kubernetes.api import KubernetesApi
 
     return KubernetesApi.connect(context)
+
+
+def token_reviews(api: KubernetesApi) -> Callable[[str], Actor]:
+    """Who presents a token, by the API server's word."""
+    from tidegate.adapters.kubernetes.identity import TokenReviews
+
+    return TokenReviews(api)
 
 
 def argo_rollouts(api: KubernetesApi, namespace: str) -> ArgoRollouts:

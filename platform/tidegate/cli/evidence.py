@@ -136,6 +136,14 @@ def run_gate(session: Session, model: str, name: str, minutes: float) -> None:
 @click.option("--store", required=True, metavar="URL", help="The MLflow server whose artifact store has releases and features.")
 @click.option("--gateway", required=True, metavar="URL", help="The gateway's pods and the port of their metrics.")
 @click.option("--release", default="tidegate", show_default=True, help="Name that the platform's chart is installed under.")
+@click.option(
+    "--own-keys-only",
+    "keys_of_models",
+    flag_value=False,
+    default=True,
+    type=bool,
+    help="Run a model's own gates by keys of the project file and environment alone, not by those of the model's chart.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535))
 @dry_run_option

@@ -1,7 +1,7 @@
 """The command `tidegate`: what commands there are, and how errors leave the process.
 
 Commands live in modules that are imported when one of theirs is asked for; `tidegate --help` imports click alone. Exit codes:
-0 done, 2 wrong input or usage, 3 not found, 4 conflict, 5 a gate did not pass, 6 integrity, 7 unavailable (see
+0 done, 2 wrong input or usage, 3 not found, 4 conflict, 5 a gate did not pass, 6 integrity, 7 unavailable, 8 not allowed (see
 `tidegate.domain.errors`), 70 a defect of ours (its traceback is logged), 130 interrupted.
 """
 

@@ -201,7 +201,7 @@ def promote(
     if bool(approve_by) != bool(reason):
         raise click.UsageError("an approval needs a person and a reason: --approve-by NAME --reason TEXT")
     approved = Approval(acting(session.platform.whoami, approve_by), reason) if approve_by and reason else None
-    promotion = session.platform.promote(session.model(model), version, approved, dry_run, session.platform.whoami)
+    promotion = session.platform.promote(session.model(model), version, approved, dry_run)
     results = [to_json(result) for result in promotion.results]
     lines = [verdict_text(result) for result in results]
     lines.append(f"{promotion.version.model} version {promotion.version.version}: {'passed' if promotion.opens else 'refused'}")

@@ -6,7 +6,8 @@
     ├── Conflict                  the wanted change contradicts what is under way or recorded (4)
     ├── GateClosed                a gate did not PASS, so nothing was changed (5)
     ├── IntegrityError            a digest, a signature or the ledger's chain does not match (6)
-    └── Unavailable               something outside could not be reached: MLflow, Envoy, a port, a disk (7)
+    ├── Unavailable               something outside could not be reached: MLflow, Envoy, a port, a disk (7)
+    └── AccessDenied              who asks has no role that gives it, so nothing was changed (8)
 
 A message names what was attempted, on which object, what was observed, what was required and what to do. Commands print
 the message alone; anything that is not a TidegateError is a defect and is logged with its traceback.
@@ -43,3 +44,7 @@ class IntegrityError(TidegateError):
 
 class Unavailable(TidegateError):
     exit_code = 7
+
+
+class AccessDenied(TidegateError):
+    exit_code = 8

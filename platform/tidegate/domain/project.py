@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from tidegate.domain.access import Access
 from tidegate.domain.errors import NotFound
 
 API_VERSION = "tidegate/v1"
@@ -167,6 +168,7 @@ class Project:
         default=(),
         pattern=VERIFIER_KEY,
     )
+    access: Access = key("access", "Who may do what; without it, whoever can run a command.", default=Access())
     retention: Retention = key("retention", "How much is kept of what grows.", default=Retention())
 
     def model(self, name: str) -> ModelConfig:

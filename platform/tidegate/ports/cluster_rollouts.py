@@ -29,6 +29,7 @@ class UnderWay:
     hold: Mapping[str, Any] | None = None  # a person's freeze: actor, reason, at
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by gate: actor, reason, at; of this candidate
     orders: Sequence[Mapping[str, Any]] = ()  # what people ordered, oldest first: id, order, actor, reason, at, perhaps release
+    trusted_keys: tuple[str, ...] = ()  # public keys that the candidate's pods were given by whoever deployed it
     past_gates: bool = False  # a person went back to the candidate: it becomes live without verdicts
 
     @property

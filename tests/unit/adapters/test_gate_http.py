@@ -6,7 +6,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from tidegate.adapters.http.gates import gate_app
-from tidegate.domain.errors import Conflict, NotFound, Unavailable
+from tidegate.domain.actor import Actor
+from tidegate.domain.errors import AccessDenied, Conflict, NotFound, Unavailable
 from tidegate.domain.verdict import Evidence, GateResult, Verdict, to_json
 from tidegate.rollout.cluster.gate_service import Answer
 
@@ -21,7 +22,12 @@ def client(answer: Answer | Exception, problem: str = "") -> TestClient:
             raise answer
         return answer
 
-    return TestClient(gate_app(answered, lambda: problem), raise_server_exceptions=False)
+    def identify(token: str) -> Actor:
+        if token != "ada's":
+            raise AccessDenied("the token that was presented is not one that the API server knows")
+        return Actor("ada", "the API server's review", proven=True, roles=("sre",))
+
+    return TestClient(gate_app(answered, lambda: problem, identify), raise_server_exceptions=False)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -70,3 +76,18 @@ def test_metrics_count_answers_by_gate() -> None:
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH"])
 def test_it_takes_no_orders(method: str) -> None:
     assert client(Answer("parity", "demand@abc", 1, "")).request(method, PATH).status_code == 405
+
+
+def test_a_caller_needs_no_token_and_one_that_is_presented_is_reviewed() -> None:
+    gates = client(Answer("parity", "demand@abc", 1, "why"))
+    assert gates.get(PATH).json()["asked_by"] is None
+    asked = gates.get(PATH, headers={"authorization": "Bearer ada's"}).json()["asked_by"]
+    assert asked == {"identity": "ada", "proof": "the API server's review", "proven": True, "roles": ["sre"]}
+
+
+@pytest.mark.parametrize("header", ["Bearer eve's", "Bearer ", "Basic YWRh", "ada's"])
+@pytest.mark.parametrize("path", [PATH, f"{PATH}/api/v1/query"])
+def test_a_token_that_is_not_valid_gets_no_answer(path: str, header: str) -> None:
+    answer = client(Answer("parity", "demand@abc", 1, "why")).get(path, headers={"authorization": header})
+    assert (answer.status_code, answer.json()["errorType"]) == (401, "AccessDenied")
+    assert "data" not in answer.json()

@@ -18,7 +18,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from types import UnionType
@@ -26,7 +26,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 
+from tidegate.domain.access import ANY
 from tidegate.domain.errors import InvalidInput, NotFound
+from tidegate.domain.fields import is_required
 from tidegate.domain.project import NAME_PATTERN, LedgerConfig, LocalSettings, Project, did_you_mean
 
 FILE_NAME = "tidegate.yaml"
@@ -73,6 +75,7 @@ def load_project(path: Path | None = None, *, check_files: bool = True, environ:
         project = replace(project, ledger=LedgerConfig(checkpoint))
     _check_ports(project)
     _check_default_model(project)
+    _check_access(project)
     return project
 
 
@@ -94,6 +97,14 @@ def _check_default_model(project: Project) -> None:
     if chosen and chosen not in project.models:
         hint = did_you_mean(chosen, project.models)
         raise InvalidInput(f"{project.file}: targets.local.defaultModel is '{chosen}', no model of the project; {hint}")
+
+
+def _check_access(project: Project) -> None:
+    for name, role in project.access.roles.items():
+        for model in role.models:
+            if model != ANY and model not in project.models:
+                hint = did_you_mean(model, project.models)
+                raise InvalidInput(f"{project.file}: access.roles.{name}.models has '{model}', no model of the project; {hint}")
 
 
 def _check_ports(project: Project) -> None:
@@ -168,7 +179,7 @@ class _Reader:
             found = by_key[name]
             values[found.name] = self._value(hints[found.name], found, value, _join(where, name))
         for name, missing in by_key.items():
-            if missing.name not in values and missing.default is MISSING and mapping:
+            if missing.name not in values and is_required(missing) and mapping:
                 self._problem(node, f"required key '{_join(where, name)}' is missing ({missing.metadata['doc']})")
             elif missing.name not in values and isinstance(missing.default, Path):
                 values[missing.name] = self.file.parent / missing.default
@@ -183,12 +194,14 @@ class _Reader:
             return self._named(get_args(hint)[1], node, where)
         if not isinstance(node, yaml.ScalarNode):
             return self._problem(node, f"{where} is {_shown(node)}; allowed: {_allowed(hint, meta)}")
-        value = yaml.safe_load(node.value) if node.tag.endswith(":int") else node.value
+        value = yaml.safe_load(node.value) if node.tag.endswith((":int", ":bool")) else node.value
         if hint is Path:
             return self._path(meta, node, where)
         if isinstance(hint, type) and issubclass(hint, StrEnum) and value in [str(m) for m in hint]:
             return hint(value)
-        if hint is int and isinstance(value, int):
+        if hint is bool and isinstance(value, bool):
+            return value
+        if hint is int and isinstance(value, int) and not isinstance(value, bool):
             if meta.metadata.get("minimum", value) <= value <= meta.metadata.get("maximum", value):
                 return value
         elif hint is str and node.tag.endswith(":str"):
@@ -245,7 +258,7 @@ def _join(where: str, name: str) -> str:
 
 
 def _keys(cls: type, *, required: bool = False) -> list[str]:
-    return [f.metadata["key"] for f in fields(cls) if "key" in f.metadata and not (required and f.default is not MISSING)]
+    return [f.metadata["key"] for f in fields(cls) if "key" in f.metadata and not (required and not is_required(f))]
 
 
 def _shown(node: yaml.Node) -> str:
@@ -259,6 +272,8 @@ def _allowed(hint: Any, meta: Field[Any]) -> str:
     limits = meta.metadata
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return ", ".join(str(m) for m in hint)
+    if hint is bool:
+        return "true or false"
     if hint is int:
         return f"a whole number from {limits['minimum']} to {limits['maximum']}"
     if hint is Path:
@@ -291,7 +306,7 @@ def _schema_of(cls: type) -> dict[str, Any]:
 def _schema_of_field(hint: Any, meta: Field[Any]) -> dict[str, Any]:
     limits = {k: v for k, v in meta.metadata.items() if k in ("minimum", "maximum", "pattern", "const")}
     schema: dict[str, Any] = {"description": meta.metadata["doc"]}
-    if isinstance(meta.default, (str, int, Path)):
+    if isinstance(meta.default, (str, int, Path)):  # a bool is an int
         schema["default"] = meta.default if isinstance(meta.default, int) else str(meta.default)
     if is_dataclass(hint) and isinstance(hint, type):
         return {**_schema_of(hint), **schema}
@@ -310,7 +325,7 @@ def _schema_of_field(hint: Any, meta: Field[Any]) -> dict[str, Any]:
         }
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return {"enum": [str(m) for m in hint], **schema}
-    return {"type": "integer" if hint is int else "string", **limits, **schema}
+    return {"type": {int: "integer", bool: "boolean"}.get(hint, "string"), **limits, **schema}
 
 
 def _main(arguments: list[str], write: Callable[[str], Any]) -> int:

@@ -6,8 +6,9 @@
 | the same `/api/v1/query` | Argo Rollouts' analyses: Prometheus' instant-query API, one sample for a verdict that was reached |
 | `/livez`, `/readyz`, `/metrics` | kubelet, Prometheus |
 
-It answers questions and takes no orders. Nothing but a verdict that was reached and is PASS gives a sample of 1: errors are
-HTTP errors, with a status that no client takes for an answer.
+It answers questions and takes no orders. A caller needs no token, as an analysis has none; one that is presented has to be
+valid, and the verdict for people says whose it is. Nothing but a verdict that was reached and is PASS gives a sample of 1:
+errors are HTTP errors, with a status that no client takes for an answer.
 """
 
 from __future__ import annotations
@@ -24,19 +25,32 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tidegate.domain.errors import Conflict, NotFound, TidegateError
+from tidegate.domain.actor import Actor
+from tidegate.domain.errors import AccessDenied, Conflict, NotFound, TidegateError
+from tidegate.domain.formats import document
 from tidegate.rollout.cluster.gate_service import Answer
 
 logger = logging.getLogger("tidegate.gates")
 GATE = "/v1/models/{model}/releases/{digest}/gates/{gate}"
 NAMES = {1: "pass", 0: "fail", -1: "error", None: "open"}
-STATUS: dict[type[Exception], int] = {NotFound: 404, Conflict: 409}
+STATUS: dict[type[Exception], int] = {NotFound: 404, Conflict: 409, AccessDenied: 401}
 
 
-def gate_app(answer: Callable[[str, str, str], Answer], ready: Callable[[], str]) -> Starlette:
-    """`ready` gives what is in the way of answering, empty when nothing is. Endpoints run in threads: they may block."""
+def gate_app(
+    answer: Callable[[str, str, str], Answer], ready: Callable[[], str], identify: Callable[[str], Actor]
+) -> Starlette:
+    """`ready` gives what is in the way of answering, empty when nothing is; `identify` who presents a token, and raises
+    AccessDenied. Endpoints run in threads: they may block."""
     registry = CollectorRegistry()
     asked = Counter("tidegate_gate_answers", "Verdicts asked for", ["model", "gate", "answer"], registry=registry)
+
+    def caller(request: Request) -> Actor | None:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if not scheme:
+            return None
+        if scheme.lower() != "bearer" or not token.strip():
+            raise AccessDenied("the header 'authorization' is not of the form 'Bearer TOKEN'; send that or none")
+        return identify(token.strip())
 
     def ask(request: Request) -> Answer:
         model, digest, gate = (request.path_params[name] for name in ("model", "digest", "gate"))
@@ -49,10 +63,12 @@ def gate_app(answer: Callable[[str, str, str], Answer], ready: Callable[[], str]
         return found
 
     def verdict(request: Request) -> Response:
+        who = caller(request)
         found = ask(request)
-        return JSONResponse(asdict(found))
+        return JSONResponse(asdict(found) | {"asked_by": document(who)})
 
     def query(request: Request) -> Response:
+        caller(request)
         found = ask(request)
         labels = {"__name__": "tidegate_gate_verdict", "gate": found.gate, "release": found.release}
         samples = [] if found.sample is None else [{"metric": labels, "value": [time.time(), str(found.sample)]}]

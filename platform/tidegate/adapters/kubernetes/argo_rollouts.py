@@ -35,6 +35,7 @@ from tidegate.ports.cluster_rollouts import UnderWay
 GROUP = "argoproj.io/v1alpha1"
 HASH = "rollouts-pod-template-hash"
 RELEASE, SLOT = "tidegate/release", "tidegate/slot"
+TRUSTED_KEYS = "TIDEGATE_TRUSTED_KEYS"  # of the pods' environment
 ATTEMPTS = 20  # at a change of an object that others change, too
 EPHEMERAL = "rollout.argoproj.io/ephemeral-metadata"
 ROLE = "tidegate/role"
@@ -255,6 +256,7 @@ def under_way(model: str, rollout: Json, replica_sets: list[Json], analysis: Jso
         overrides=overrides(rollout, candidate),
         orders=orders(rollout),
         past_gates=past_gates(rollout, candidate),
+        trusted_keys=_trusted_keys(rollout["spec"]["template"]),
     )
 
 
@@ -333,6 +335,12 @@ def _judged(analysis: Json) -> str | None:
     """The release that an AnalysisRun asks about."""
     given = {argument["name"]: argument.get("value") for argument in analysis["spec"].get("args", ())}
     return given.get("release")
+
+
+def _trusted_keys(template: Json) -> tuple[str, ...]:
+    containers = template.get("spec", {}).get("containers", ())
+    given = [each for container in containers for each in container.get("env", ()) if each.get("name") == TRUSTED_KEYS]
+    return tuple(key for each in given for key in str(each.get("value", "")).split())
 
 
 def _slot(notes: Mapping[str, str]) -> Slot | None:
