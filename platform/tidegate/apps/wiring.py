@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from tidegate.ports.model_scorer import ModelScorer
     from tidegate.ports.pipeline_runs import PipelineRunner
     from tidegate.ports.registry import ModelRegistry
-    from tidegate.ports.training import QuantileLearner
     from tidegate.serving.records import InferenceLogFiles
 
 # --- what every target has ------------------------------------------------------------------------------------------
@@ -111,12 +110,6 @@ def pipeline_runner(project: Project, endpoint: str | None) -> PipelineRunner:
     from tidegate.adapters.kfp.runner import KfpEndpointRunner, LocalKfpRunner
 
     return KfpEndpointRunner(endpoint) if endpoint else LocalKfpRunner(StateFolder(project.state).pipelines)
-
-
-def quantile_learner() -> QuantileLearner:
-    from tidegate.adapters.lightgbm.quantiles import LightgbmQuantiles
-
-    return LightgbmQuantiles()
 
 
 def drift_meter() -> DriftMeter:
