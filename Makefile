@@ -55,7 +55,7 @@ imports: setup ## the layers: who may import whom
 lock: $(UV) ## write the locks anew from pyproject.toml and infra/images/triton (UPGRADE=1: newest versions)
 	@$(UV) pip compile infra/images/triton/requirements.in --no-deps --generate-hashes --python-version 3.11 \
 	  --python-platform x86_64-manylinux_2_35 --no-emit-index-url --no-annotate -q -o infra/images/triton/requirements.lock
-	@$(UV) pip compile pyproject.toml --extra dev --generate-hashes --python-version 3.11 --no-emit-index-url --no-annotate \
+	@$(UV) pip compile pyproject.toml --all-extras --generate-hashes --python-version 3.11 --no-emit-index-url --no-annotate \
 	  $(if $(UPGRADE),--upgrade) -q -o requirements.lock
 
 schema: setup ## write docs/tidegate.schema.json anew from the project file's definition

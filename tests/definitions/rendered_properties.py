@@ -20,6 +20,8 @@ def pod_spec(document: Object) -> Object | None:
         return found
     if document["kind"] == "ScaledJob":
         return document["spec"]["jobTargetRef"]["template"]["spec"]  # type: ignore[no-any-return]
+    if document["kind"] == "CronJob":
+        return document["spec"]["jobTemplate"]["spec"]["template"]["spec"]  # type: ignore[no-any-return]
     return document["spec"] if document["kind"] == "Pod" else None
 
 

@@ -28,7 +28,7 @@ def test_the_platform_has_what_its_requirements_and_their_extras_name() -> None:
 
 
 def test_a_release_is_served_without_the_control_plane() -> None:
-    found = names(layers.SERVING)
+    found = names(layers.serving_requirements())
     assert {"bentoml", "onnxruntime", "redis", "uvicorn", "httptools"} <= found
     assert not {"mlflow", "feast", "kfp", "evidently", "pandas", "polars", "lightgbm", "kubernetes", "pulumi"} & found
 
@@ -40,7 +40,7 @@ import importlib.abc, sys
 sys.path.insert(0, {str(ROOT)!r})
 from infra.images import layers
 from importlib.metadata import packages_distributions
-allowed = {{d.name.lower().replace("_", "-") for d in layers.required(layers.SERVING)}} | {{"tidegate"}}
+allowed = {{d.name.lower().replace("_", "-") for d in layers.required(layers.serving_requirements())}} | {{"tidegate"}}
 owners = packages_distributions()
 
 class Absent(importlib.abc.MetaPathFinder):

@@ -78,3 +78,41 @@ storageClassName: {{ . }}
   podSelector:
     matchLabels: {{- toYaml .podLabels | nindent 6 }}
 {{- end }}
+
+{{/* The pod of a Job that runs one command of tidegate on the project in its image; takes args, too. */}}
+{{- define "tidegate.job" -}}
+{{- $settings := index .root.Values .component -}}
+metadata:
+  labels: {{- include "tidegate.labels" . | nindent 4 }}
+  annotations: {cluster-autoscaler.kubernetes.io/safe-to-evict: "false"}
+spec:
+  {{- include "tidegate.pod" . | nindent 2 }}
+  restartPolicy: Never
+  containers:
+    - {{- include "tidegate.container" . | nindent 6 }}
+      args:
+        {{- range .args }}
+        - {{ . | quote }}
+        {{- end }}
+      env:
+        - {name: TIDEGATE_STATE, value: /var/lib/tidegate}
+        - {name: HOME, value: /tmp}
+        - {name: MLFLOW_TRACKING_URI, value: {{ $settings.registry | quote }}}
+        {{- include "tidegate.env" $settings.env | nindent 8 }}
+      volumeMounts:
+        - {name: state, mountPath: /var/lib/tidegate}
+        - {name: tmp, mountPath: /tmp}
+        {{- with $settings.claim }}
+        - {name: data, mountPath: /data, readOnly: true}
+        {{- end }}
+  volumes:
+    {{- if $settings.stateClaim }}
+    - {name: state, persistentVolumeClaim: {claimName: {{ $settings.stateClaim }}}}
+    {{- else }}
+    - {name: state, emptyDir: {sizeLimit: {{ $settings.scratch }}}}
+    {{- end }}
+    - {name: tmp, emptyDir: {sizeLimit: {{ $settings.scratch }}}}
+    {{- with $settings.claim }}
+    - {name: data, persistentVolumeClaim: {claimName: {{ . }}, readOnly: true}}
+    {{- end }}
+{{- end }}

@@ -26,6 +26,7 @@ from tidegate.apps.features import settle_features
 from tidegate.apps.local_slot import local_slot
 from tidegate.apps.retention import LogKeeper
 from tidegate.apps.rollouts import FINISH, GATES, restore_wanted, run_controller, wanted_controllers
+from tidegate.apps.scheduled import wanted_job
 from tidegate.apps.supervision import PARTS, SLOT_COMMAND, SUPERVISOR, Parts, open_supervisor, supervisor_lock
 from tidegate.apps.systemd import is_watching, notify
 from tidegate.apps.trust import adopt_releases
@@ -72,6 +73,8 @@ def supervise(project: Project, parts: Parts = PARTS, watcher: int | None = None
             controllers=wanted_controllers(project, parts.gates, parts.finish),
             restore=restore_wanted(project),
             watchers=() if is_watching() else [_watcher(project, parts)],
+            schedules=sorted(project.schedules),
+            job=wanted_job(project),
             silence=_silence(beating),
             beat=beating.stepped,
         )

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tidegate.domain.project import KubernetesSettings
     from tidegate.files.feature_folder import FeatureFolder
     from tidegate.ports.cluster_rollouts import ClusterRollouts
+    from tidegate.ports.cron import CronTimes
     from tidegate.ports.delivery import Delivery
     from tidegate.ports.drift import DriftMeter
     from tidegate.ports.features import OnlineFeatureReader
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from tidegate.ports.model_scorer import ModelScorer
     from tidegate.ports.pipeline_runs import PipelineRunner
     from tidegate.ports.registry import ModelRegistry
+    from tidegate.ports.training import QuantileLearner
     from tidegate.serving.records import InferenceLogFiles
 
 # --- what every target has ------------------------------------------------------------------------------------------
@@ -110,6 +112,18 @@ def pipeline_runner(project: Project, endpoint: str | None) -> PipelineRunner:
     from tidegate.adapters.kfp.runner import KfpEndpointRunner, LocalKfpRunner
 
     return KfpEndpointRunner(endpoint) if endpoint else LocalKfpRunner(StateFolder(project.state).pipelines)
+
+
+def cron_times() -> CronTimes:
+    from tidegate.adapters.cron.times import CronsimTimes
+
+    return CronsimTimes()
+
+
+def quantile_learner() -> QuantileLearner:
+    from tidegate.adapters.lightgbm.quantiles import LightgbmQuantiles
+
+    return LightgbmQuantiles()
 
 
 def drift_meter() -> DriftMeter:

@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 
 from tidegate import __version__
+from tidegate.cli.extras import missing_extra
 from tidegate.cli.session import Session, log_defect
 from tidegate.domain.errors import TidegateError, Unavailable
 from tidegate.domain.project import did_you_mean
@@ -47,6 +48,7 @@ COMMANDS = {
     "serve": ("processes", "Serve one release in the foreground."),
     "up": ("processes", "Start the platform and keep it running."),
     "down": ("processes", "Stop every process; data stay."),
+    "schedule": ("schedules", "Commands that run at stated times."),
     "prune": ("processes", "Remove what the policy says is old; what the ledger names stays."),
 }
 
@@ -114,6 +116,10 @@ def run(arguments: list[str] | None = None, command: click.Command = root, name:
     except BrokenPipeError:
         sys.stdout = None  # type: ignore[assignment] # nobody reads any more, so nothing is to be flushed
         return 0
+    except ModuleNotFoundError as error:
+        if needed := missing_extra(error):
+            return _say(needed, Unavailable.exit_code)
+        return _defect(error, session)
     except OSError as error:
         if error.errno in DISK:
             return _say(_one_line(_refused(error)), Unavailable.exit_code)

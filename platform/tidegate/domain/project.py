@@ -1,42 +1,26 @@
 """A project: its models, the definitions that make each, and where they run.
 
 These dataclasses are the one definition of the project file: `tidegate.adapters.files.project_file` reads `tidegate.yaml` by
-walking their fields, and generates the JSON schema for editors from the same. `key(...)` gives a field its name in the file,
-its sentence of documentation and its limits; fields without it are filled in by the loader. All paths are absolute.
+walking their fields, and generates the JSON schema for editors from the same. All paths are absolute.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from tidegate.domain.access import Access
 from tidegate.domain.errors import NotFound
+from tidegate.domain.fields import key
+from tidegate.domain.schedule import Schedule
 
 API_VERSION = "tidegate/v1"
 NAMESPACE = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 VERIFIER_KEY = r"^[^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44}$"
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,39}$"
-
-
-def key(
-    name: str,
-    doc: str,
-    *,
-    default: Any = MISSING,
-    minimum: int | None = None,
-    maximum: int | None = None,
-    pattern: str | None = None,
-    const: str | None = None,
-    exists: str | None = None,
-) -> Any:
-    """A field that is a key of the project file; `exists` is 'file' or 'folder' for paths that must be there."""
-    limits = {"minimum": minimum, "maximum": maximum, "pattern": pattern, "const": const, "exists": exists}
-    return field(default=default, metadata={"key": name, "doc": doc, **{k: v for k, v in limits.items() if v is not None}})
 
 
 class Approval(StrEnum):
@@ -170,6 +154,7 @@ class Project:
     )
     access: Access = key("access", "Who may do what; without it, whoever can run a command.", default=Access())
     retention: Retention = key("retention", "How much is kept of what grows.", default=Retention())
+    schedules: Mapping[str, Schedule] = key("schedules", "Commands that are run at stated times, by name.", factory=dict)
 
     def model(self, name: str) -> ModelConfig:
         """Raises NotFound, with the nearest name."""

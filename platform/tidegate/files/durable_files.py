@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tidegate.domain.errors import IntegrityError, Unavailable
+from tidegate.domain.errors import Conflict, IntegrityError, Unavailable
 
 T = TypeVar("T")
 LIMIT = 64 * 1024 * 1024  # bytes; what is larger is no small file
@@ -121,15 +121,19 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on the file `path` (made if it is not there), waiting for whoever holds it; raises Unavailable."""
+def locked(path: Path, wait: bool = True) -> Iterator[None]:
+    """Hold an exclusive lock on the file `path` (made if it is not there), waiting for whoever holds it, or raising Conflict;
+    raises Unavailable."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise Unavailable(f"locking {path}: {error.strerror or error}; make room or fix permissions and retry") from error
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Conflict(f"locking {path}: another process holds it; wait for its end") from error
         yield
     finally:
         os.close(handle)

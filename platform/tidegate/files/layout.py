@@ -76,6 +76,11 @@ class StateFolder:
         return self.root / "cluster"
 
     @property
+    def schedules(self) -> Path:
+        """What is known of each schedule's runs."""
+        return self.root / "schedules"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 

@@ -17,8 +17,8 @@ class ProcessRecord:
     """A detached process. `ticks` (kernel clock ticks from boot `boot` to its start) tell it from another that got the same
     pid later, whatever the wall clock does; records of old have only `started`, seconds since the epoch.
 
-    `labels` say what it is for: `kind` (`envoy`, `slot`, `control`, `watcher`, or `stray`, one that nobody wants) and, for
-    slots, model, slot, replica, release, port.
+    `labels` say what it is for: `kind` (`envoy`, `slot`, `control`, `watcher`, `job`, or `stray`, one that nobody wants) and,
+    for slots, model, slot, replica, release, port.
     """
 
     name: str

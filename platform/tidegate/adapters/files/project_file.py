@@ -76,6 +76,7 @@ def load_project(path: Path | None = None, *, check_files: bool = True, environ:
     _check_ports(project)
     _check_default_model(project)
     _check_access(project)
+    _check_schedules(project)
     return project
 
 
@@ -105,6 +106,20 @@ def _check_access(project: Project) -> None:
             if model != ANY and model not in project.models:
                 hint = did_you_mean(model, project.models)
                 raise InvalidInput(f"{project.file}: access.roles.{name}.models has '{model}', no model of the project; {hint}")
+
+
+def _check_schedules(project: Project) -> None:
+    if not project.schedules:
+        return
+    from tidegate.adapters.cron.times import CronsimTimes
+
+    for name, schedule in project.schedules.items():
+        try:
+            CronsimTimes().check(schedule.cron, schedule.zone)
+        except InvalidInput as error:
+            raise InvalidInput(f"{project.file}: schedules.{name}: {error}") from error
+        if not schedule.run:
+            raise InvalidInput(f"{project.file}: schedules.{name}.run is empty; required: a command, as [status, --json]")
 
 
 def _check_ports(project: Project) -> None:

@@ -43,6 +43,7 @@ logger = logging.getLogger("tidegate.supervisor")
 
 
 Controllers = Callable[[str], Companion | None]  # of a model's rollout that needs one
+Job = Callable[[str], Companion | None]  # the run of a schedule that is due
 Restore = Callable[[str], None]  # write down again what is wanted of a model, and record that
 
 
@@ -60,6 +61,8 @@ class Supervisor:
         controllers: Controllers = lambda model: None,
         restore: Restore = lambda model: None,
         watchers: Sequence[Companion] = (),
+        schedules: Sequence[str] = (),
+        job: Job = lambda name: None,
         silence: Silence = lambda _: None,
         beat: Callable[[], object] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
@@ -67,6 +70,7 @@ class Supervisor:
     ) -> None:
         self.state, self.config, self.processes, self.router = state, config, processes, router
         self.controllers, self.restore, self.watchers, self.beat = controllers, restore, watchers, beat
+        self.schedules, self.job = schedules, job
         self.clock, self.sleep = clock, sleep
         self.replicas = Replicas(processes, probe, router, config, slot_command, state.logs, clock)
         self.gateway = Gateway(processes, router, probe, config, state.logs, clock)
@@ -88,6 +92,7 @@ class Supervisor:
         self._attempt("gateway", lambda: self.gateway.keep(self._without_replicas(desired)))
         self._attempt("controllers", lambda: self.companions.keep("control", self._wanted_controllers(models)))
         self._attempt("watcher", lambda: self.companions.keep("watcher", self.watchers))
+        self._attempt("schedules", lambda: self.companions.keep("job", self._due_jobs()))
         self._attempt("strays", self._end_strays)
         self._attempt("observed", lambda: self._observe(desired))
 
@@ -180,6 +185,10 @@ class Supervisor:
         served = self.gateway.was_ready or self.clock() - self._began > WITHOUT_GATEWAY
         return [controller for controller in found if controller is not None and (served or controller.urgent)]
 
+    def _due_jobs(self) -> list[Companion]:
+        found = [self._attempt(f"schedule {name}", lambda name=name: self.job(name)) for name in self.schedules]  # type: ignore[misc]
+        return [job for job in found if job is not None]
+
     def _end_strays(self) -> None:
         """Processes of this state that nobody wants: a second one of the same name, left by a starter that was killed."""
         for record in [r for r in self.processes.records() if r.labels.get("kind") == "stray"]:
@@ -211,7 +220,7 @@ class Supervisor:
 
         Needs no room on the disk."""
         self._end([r for r in self.processes.records() if r.labels.get("kind") == "watcher"])
-        self._end([r for r in self.processes.records() if r.labels.get("kind") == "control"])
+        self._end([r for r in self.processes.records() if r.labels.get("kind") in ("control", "job")])
         if self.gateway.process is not None:
             self._attempt("drain", self._drain)
         self._end([r for r in self.processes.records() if r.labels.get("kind") == "slot"])

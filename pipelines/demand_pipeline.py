@@ -1,0 +1,148 @@
+"""Daily demand: from ingested invoice lines to a registered quantile model, as a Kubeflow pipeline.
+
+`tidegate train demand` runs it on this machine; demand_pipeline.yaml beside it is what a Kubeflow Pipelines endpoint gets.
+After a change, `python -m tidegate.adapters.kfp.runner compile pipelines/demand_pipeline.py` writes that file anew (a test
+compares the two).
+
+Components are thin: each calls one step of tidegate.api.training, which the image has. They exchange folders.
+"""
+
+import json
+
+from kfp import dsl
+
+IMAGE = "ghcr.io/tidegate/tidegate-python:0.1.0"  # Python with the package installed, as charts/ deploys it
+
+# Everything that can be turned, in one place. A run may replace it through the pipeline's argument `parameters`.
+PARAMETERS = {
+    "horizons": 14,
+    "training_rows": 90_000,
+    "warmup_days": 56,
+    "recency_days": 200,
+    "origins": 4,
+    "origin_step_days": 14,
+    "min_selling_days": 100,
+    "baseline_residual_origins": 8,
+    "reference_days": 84,
+    "reference_rows": 18_000,
+    "home_country": "United Kingdom",
+    "max_age_days": 14,  # the shop closes for eleven days at Christmas
+    "trees": 100,
+    "leaves": 31,
+    "learning_rate": 0.08,
+    "min_rows_in_leaf": 40,
+    "feature_fraction": 0.7,
+    "bagging_fraction": 0.8,
+    "max_bin": 127,
+    "seed": 7,
+    "threads": 2,
+}
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def extract(project: str, state: str, model: str, data: str, until: str, parameters: str, rows: dsl.Output[dsl.Dataset]) -> int:
+    from tidegate.api import training
+
+    return training.extract_step(project, state, model, data, until, parameters, rows.path)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def validate(
+    project: str,
+    state: str,
+    model: str,
+    data: str,
+    until: str,
+    parameters: str,
+    rows: dsl.Input[dsl.Dataset],
+    findings: dsl.Output[dsl.Artifact],
+) -> int:
+    from tidegate.api import training
+
+    return training.validate_step(project, state, model, data, until, parameters, rows.path, findings.path)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def train(parameters: str, rows: dsl.Input[dsl.Dataset], trained: dsl.Output[dsl.Model]) -> int:
+    from tidegate.api import training
+
+    return training.train_step(parameters, rows.path, trained.path)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def evaluate(
+    project: str,
+    state: str,
+    model: str,
+    data: str,
+    until: str,
+    parameters: str,
+    champion: str,
+    champion_version: str,
+    pipeline_digest: str,
+    run_id: str,
+    rows: dsl.Input[dsl.Dataset],
+    trained: dsl.Input[dsl.Model],
+    output: dsl.Output[dsl.Model],
+) -> str:
+    from tidegate.api import training
+
+    return training.evaluate_step(
+        project,
+        state,
+        model,
+        data,
+        until,
+        parameters,
+        champion,
+        champion_version,
+        pipeline_digest,
+        run_id,
+        rows.path,
+        trained.path,
+        output.path,
+    )
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def register(project: str, state: str, model: str, output: dsl.Input[dsl.Model]) -> str:
+    from tidegate.api import training
+
+    return training.register_step(project, state, model, output.path)
+
+
+@dsl.pipeline(name="demand", description="Units of each SKU that will be ordered on each of the next days, as quantiles")
+def demand(
+    project: str,
+    model: str,
+    data: str,
+    until: str,
+    state: str = "",
+    champion: str = "",
+    champion_version: str = "",
+    pipeline_digest: str = "",
+    parameters: str = json.dumps(PARAMETERS, sort_keys=True),
+) -> str:
+    """`until` is an ISO time with zone: nothing at or after it is seen. `data` is the folder of an ingestion."""
+    extracted = extract(project=project, state=state, model=model, data=data, until=until, parameters=parameters)
+    extracted.set_caching_options(False)  # the folder's content may have changed under the same name
+    rows = extracted.outputs["rows"]
+    validated = validate(project=project, state=state, model=model, data=data, until=until, parameters=parameters, rows=rows)
+    learned = train(parameters=parameters, rows=rows).after(validated)
+    evaluated = evaluate(
+        project=project,
+        state=state,
+        model=model,
+        data=data,
+        until=until,
+        parameters=parameters,
+        champion=champion,
+        champion_version=champion_version,
+        pipeline_digest=pipeline_digest,
+        run_id=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+        rows=rows,
+        trained=learned.outputs["trained"],
+    )
+    registered = register(project=project, state=state, model=model, output=evaluated.outputs["output"])
+    registered.set_caching_options(False)
+    return registered.output
