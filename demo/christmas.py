@@ -26,8 +26,8 @@ class Comparison:
     rows: pl.DataFrame
 
     def errors(self, name: str) -> dict[str, float]:
-        """WAPE of the median and mean pinball loss over the three quantiles (formulas: `tidegate.forecasting.metrics`)."""
-        from tidegate.forecasting.metrics import mean_pinball, wape
+        """WAPE of the median and mean pinball loss over the three quantiles (formulas: `pipelines.demand.metrics`)."""
+        from pipelines.demand.metrics import mean_pinball, wape
 
         actual = self.rows["actual"].to_numpy()
         forecast = self.rows.select(f"{name}_q10", f"{name}_q50", f"{name}_q90").to_numpy()

@@ -116,7 +116,7 @@ def _forecast(platform: Platform, cast: Cast, comparison: Comparison) -> dict[st
     """v1 and v2 on the rolling origins of v2's evaluation, the best baseline beside them; then the Christmas weeks."""
     summary = platform.training_output(cast.model, cast.v2.version).summary
     forecasts, baselines = summary["forecasts"], summary["baselines"]
-    n = summary["n"]
+    n = summary["eligible"]
 
     def errors(name: str) -> dict[str, Any]:
         return {"wape": forecasts[name]["wape"], "pinball": forecasts[name]["pinball"], "n": n}

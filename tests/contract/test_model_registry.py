@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pipelines.demand.forests import LightgbmQuantiles
 
 from fakes.memory_registry import MemoryRegistry
-from tidegate.adapters.lightgbm.quantiles import LightgbmQuantiles
 from tidegate.adapters.mlflow import database as mlflow_database
 from tidegate.adapters.mlflow import registry as mlflow_registry
 from tidegate.adapters.mlflow.registry import MlflowModelRegistry

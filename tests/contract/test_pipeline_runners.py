@@ -16,7 +16,7 @@ import yaml
 from tidegate.adapters.kfp.runner import KfpEndpointRunner, LocalKfpRunner, compile_pipeline, main
 from tidegate.domain.errors import InvalidInput, Unavailable
 
-PIPELINES = Path(__file__).resolve().parents[2] / "pipelines"
+DEMAND = Path(__file__).resolve().parents[2] / "pipelines/demand/pipeline.py"
 TWO_STEPS = """
 from kfp import dsl
 
@@ -69,6 +69,9 @@ def test_a_run_s_steps_pass_folders_and_say_what_they_do(pipeline: Path, tmp_pat
     run = LocalKfpRunner(tmp_path / "runs").run(pipeline, {"word": "tide"}, said.append)
     assert (run.finished, dict(run.outputs)) == (True, {"version": "TIDE"})
     assert said == ["first: writing tide"]
+    # of what a training gives, a pipeline takes what it has an argument for
+    some = LocalKfpRunner(tmp_path / "runs").run(pipeline, {"word": "low", "project": "tidegate.yaml", "champion": ""})
+    assert dict(some.outputs) == {"version": "LOW"}
     assert run.folder is not None
     assert "second" in (run.folder / "log.txt").read_text()
 
@@ -95,6 +98,8 @@ def test_what_is_no_pipeline_is_refused(pipeline: Path, tmp_path: Path) -> None:
     runner = LocalKfpRunner(tmp_path / "runs")
     with pytest.raises(InvalidInput, match="has no argument wrod; it has word"):
         runner.run(pipeline, {"wrod": "x"})
+    with pytest.raises(InvalidInput, match="requires word, which a training does not give"):
+        runner.run(pipeline, {"until": "2011-09-01T00:00:00+00:00"})
     for text, named in (("x = 1", "defines 0 pipelines"), ("import nothing_of_this_name", "cannot be loaded")):
         pipeline.write_text(text)
         with pytest.raises(InvalidInput, match=named):
@@ -104,10 +109,10 @@ def test_what_is_no_pipeline_is_refused(pipeline: Path, tmp_path: Path) -> None:
 
 
 def test_the_compiled_pipeline_beside_the_definition_is_up_to_date(tmp_path: Path) -> None:
-    into = tmp_path / "demand_pipeline.yaml"
-    compile_pipeline(PIPELINES / "demand_pipeline.py", into)
-    assert into.read_bytes() == (PIPELINES / "demand_pipeline.yaml").read_bytes(), (
-        "run: python -m tidegate.adapters.kfp.runner compile pipelines/demand_pipeline.py"
+    into = tmp_path / "pipeline.yaml"
+    compile_pipeline(DEMAND, into)
+    assert into.read_bytes() == DEMAND.with_suffix(".yaml").read_bytes(), (
+        "run: python -m tidegate.adapters.kfp.runner compile pipelines/demand/pipeline.py"
     )
     spec = next(yaml.safe_load_all(into.read_text()))
     assert set(spec["root"]["dag"]["tasks"]) == {"extract", "validate", "train", "evaluate", "register"}
@@ -164,7 +169,7 @@ def test_an_endpoint_gets_the_compiled_pipeline_and_its_arguments(endpoint: tupl
     url, seen = endpoint
     said: list[str] = []
     arguments = {"project": "/p/tidegate.yaml", "model": "demand", "data": "/d", "until": "2011-06-06T00:00:00+00:00"}
-    run = KfpEndpointRunner(url).run(PIPELINES / "demand_pipeline.py", arguments, said.append)
+    run = KfpEndpointRunner(url).run(DEMAND, arguments, said.append)
     assert (run.run_id, run.finished) == ("r-17", False)
     assert run.url is not None
     assert run.url.startswith(url)
@@ -183,7 +188,7 @@ def test_an_endpoint_that_does_not_answer_and_a_pipeline_that_is_not_compiled(tm
         closed.bind(("127.0.0.1", 0))
         runner = KfpEndpointRunner(f"http://127.0.0.1:{closed.getsockname()[1]}")
         with pytest.raises(Unavailable, match="check TIDEGATE_KFP_ENDPOINT") as caught:
-            runner.run(PIPELINES / "demand_pipeline.py", {})
+            runner.run(DEMAND, dict.fromkeys(("project", "model", "data", "until"), "x"))
         assert "\n" not in str(caught.value)
     with pytest.raises(InvalidInput, match=r"there is no two_steps\.yaml beside it"):
         KfpEndpointRunner("http://127.0.0.1:9").run(pipeline, {})

@@ -38,7 +38,7 @@ def project(tmp_path: Path) -> Path:
         kept = pl.read_parquet(path).filter(pl.col("StockCode").is_in(some))
         path.unlink()
         kept.write_parquet(path)
-    definition = tmp_path / "pipelines/demand_pipeline.py"
+    definition = tmp_path / "pipelines/demand/pipeline.py"
     text = definition.read_text()
     for name, value in {"trees": 10, "training_rows": 6000, "reference_rows": 2000, "origins": 2}.items():
         text, replaced = re.subn(rf'"{name}": [\d_]+', f'"{name}": {value}', text)

@@ -52,12 +52,9 @@ class World:
         """A registered version whose evaluation misses by `scales`; recorded as the platform does."""
         number = len(self.registry.versions("demand")) + 1
         folder = self.folder / f"output-{number}"
-        output = outputs.write_output(folder, outputs.evaluation(**scales), champion)
+        outputs.write_output(folder, outputs.evaluation(**scales), champion)
         summary = json.loads((folder / "evaluation.json").read_bytes())
-        rows = output.evaluation
-        summary["forecasts"]["model"] = {
-            "wape": float((rows["model_q50"] - rows["actual"]).abs().sum() / rows["actual"].abs().sum())
-        }
+        summary["forecasts"]["model"]["wape"] = 0.75
         (folder / "evaluation.json").write_text(json.dumps(summary))
         lineage = {f"lineage.{name}": str(value) for name, value in json.loads((folder / "lineage.json").read_bytes()).items()}
         metrics = {f"{name}_{key}": v for name, values in summary["forecasts"].items() for key, v in values.items()}

@@ -36,7 +36,7 @@ SKUS = 48
 PORTS = {"gatewayPort": 18800, "adminPort": 18801, "slotPorts": 18810}
 PARTS = ("features", "pipelines", "serving", "monitoring")
 SMALLER = {
-    "pipelines/demand_pipeline.py": {"trees": 12, "leaves": 15, "training_rows": 8000, "reference_rows": 4000, "origins": 2},
+    "pipelines/demand/pipeline.py": {"trees": 12, "leaves": 15, "training_rows": 8000, "reference_rows": 4000, "origins": 2},
     "monitoring/demand.yaml": {"min_requests": 120, "window": 200, "min_seconds": 2, "min_vectors": 100, "min_rows": 300},
 }
 FIRST, SECOND = "2011-06-06", "2011-09-05"

@@ -1,5 +1,50 @@
-"""For a training pipeline, such as `pipelines/demand_pipeline.py`: the bodies of its components."""
+"""For a training pipeline, such as `pipelines/demand/`: what its components call, and what its steps are made with.
 
-from tidegate.apps.training import evaluate_step, extract_step, register_step, train_step, validate_step
+A component is thin: `step(Run(...), "steps.py:extract", rows.path)` calls a function of the pipeline's own folder, from
+sources that are read once and that the lineage names. See docs/training.md.
+"""
 
-__all__ = ["evaluate_step", "extract_step", "register_step", "train_step", "validate_step"]
+from tidegate.apps.training_run import (
+    Run,
+    RunFeatures,
+    code,
+    historical_features,
+    lineage,
+    point_in_time,
+    read_rows,
+    register,
+    register_step,
+    step,
+)
+from tidegate.domain.contract import FeatureContract
+from tidegate.domain.errors import InvalidInput, TidegateError, Unavailable
+from tidegate.domain.release import Lineage
+from tidegate.domain.verdict import Finding
+from tidegate.files.training_output import TrainingOutput, open_output
+from tidegate.training.messages import say
+from tidegate.training.output import read_contract, require, write_output
+
+__all__ = [
+    "FeatureContract",
+    "Finding",
+    "InvalidInput",
+    "Lineage",
+    "Run",
+    "RunFeatures",
+    "TidegateError",
+    "TrainingOutput",
+    "Unavailable",
+    "code",
+    "historical_features",
+    "lineage",
+    "open_output",
+    "point_in_time",
+    "read_contract",
+    "read_rows",
+    "register",
+    "register_step",
+    "require",
+    "say",
+    "step",
+    "write_output",
+]

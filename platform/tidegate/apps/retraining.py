@@ -55,10 +55,11 @@ def _version(platform: Platform, request: RetrainingRequest) -> Retrained:
 
 def _made_before(platform: Platform, model: str) -> ModelVersion | None:
     """The newest version of the data that were just ingested, by the present features and code."""
-    from tidegate.apps.training import lineage
+    from tidegate.apps.training_run import Run, lineage
 
     project = platform.project
-    now = lineage(project, model, StateFolder(project.state).data(model), "", "", platform.last_day(model))
+    data, until = StateFolder(project.state).data(model), platform.last_day(model).isoformat()
+    now = lineage(Run(str(project.file), model, state=str(project.state), data=str(data), until=until))
     wanted = {f"lineage.{name}": getattr(now, name) for name in ("data", "features", "code", "trained_until")}
     versions = [v for v in platform.registry.versions(model) if wanted.items() <= v.tags.items()]
     return max(versions, key=lambda version: int(version.version), default=None)

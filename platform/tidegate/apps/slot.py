@@ -134,7 +134,7 @@ def release_service(release: LoadedRelease) -> tuple[Any, Endpoint[Any, Any]]:
     module = serving_module(release.folder, release.manifest, "service")
     if module is not None:
         return service_parts(module, f"release {release.id}")
-    endpoint = generic_endpoint()
+    endpoint = generic_endpoint(release)
     return generic_service(release.manifest.model, endpoint), endpoint
 
 

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from tidegate.ports.model_scorer import ModelScorer
     from tidegate.ports.pipeline_runs import PipelineRunner
     from tidegate.ports.registry import ModelRegistry
-    from tidegate.ports.training import QuantileLearner
     from tidegate.serving.records import InferenceLogFiles
 
 # --- what every target has ------------------------------------------------------------------------------------------
@@ -118,12 +117,6 @@ def cron_times() -> CronTimes:
     from tidegate.adapters.cron.times import CronsimTimes
 
     return CronsimTimes()
-
-
-def quantile_learner() -> QuantileLearner:
-    from tidegate.adapters.lightgbm.quantiles import LightgbmQuantiles
-
-    return LightgbmQuantiles()
 
 
 def drift_meter() -> DriftMeter:

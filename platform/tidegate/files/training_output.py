@@ -1,14 +1,11 @@
 """The training output: a folder that says everything about one trained model, wherever it was trained.
 
-    model/model.onnx            input `features` float32 [n, F], outputs by name (a forecast: `quantiles` float32 [n, 3])
+    model/model.onnx            inputs by the contract, outputs by name
     features/features.json      the FeatureContract, and beside it the on-demand modules (*.py) that it names
-    profile/reference.parquet   reference vectors: the contract's columns float32, `event_timestamp`, the entity, the request
-                                inputs and the model's outputs, from the last weeks before the model was trained
-    evaluation.parquet          a row a forecast on rolling origins: `origin`, the entity, `horizon`, `date`, `actual`,
-                                `FORECAST_q50` (and `_q10`, `_q90`) for each forecast: `model`, each baseline, and
-                                `champion` where there was one (null on rows of days that it had seen); `segment_NAME`
-                                for each way to cut the rows
-    evaluation.json             {"n", "baselines": [...], "champion": version or null, "forecasts": {name: {"wape", "pinball"}}}
+    profile/reference.parquet   what the model was fitted to: the key, `event_timestamp`, the contract's columns, the request
+                                inputs and the model's outputs
+    evaluation.parquet          held-out rows: the key, a loss of each forecast, segments (tidegate.files.evaluation)
+    evaluation.json             what the loss is, who computed it, against what, and the metrics of each forecast
     lineage.json                domain.release.Lineage
     plots/*.png, card.md        for people
 
@@ -30,6 +27,8 @@ from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import InvalidInput
 from tidegate.domain.release import LINEAGE_FORMAT, Lineage
 from tidegate.files.digests import file_digest
+from tidegate.files.evaluation import Evaluation
+from tidegate.files.evaluation import read as read_evaluation
 from tidegate.files.release_folder import CONTRACT, MODEL, REFERENCE
 from tidegate.files.training_folder import CARD, EVALUATION, LINEAGE, PLOTS, SUMMARY
 
@@ -58,8 +57,9 @@ class TrainingOutput:
         return summary
 
     @cached_property
-    def evaluation(self) -> pl.DataFrame:
-        return self._parquet(EVALUATION)
+    def evaluation(self) -> Evaluation:
+        where = f"training output {self.folder}"
+        return read_evaluation(self._parquet(EVALUATION), self.summary, self.contract.key_names, where)
 
     @cached_property
     def reference(self) -> pl.DataFrame:

@@ -69,12 +69,21 @@ class Segments:
 
 @dataclass(frozen=True)
 class PromotionRules:
-    """Offline gates. Margins are shares of the other's WAPE; a segment below `min_rows` is not judged."""
+    """Offline gates. Margins are shares of the other's summed loss; a segment below `min_rows` is not judged. `without_*`
+    say what becomes of a version that has nothing of the kind to be compared with."""
 
     beats_baseline: Margin
     no_worse_than_champion: Margin
     segments: Segments
     min_rows: int = between(1)
+    without_baseline: str = choice("pass", "fail", default="fail")
+    without_champion: str = choice("pass", "fail", default="pass")
+    without_segments: str = choice("pass", "fail", default="fail")
+
+    def to_json(self) -> dict[str, Any]:
+        """Without what was added since the first releases, where it has its default: what says the same has the same bytes."""
+        later = {"without_baseline": "fail", "without_champion": "pass", "without_segments": "fail"}
+        return {name: value for name, value in asdict(self).items() if later.get(name) != value}
 
 
 @dataclass(frozen=True)
@@ -114,7 +123,7 @@ class MonitorConfig:
         return read_section(load_kind(kind).Rules, rules, "the monitor file", f"gates of kind {kind}")
 
     def to_json(self) -> dict[str, Any]:
-        return {"slo": asdict(self.slo), "gates": [asdict(gate) for gate in self.gates], "promotion": asdict(self.promotion)}
+        return {"slo": asdict(self.slo), "gates": [asdict(gate) for gate in self.gates], "promotion": self.promotion.to_json()}
 
     def release_copy(self) -> dict[str, Any]:
         """What a release carries as `monitor.json`."""

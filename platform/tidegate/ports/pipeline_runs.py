@@ -7,6 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+# What a training gives to a pipeline; one takes any of these, and has defaults for arguments of its own.
+ARGUMENTS = (
+    *("project", "state", "model", "data", "until", "champion", "champion_version", "pipeline_digest", "definitions"),
+    "parameters",
+)
 Progress = Callable[[str], None]
 
 
@@ -23,4 +28,7 @@ class PipelineRun:
 
 class PipelineRunner(Protocol):
     def run(self, pipeline: Path, arguments: Mapping[str, Any], progress: Progress | None = None) -> PipelineRun:
-        """Run the pipeline defined in Python file `pipeline`. Raises Unavailable, or InvalidInput naming the failed step."""
+        """Run the pipeline defined in Python file `pipeline`, with those of the `arguments` that it takes.
+
+        Raises Unavailable, or InvalidInput naming the failed step, or the argument that is unknown or missing.
+        """

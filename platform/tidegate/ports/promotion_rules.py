@@ -27,4 +27,16 @@ class PromotionRules(Protocol):
     @property
     def no_worse_than_champion(self) -> HasMargin: ...
     @property
+    def without_baseline(self) -> str:
+        """`pass` or `fail`: what becomes of a version that was evaluated against no baseline."""
+
+    @property
+    def without_champion(self) -> str:
+        """`pass` or `fail`: what becomes of a model's first version."""
+
+    @property
+    def without_segments(self) -> str:
+        """`pass` or `fail`: what becomes of a version whose evaluation names no segments."""
+
+    @property
     def segments(self) -> SegmentRules: ...

@@ -1,13 +1,15 @@
-"""The gates a version has to pass before it may become a release: judged on its own rolling-origin evaluation.
+"""The gates a version has to pass before it may become a release: judged on losses of rows that it had not seen.
 
-Errors are compared as ratios of summed absolute errors of the median (the ratio of two WAPEs on the same rows), with a
-bootstrap over entities, because the errors of one entity belong together. A gate passes when the upper bound of the ratio
-is within its margin: not being sure is INCONCLUSIVE, not a PASS. The rows say which baseline is the best, not the summary
-beside them. Rows that cannot be judged (NaN, nothing, infinite, without an entity, twice the same) make the gate an ERROR.
+What is compared is the ratio of two sums of losses on the same rows, with a bootstrap over keys, because the losses of one key
+belong together, or over blocks of time where there are few keys (statistics.resampling). A gate passes when the upper bound of
+the ratio is within its margin: not being sure is INCONCLUSIVE, not a PASS. The rows say which baseline is the best, not the
+summary beside them. Rows that cannot be judged (NaN, nothing, infinite, without a key, twice the same) make the gate an ERROR.
+A version without a baseline, or a first one without a champion, passes or not by the rules of the monitor file.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -17,14 +19,12 @@ import polars as pl
 from tidegate.domain.actor import Actor
 from tidegate.domain.errors import InvalidInput
 from tidegate.domain.verdict import Evidence, Finding, GateResult, Verdict, evaluate_closed
+from tidegate.files.evaluation import CHAMPION_FORECAST, MODEL_FORECAST, SEGMENT, Evaluation
 from tidegate.files.training_output import TrainingOutput
 from tidegate.ports.promotion_rules import PromotionRules
+from tidegate.statistics.resampling import CONFIDENCE, Ratio, blocks_of, ratio
 
-DRAWS = 2000
-CONFIDENCE = 0.95  # of the one-sided upper bound
-MIN_ENTITIES = 10  # a bootstrap over fewer is no bound: over one it is the ratio itself
-IDENTITY = ("origin", "horizon", "date")  # with the entity, what makes two rows the same forecast; those of them that there are
-NOT_BASELINES = ("model", "champion")
+MIN_UNITS = 10  # a bootstrap over fewer is no bound: over one it is the ratio itself
 
 
 @dataclass(frozen=True)
@@ -34,126 +34,143 @@ class Approval:
 
 
 @dataclass(frozen=True)
-class Ratio:
-    """Summed absolute error of the model over that of another forecast on the same rows."""
+class Units:
+    """What is drawn together: `of` each row, and what the units are, for people."""
 
-    value: float
-    upper: float
-    rows: int
-    entities: int
+    of: np.ndarray
+    name: str
 
-
-def error_ratio(rows: pl.DataFrame, entity: str, other: str, seed: int = 0) -> Ratio:
-    """Ratio of the model's error to that of forecast `other`, with its one-sided bootstrap bound over entities."""
-    frame = rows.select(pl.col(entity), model=_errors(rows, "model"), other=_errors(rows, other))
-    sums = frame.group_by(entity, maintain_order=True).agg(pl.col("model", "other").sum())
-    model, theirs = sums["model"].to_numpy(), sums["other"].to_numpy()
-    if not len(model) or theirs.sum() <= 0:
-        raise InvalidInput(f"forecast '{other}' has no error at all to compare with; check the evaluation's rows")
-    if not np.isfinite([model.sum(), theirs.sum()]).all():
-        raise InvalidInput(f"the errors of 'model' or '{other}' are too large to be summed; check the evaluation's rows")
-    weights = np.random.default_rng(seed).multinomial(len(model), np.full(len(model), 1 / len(model)), size=DRAWS)
-    totals = np.maximum(weights @ theirs, np.finfo(float).tiny)
-    upper = float(np.quantile((weights @ model) / totals, CONFIDENCE))
-    return Ratio(float(model.sum() / theirs.sum()), upper, len(frame), len(model))
+    @property
+    def number(self) -> int:
+        return len(np.unique(self.of))
 
 
-def _errors(rows: pl.DataFrame, name: str) -> pl.Series:
-    """Absolute error of forecast `name` on each row; raises InvalidInput unless all are finite."""
-    errors = (rows[f"{name}_q50"].cast(pl.Float64) - rows["actual"].cast(pl.Float64)).abs()
-    if errors.null_count() or not bool(errors.is_finite().all()):
-        raise InvalidInput(f"the evaluation has rows without a finite error of '{name}'")
-    return errors
+def units_of(evaluation: Evaluation) -> Units:
+    """Keys where there are enough, else blocks of time, else (a model without a key) rows."""
+    rows, keys = evaluation.rows, evaluation.key
+    by_key = Units(rows.select(pl.struct(keys).rank("dense")).to_series().to_numpy(), "keys") if keys and len(rows) else None
+    if by_key is not None and by_key.number >= MIN_UNITS:
+        return by_key
+    if evaluation.time is not None and not rows[evaluation.time].null_count():
+        return Units(blocks_of(rows[evaluation.time].to_physical().to_numpy()), "blocks of time")
+    return by_key or Units(np.arange(len(rows)), "rows")
 
 
-def _compared(output: TrainingOutput, other: str, limit: float, min_rows: int) -> tuple[Verdict, Evidence]:
-    rows = _judged_rows(output, other)
-    if len(rows) < min_rows:
-        return Verdict.INCONCLUSIVE, Evidence(f"{len(rows)} evaluated rows, required {min_rows}", sample_size=len(rows))
-    if (entities := rows[output.contract.entity].n_unique()) < MIN_ENTITIES:
-        return Verdict.INCONCLUSIVE, Evidence(f"{entities} entities were evaluated, required {MIN_ENTITIES}", len(rows))
-    ratio = error_ratio(rows, output.contract.entity, other)
-    numbers = {"ratio": ratio.value, "upper": ratio.upper, "entities": ratio.entities}
+def loss_ratio(evaluation: Evaluation, other: str, units: Units) -> Ratio:
+    """The model's losses against those of forecast `other`; raises InvalidInput when they cannot be compared."""
+    ours, theirs = evaluation.losses(MODEL_FORECAST).to_numpy(), evaluation.losses(other).to_numpy()
+    try:
+        return ratio(ours, theirs, units.of)
+    except ValueError as error:
+        raise InvalidInput(f"forecast '{other}' {error}; check the evaluation's rows") from error
+
+
+def _compared(evaluation: Evaluation, other: str, limit: float, min_rows: int) -> tuple[Verdict, Evidence]:
+    evaluation.check()
+    both = evaluation.compared_with(other)
+    if len(both.rows) < min_rows:
+        n = len(both.rows)
+        return Verdict.INCONCLUSIVE, Evidence(f"{n} evaluated rows, required {min_rows}", sample_size=n)
+    units = units_of(both)
+    if units.number < MIN_UNITS:
+        text = f"{units.number} {units.name} were evaluated, required {MIN_UNITS}"
+        if units.name == "keys":
+            text += ", or a column 'event_timestamp', by whose blocks of time rows are drawn where keys are few"
+        return Verdict.INCONCLUSIVE, Evidence(text, len(both.rows))
+    found = loss_ratio(both, other, units)
+    numbers = {"ratio": found.value, "upper": found.upper, "units": found.units}
     text = (
-        f"error {ratio.value:.3f} of {other}'s (at most {ratio.upper:.3f} with {CONFIDENCE:.0%} confidence, "
-        f"allowed {limit:.3f}) over {ratio.rows:,} rows of {ratio.entities:,} entities"
+        f"loss {found.value:.3f} of {other}'s (at most {found.upper:.3f} with {CONFIDENCE:.0%} confidence, "
+        f"allowed {limit:.3f}) over {found.rows:,} rows of {found.units:,} {units.name}"
     )
-    verdict = Verdict.PASS if ratio.upper <= limit else Verdict.FAIL if ratio.value > limit else Verdict.INCONCLUSIVE
-    finding = Finding(f"WAPE ratio to {other}", ratio.upper, f"<= {limit:.3f}", verdict.opens)
-    return verdict, Evidence(text, ratio.rows, numbers, {"limit": limit}, (finding,))
+    verdict = Verdict.PASS if found.upper <= limit else Verdict.FAIL if found.value > limit else Verdict.INCONCLUSIVE
+    finding = Finding(f"ratio of losses to {other}", found.upper, f"<= {limit:.3f}", verdict.opens)
+    return verdict, Evidence(text, found.rows, numbers, {"limit": limit}, (finding,))
 
 
-def _judged_rows(output: TrainingOutput, other: str) -> pl.DataFrame:
-    """The rows that both have forecast: a champion has none for days it was trained on, a baseline has all."""
-    rows, entity = output.evaluation, output.contract.entity
-    if rows[entity].null_count():
-        raise InvalidInput(f"the evaluation has rows without '{entity}'")
-    identity = [entity, *(name for name in IDENTITY if name in rows.columns)]
-    if len(identity) > 1 and (twice := int(rows.select(identity).is_duplicated().sum())):
-        raise InvalidInput(f"the evaluation has {twice} rows of the same {', '.join(identity)}: each forecast counts once")
-    if other != "champion":
-        return rows
-    return rows.drop_nulls("champion_q50") if "champion_q50" in rows.columns else rows.clear()
+def best_baseline(evaluation: Evaluation) -> str | None:
+    """The baseline that loses the least on the evaluated rows; None when there is none."""
+    evaluation.check()
+    losses = {name: float(evaluation.losses(name).sum()) for name in evaluation.baselines}
+    return min(losses, key=lambda name: losses[name]) if losses else None
 
 
-def best_baseline(output: TrainingOutput) -> str:
-    """The baseline that is wrong by the least on the evaluated rows; raises InvalidInput when there is none."""
-    rows = output.evaluation
-    named = [column.removesuffix("_q50") for column in rows.columns if column.endswith("_q50")]
-    errors = {name: float(_errors(rows, name).sum()) for name in named if name not in NOT_BASELINES}
-    if missing := set(output.summary["baselines"]) - errors.keys():
-        raise InvalidInput(f"training output {output.folder}: baseline '{min(missing)}' has no forecast in the evaluation")
-    if not errors:
-        raise InvalidInput(f"training output {output.folder}: no baseline was evaluated; a model without one cannot be judged")
-    return min(errors, key=lambda name: errors[name])
-
-
-def beats_baseline(output: TrainingOutput, rules: PromotionRules) -> tuple[Verdict, Evidence]:
-    return _compared(output, best_baseline(output), 1 - rules.beats_baseline.margin, rules.min_rows)
+def beats_baseline(evaluation: Evaluation, rules: PromotionRules) -> tuple[Verdict, Evidence]:
+    best = best_baseline(evaluation)
+    if best is None:
+        return _by_rule(rules.without_baseline, "without_baseline", "no baseline was evaluated", evaluation)
+    return _compared(evaluation, best, 1 - rules.beats_baseline.margin, rules.min_rows)
 
 
 def no_worse_than_champion(
-    output: TrainingOutput, champion: str | None, rules: PromotionRules, version: str = ""
+    evaluation: Evaluation, champion: str | None, rules: PromotionRules, version: str = ""
 ) -> tuple[Verdict, Evidence]:
     """`champion` is the version that answers requests now; the evaluation must have been made against that one."""
+    n = len(evaluation.rows)
     if champion is None:
-        return Verdict.PASS, Evidence("there is no champion yet", sample_size=len(output.evaluation))
+        return _by_rule(rules.without_champion, "without_champion", "there is no champion yet", evaluation)
     if champion == version:
-        return Verdict.PASS, Evidence(f"version {version} is the champion itself", sample_size=len(output.evaluation))
-    evaluated = output.summary.get("champion")
+        return Verdict.PASS, Evidence(f"version {version} is the champion itself", sample_size=n)
+    evaluated = evaluation.summary.champion
     if evaluated != champion:
         return Verdict.INCONCLUSIVE, Evidence(
             f"evaluated against champion version {evaluated or 'none'}, but the champion is version {champion}; train again"
         )
-    return _compared(output, "champion", 1 + rules.no_worse_than_champion.margin, rules.min_rows)
+    return _compared(evaluation, CHAMPION_FORECAST, 1 + rules.no_worse_than_champion.margin, rules.min_rows)
 
 
-def segments(output: TrainingOutput, champion: str | None, rules: PromotionRules) -> tuple[Verdict, Evidence]:
-    """No country group, price band or class of movers much worse than the champion's (or, before one, the best baseline's)."""
-    other = "champion" if champion is not None and output.summary.get("champion") == champion else best_baseline(output)
+def _by_rule(rule: str, key: str, what: str, evaluation: Evaluation) -> tuple[Verdict, Evidence]:
+    """What the monitor file says of a version that there is nothing to compare with."""
+    n = len(evaluation.rows)
+    if rule == "pass":
+        return Verdict.PASS, Evidence(f"{what}: nothing was compared (promotion.{key}: pass)", sample_size=n)
+    return Verdict.FAIL, Evidence(f"{what}, and promotion.{key} is '{rule}': evaluate one, or set it to pass", sample_size=n)
+
+
+def segments(evaluation: Evaluation, champion: str | None, rules: PromotionRules) -> tuple[Verdict, Evidence]:
+    """No segment much worse than the champion's (or, before one, the best baseline's)."""
+    evaluation.check()
+    by_champion = champion is not None and evaluation.summary.champion == champion
+    other = CHAMPION_FORECAST if by_champion else best_baseline(evaluation)
+    if other is None:
+        return _by_rule(rules.without_baseline, "without_baseline", "no baseline was evaluated", evaluation)
+    if not evaluation.segments:
+        return _by_rule(rules.without_segments, "without_segments", "the evaluation has no segments", evaluation)
     limit = 1 + rules.segments.max_worse
+    both = evaluation.compared_with(other)
     findings: list[Finding] = []
     skipped = judged = 0
-    columns = [name for name in output.evaluation.columns if name.startswith("segment_")]
-    for column in columns:
-        for (value,), rows in _judged_rows(output, other).group_by([column], maintain_order=True):
+    for column in both.segments:
+        for (value,), rows in both.rows.group_by([column], maintain_order=True):
             if len(rows) < rules.segments.min_rows:
                 skipped += 1
                 continue
-            ratio = error_ratio(rows, output.contract.entity, other)
             judged += len(rows)
-            name = f"{column.removeprefix('segment_')}={value}"
-            findings.append(Finding(name, ratio.value, f"<= {limit:.3f}", ratio.value <= limit, f"{ratio.rows:,} rows"))
+            part = Evaluation(rows, both.summary, both.key, both.where)
+            findings.append(_segment(f"{column.removeprefix(SEGMENT)}={value}", part, other, limit))
     if not findings:
         return Verdict.INCONCLUSIVE, Evidence(f"no segment has {rules.segments.min_rows} rows ({skipped} are smaller)")
     findings.sort(key=lambda f: f.subject)
-    worst = max(findings, key=lambda f: f.observed or 0.0)
+    worst = max(findings, key=lambda f: math.inf if f.observed is None else f.observed)
+    share = "a loss where it has none" if worst.observed is None else f"{worst.observed:.3f} of its loss"
     text = (
-        f"worst of {len(findings)} segments against {other}: {worst.subject} at {worst.observed:.3f} of its error, "
+        f"worst of {len(findings)} segments against {other}: {worst.subject} at {share}, "
         f"allowed {limit:.3f}; {skipped} too small to judge"
     )
     verdict = Verdict.PASS if all(f.ok for f in findings) else Verdict.FAIL
     return verdict, Evidence(text, judged, {"worst": worst.observed}, {"limit": limit}, tuple(findings))
+
+
+def _segment(name: str, rows: Evaluation, other: str, limit: float) -> Finding:
+    """Unlike the whole, a segment may be one that is easy: where both lose nothing they are alike."""
+    ours, theirs = float(rows.losses(MODEL_FORECAST).sum()), float(rows.losses(other).sum())
+    note = f"{len(rows.rows):,} rows"
+    if theirs <= 0 < ours:
+        return Finding(name, None, f"<= {limit:.3f}", False, f"{note}, a loss of {ours:.6g} where '{other}' has none")
+    share = ours / theirs if theirs > 0 else 1.0
+    if not math.isfinite(share):
+        raise InvalidInput(f"{rows.where}: losses in segment {name} are too large to be summed")
+    return Finding(name, share, f"<= {limit:.3f}", share <= limit, note)
 
 
 def artifact_digest(output: TrainingOutput, registered: str) -> tuple[Verdict, Evidence]:
@@ -184,9 +201,9 @@ def offline_gates(
     """All offline gates of `subject` (`MODEL/VERSION`), in a fixed order; none is skipped because another failed."""
     checks: Mapping[str, Callable[[], tuple[Verdict, Evidence]]] = {
         "artifact_digest": lambda: artifact_digest(output, registered_digest),
-        "beats_baseline": lambda: beats_baseline(output, rules),
-        "no_worse_than_champion": lambda: no_worse_than_champion(output, champion, rules, version),
-        "segments": lambda: segments(output, champion, rules),
+        "beats_baseline": lambda: beats_baseline(output.evaluation, rules),
+        "no_worse_than_champion": lambda: no_worse_than_champion(output.evaluation, champion, rules, version),
+        "segments": lambda: segments(output.evaluation, champion, rules),
         "approval": lambda: approval(approval_required, approved),
     }
     return [evaluate_closed(name, subject, check) for name, check in checks.items()]

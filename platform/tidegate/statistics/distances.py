@@ -70,6 +70,16 @@ def distance(reference: np.ndarray, current: np.ndarray, method: str) -> float:
     return counted_jensenshannon(counts[0], counts[1])
 
 
+def category_distance(reference: np.ndarray, current: np.ndarray) -> float:
+    """Jensen-Shannon distance of two columns of texts, None for what is missing; NaN when one has no value."""
+    left, right = ([str(value) for value in part if value is not None] for part in (reference, current))
+    if not left or not right:
+        return float("nan")
+    names, codes = np.unique(np.array([*left, *right]), return_inverse=True)
+    counts = [np.bincount(part, minlength=len(names)) for part in (codes[: len(left)], codes[len(left) :])]
+    return counted_jensenshannon(counts[0], counts[1])
+
+
 def overlap(reference: np.ndarray, current: np.ndarray) -> float:
     """1 minus the Kolmogorov-Smirnov distance of the finite values: 1 for equal distributions, 0 for disjoint ones."""
     left, right = (np.sort(part[np.isfinite(part)].astype(np.float64)) for part in (reference, current))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tidegate.domain.errors import InvalidInput, NotFound, Unavailable
+from tidegate.domain.errors import NotFound, Unavailable
 from tidegate.files.layout import StateFolder
 from tidegate.ports.pipeline_runs import PipelineRunner, Progress
 from tidegate.ports.registry import ModelRegistry, ModelVersion
@@ -21,7 +21,8 @@ class GoesOn(Unavailable):
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """`project` is the project file, `data` an ingestion's folder, `until` a midnight (UTC): nothing at or after it is seen."""
+    """`project` is the project file, `data` a folder of ingested data, nothing at or after `until` is seen,
+    `definitions` is the digest of the code that the run begins with."""
 
     model: str
     project: Path
@@ -29,6 +30,7 @@ class TrainingRequest:
     pipeline: Path
     data: Path
     until: datetime
+    definitions: str
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,6 @@ def train(
     Raises InvalidInput (data, parameters; names the step), Unavailable (registry, endpoint), GoesOn.
     """
     until = request.until.astimezone(UTC) if request.until.tzinfo else request.until.replace(tzinfo=UTC)
-    if until != until.replace(hour=0, minute=0, second=0, microsecond=0):
-        raise InvalidInput(f"training {request.model} until {until.isoformat()}: required a midnight in UTC, as 2011-09-01")
     champion, folder = fetch_champion(registry, request.model, StateFolder(request.state).champions)
     arguments = {
         "project": str(request.project),
@@ -56,6 +56,7 @@ def train(
         "until": until.isoformat(),
         "champion": str(folder) if folder else "",
         "champion_version": champion.version if champion else "",
+        "definitions": request.definitions,
     }
     run = runner.run(request.pipeline, arguments, progress)
     if not run.finished:

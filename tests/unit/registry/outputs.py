@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -12,36 +13,47 @@ from tidegate.domain.release import Lineage
 from tidegate.files.training_output import TrainingOutput, open_output
 
 CONTRACT = FeatureContract("demand", "sku", {"view": ("a", "b")}, ("view__a", "view__b"))
+FIRST = datetime(2011, 1, 1, tzinfo=UTC)
 
 
 def evaluation(rows: int = 4000, model: float = 1.0, baseline: float = 2.0, champion: float | None = None) -> pl.DataFrame:
     """Rows whose forecasts miss by the given scale."""
     rng = np.random.default_rng(3)
-    actual = rng.gamma(2.0, 5.0, rows)
     frame = pl.DataFrame(
         {
             "sku": [f"S{i % 80}" for i in range(rows)],
-            "actual": actual,
-            "model_q50": actual + model * rng.normal(size=rows),
-            "naive_q50": actual + baseline * rng.normal(size=rows),
+            "event_timestamp": [FIRST + timedelta(days=i // 80) for i in range(rows)],
+            "loss_model": np.abs(model * rng.normal(size=rows)),
+            "loss_naive": np.abs(baseline * rng.normal(size=rows)),
             "segment_country": ["home" if i % 80 < 60 else "abroad" for i in range(rows)],
         }
     )
     if champion is not None:
-        frame = frame.with_columns(champion_q50=pl.Series(actual + champion * rng.normal(size=rows)))
+        frame = frame.with_columns(loss_champion=pl.Series(np.abs(champion * rng.normal(size=rows))))
     return frame
 
 
-def write_output(folder: Path, rows: pl.DataFrame, champion: str | None = None) -> TrainingOutput:
+def of_version_1(rows: pl.DataFrame) -> pl.DataFrame:
+    """The same, as the first version wrote it: what was observed, and the median of each forecast."""
+    observed = pl.Series("actual", np.random.default_rng(4).gamma(2.0, 5.0, len(rows)))
+    medians = {name.replace("loss_", "") + "_q50": observed + rows[name] for name in rows.columns if name.startswith("loss_")}
+    kept = rows.drop([name for name in rows.columns if name.startswith("loss_")])
+    return kept.with_columns(observed, **medians)
+
+
+def write_output(folder: Path, rows: pl.DataFrame, champion: str | None = None, schema: int = 2) -> TrainingOutput:
     for part in ("model", "features", "profile"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     (folder / "model/model.onnx").write_bytes(b"onnx")
     (folder / "features/features.json").write_text(json.dumps(CONTRACT.to_json()))
     reference = pl.DataFrame({"view__a": [1.0], "view__b": [2.0], "sku": ["S1"], "event_timestamp": [0]})
     reference.write_parquet(folder / "profile/reference.parquet")
-    rows.write_parquet(folder / "evaluation.parquet")
-    wape = float((rows["naive_q50"] - rows["actual"]).abs().sum() / max(rows["actual"].sum(), 1e-9))
-    summary = {"n": len(rows), "baselines": ["naive"], "champion": champion, "forecasts": {"naive": {"wape": wape}}}
+    (rows if schema == 2 else of_version_1(rows)).write_parquet(folder / "evaluation.parquet")
+    summary = {"n": len(rows), "baselines": ["naive"], "champion": champion, "forecasts": {"naive": {"wape": 0.5}}}
+    if schema == 2:
+        losses = [name for name in rows.columns if name.startswith("loss_") and rows.schema[name].is_float()]
+        means = {name.removeprefix("loss_"): {"loss": rows[name].mean()} for name in losses if len(rows)}
+        summary |= {"schema": 2, "loss": "absolute error", "scored": "pipeline", "forecasts": means}
     (folder / "evaluation.json").write_text(json.dumps(summary))
     (folder / "lineage.json").write_text(json.dumps(asdict(Lineage("d", "f", "c", "p", "r", "2011-06-01T00:00:00"))))
     return open_output(folder)

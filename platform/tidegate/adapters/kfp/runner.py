@@ -25,7 +25,7 @@ from typing import Any
 from tidegate.adapters.vendor_imports import TELEMETRY_OFF
 from tidegate.domain.errors import InvalidInput, TidegateError, Unavailable
 from tidegate.files.source_code import Sources
-from tidegate.ports.pipeline_runs import PipelineRun, Progress
+from tidegate.ports.pipeline_runs import ARGUMENTS, PipelineRun, Progress
 from tidegate.training.messages import error_in, progress_in
 
 DIGEST = "pipeline_digest"  # the argument that gets the SHA-256 of the compiled pipeline, where a pipeline has it
@@ -120,19 +120,21 @@ class KfpEndpointRunner:
         compiled = pipeline.with_suffix(".yaml")
         if not compiled.is_file():
             raise InvalidInput(f"pipeline {pipeline.name}: there is no {compiled.name} beside it; compile it first")
-        given = dict(arguments)
         content = compiled.read_bytes()
-        if DIGEST.encode() in content:
-            given[DIGEST] = hashlib.sha256(content).hexdigest()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 import kfp
+                from kfp.components import load_component_from_text
 
+                taken = load_component_from_text(content.decode()).pipeline_spec.root.input_definitions.parameters
+                given = _taken(pipeline.name, taken, {DIGEST: hashlib.sha256(content).hexdigest(), **arguments})
                 client = kfp.Client(host=self._endpoint, namespace="")
                 run = client.create_run_from_pipeline_package(
                     str(compiled), arguments=given, experiment_name=self._experiment, enable_caching=False
                 )
+        except TidegateError:
+            raise
         except Exception as error:  # urllib3's, kfp_server_api's and kfp's own, which share no base
             reason = " ".join(str(error).split())[:200]
             raise Unavailable(
@@ -168,6 +170,24 @@ def compile_pipeline(path: Path, into: Path) -> str:
     return hashlib.sha256(into.read_bytes()).hexdigest()
 
 
+def _taken(pipeline: str, inputs: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the arguments that the pipeline takes; raises InvalidInput for one that it should have, or lacks."""
+    known = ", ".join(sorted(inputs)) or "none"
+    if unknown := sorted(set(arguments) - set(inputs) - set(ARGUMENTS)):
+        raise InvalidInput(f"pipeline {pipeline} has no argument {', '.join(unknown)}; it has {known}")
+    missing = sorted(
+        name
+        for name, each in inputs.items()
+        if name not in arguments and not (each.is_optional or each.HasField("default_value"))
+    )
+    if missing:
+        raise InvalidInput(
+            f"pipeline {pipeline} requires {', '.join(missing)}, which a training does not give; give it a default, or take "
+            f"one of {', '.join(ARGUMENTS)}"
+        )
+    return {name: value for name, value in arguments.items() if name in inputs}
+
+
 def _environment() -> dict[str, str]:
     """Ours with this package first on the path; off: telemetry of what the steps import."""
     import tidegate
@@ -185,18 +205,13 @@ def _run_here(order: Path) -> None:
 
     given = json.loads(order.read_bytes())
     folder = Path(given["folder"])
-    arguments = dict(given["arguments"])
 
     def body() -> None:
         path = Path(given["pipeline"])
         pipeline = load_pipeline(path)
         inputs = pipeline.pipeline_spec.root.input_definitions.parameters
         digest = compile_pipeline(path, folder / "pipeline.yaml")
-        if DIGEST in inputs:
-            arguments[DIGEST] = digest
-        unknown = sorted(set(arguments) - set(inputs))
-        if unknown:
-            raise InvalidInput(f"pipeline {path.name} has no argument {', '.join(unknown)}; it has {', '.join(sorted(inputs))}")
+        arguments = _taken(path.name, inputs, {DIGEST: digest, **given["arguments"]})
         local.init(
             local.SubprocessRunner(use_venv=False), pipeline_root=str(folder / "artifacts"), workspace_root=str(folder / "work")
         )

@@ -23,17 +23,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
 
 from tidegate.domain.errors import InvalidInput, Unavailable
-from tidegate.serving.runtime.dataplane import Prediction, Predictor
+from tidegate.serving.runtime.dataplane import Entity, Prediction, Predictor
 from tidegate.serving.runtime.shown import shown
 
 __all__ = ["Call", "Endpoint", "MalformedRequest", "Message", "Prediction"]
 
 PROBLEMS_AT_MOST = 3
+NO_INPUTS: Mapping[str, Any] = {}
+ONE, EACH = "value", "rows"  # the two forms of an input: one value for all rows, or a list
 EXPLAINED_AT_MOST = 1000  # with more problems than that, none is named
 
 
@@ -54,7 +57,7 @@ def _stops_at_first(schema: Any) -> Any:
 class Message(BaseModel):
     """Base of requests and responses: exact types (no '3' for 3), no unknown fields."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, serialize_by_alias=True)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> Any:
@@ -81,8 +84,9 @@ class Call:
         """The release's id, `demand@3f2c91a07b5d`."""
         return self._predictor.release.id
 
-    def predict(self, entities: Sequence[str], inputs: Mapping[str, Any]) -> Prediction:
-        """`Predictor.predict`, once a request."""
+    def predict(self, entities: Sequence[Entity] = (), inputs: Mapping[str, Any] = NO_INPUTS) -> Prediction:
+        """`Predictor.predict`, once a request: `call.predict(entities, inputs)`, or `call.predict(inputs=...)` of a model
+        without stored features."""
         if self.prediction is not None:
             raise RuntimeError("an endpoint makes one prediction a request, because its log record holds one")
         self.prediction = self._predictor.predict(entities, inputs)
@@ -129,13 +133,20 @@ class Endpoint(Generic[Request, Response]):
         raise InvalidInput(told + (f"; and {more} more" if more > 0 else ""))
 
     def _describe(self, problem: Any) -> str:
-        known = self._schema_of_request().get("properties", {})
+        known = self._known
         parts = [str(part) if isinstance(part, int) or part in known else shown(part) for part in problem["loc"]]
         place = ".".join(parts) or "the body"
         allowed = self._allowed(str(problem["loc"][0])) if problem["loc"] else ""
         observed = problem.get("input")
         text = "" if isinstance(observed, dict | list) or problem["type"] == "missing" else f", got {_short(observed)}"
         return f"{place}: {problem['msg']}{text}{allowed}"
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        """Names of fields, which messages show as they are."""
+        schema = self._schema_of_request()
+        objects = (schema, *schema.get("$defs", {}).values())
+        return frozenset((ONE, EACH, *(name for each in objects for name in each.get("properties", ()))))
 
     def _schema_of_request(self) -> dict[str, Any]:
         if self._schema is None:

@@ -128,7 +128,9 @@ class Routes:
         """Names of the release's own, which a record may quote."""
         contract, model = self._release.contract, self._release.model
         tensors = (spec.name for spec in (*model.inputs, *model.outputs))
-        return frozenset((*contract.request, *self._endpoint.request.model_fields, contract.entity, *tensors))
+        return frozenset(
+            (*contract.request, *self._endpoint.request.model_fields, contract.entity, *contract.key_names, *tensors)
+        )
 
     @property
     def quick(self) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tidegate.domain.errors import InvalidInput
-from tidegate.files.training_folder import INPUT, OUTPUT, QUANTILES
+from tidegate.api.training import InvalidInput
+
+from .names import INPUT, OUTPUT, QUANTILES
 
 
 def score(onnx: bytes, vectors: np.ndarray, what: str = "the model") -> np.ndarray:

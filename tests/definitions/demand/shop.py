@@ -7,10 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
-
-from tidegate.files.training_folder import INPUT, OUTPUT, QUANTILES
-from tidegate.forecasting.parameters import TrainingParameters
-from tidegate.ports.training import TrainedModel
+from pipelines.demand.learner import TrainedModel
+from pipelines.demand.names import INPUT, OUTPUT, QUANTILES
+from pipelines.demand.parameters import TrainingParameters
 
 FIRST = datetime(2011, 1, 3, tzinfo=UTC)  # a Monday
 DAYS = 140

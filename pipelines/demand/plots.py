@@ -8,8 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from tidegate.files.training_folder import BASELINES, MODEL_FORECAST, QUANTILE_COLUMNS, QUANTILES
-from tidegate.forecasting.evaluation import ELIGIBLE, measures
+from .evaluation import ELIGIBLE, measures
+from .names import BASELINES, MODEL_FORECAST, QUANTILE_COLUMNS, QUANTILES
 
 TOP_FEATURES = 15
 COLOURS = {MODEL_FORECAST: "#0b6e99", "seasonal_naive": "#b8b8b8", "mean_28": "#8f8f8f", "croston_sba": "#666666"}

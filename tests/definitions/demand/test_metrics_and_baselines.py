@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from tidegate.files.training_folder import BASELINES
-from tidegate.forecasting.baselines import Baselines, CrostonSba, mean_28, seasonal_naive
-from tidegate.forecasting.metrics import coverage, mean_pinball, pinball, wape
+from pipelines.demand.baselines import Baselines, CrostonSba, mean_28, seasonal_naive
+from pipelines.demand.metrics import coverage, mean_pinball, pinball, wape
+from pipelines.demand.names import BASELINES
 
 DEMAND = np.random.default_rng(2).poisson(0.6, (6, 120)).astype(float) * np.array([[1], [2], [5], [0], [9], [1]])
 

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import polars as pl
 
-from tidegate.domain.errors import InvalidInput
+from tidegate.api.training import InvalidInput
 
 RECENT_DAYS = 91  # what segments look back on
 PRICE_BANDS = ((1.0, "below 1"), (3.0, "1 to 3"), (np.inf, "3 and more"))

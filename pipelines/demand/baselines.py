@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tidegate.files.training_folder import BASELINES, QUANTILES
+from .names import BASELINES, QUANTILES
 
 ALPHA = 0.1
 WEEK, MONTH = 7, 28

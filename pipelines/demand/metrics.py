@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tidegate.files.training_folder import QUANTILES
+from .names import QUANTILES
 
 
 def wape(actual: np.ndarray, forecast: np.ndarray) -> float:

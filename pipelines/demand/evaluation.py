@@ -17,20 +17,22 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tidegate.domain.errors import InvalidInput
-from tidegate.files.training_folder import BASELINES, CHAMPION_FORECAST, MODEL_FORECAST, QUANTILE_COLUMNS
-from tidegate.forecasting.baselines import Baselines
-from tidegate.forecasting.frame import EVALUATION, TRAINING, vectors
-from tidegate.forecasting.metrics import coverage, mean_pinball, wape
-from tidegate.forecasting.panel import Panel, segments
-from tidegate.forecasting.parameters import TrainingParameters
-from tidegate.forecasting.scoring import score
-from tidegate.ports.training import QuantileLearner
+from tidegate.api.training import InvalidInput
+
+from .baselines import Baselines
+from .frame import EVALUATION, TRAINING, vectors
+from .learner import QuantileLearner
+from .metrics import coverage, mean_pinball, wape
+from .names import BASELINES, CHAMPION_FORECAST, MODEL_FORECAST, QUANTILE_COLUMNS
+from .panel import Panel, segments
+from .parameters import TrainingParameters
+from .scoring import score
 
 Progress = Callable[[str], None]
 SEGMENTS = ("country", "price", "movement")
 ELIGIBLE, POINT = "eligible", "point"
 KEY = ("sku", "date", "horizon")
+LOSS = "absolute error of the median, in units"
 CHAMPION_COLUMNS = [f"{CHAMPION_FORECAST}_{column}" for column in QUANTILE_COLUMNS]
 
 
@@ -81,7 +83,14 @@ def rolling_forecasts(
         return table
 
     with ThreadPoolExecutor(max_workers=parameters.threads) as pool:
-        return pl.concat(pool.map(at_origin, origins)).sort("origin", "sku", "horizon")
+        return with_losses(pl.concat(pool.map(at_origin, origins)).sort("origin", "sku", "horizon"))
+
+
+def with_losses(table: pl.DataFrame) -> pl.DataFrame:
+    """Adds `loss_<forecast>`: null for a champion where it has no honest forecast."""
+    named = [name for name in (MODEL_FORECAST, *BASELINES, CHAMPION_FORECAST) if f"{name}_q50" in table.columns]
+    losses = ((pl.col(f"{name}_q50") - pl.col("actual")).abs().alias(f"loss_{name}") for name in named)
+    return table.with_columns(losses)
 
 
 def _forecasts(
@@ -119,24 +128,18 @@ def _with_champion(table: pl.DataFrame, ahead: pl.DataFrame, origin: datetime, c
     return table.join(theirs_then, on=list(KEY), how="left", maintain_order="left")
 
 
-def summary(table: pl.DataFrame, champion: str | None = None) -> dict[str, Any]:
-    """evaluation.json of an evaluation table: `forecasts` over the eligible rows, `segments` over all.
-
-    A champion is named when it has forecasts on some of the rows; its errors are over these.
-    """
+def summary(table: pl.DataFrame) -> dict[str, Any]:
+    """What is measured of an evaluation table: `forecasts` over the eligible rows, `segments` over all."""
     eligible = table.filter(pl.col(ELIGIBLE))
     parts: dict[str, pl.DataFrame] = {"all": table}
     for kind in SEGMENTS:
         for (value,), part in sorted(table.group_by(f"segment_{kind}"), key=lambda item: str(item[0])):
             parts[f"{kind}={value}"] = part
-    compared = champion if CHAMPION_COLUMNS[0] in table.columns and table[CHAMPION_COLUMNS[0]].count() else None
     quantiles = _quantiles(eligible, MODEL_FORECAST)
     return {
-        "n": len(eligible),
+        "eligible": len(eligible),
         "entities": eligible["sku"].n_unique(),
         "origins": [origin.isoformat() for origin in eligible["origin"].unique().sort()],
-        "baselines": list(BASELINES),
-        "champion": compared,
         "forecasts": measures(eligible),
         "coverage": dict(zip(QUANTILE_COLUMNS, coverage(_actual(eligible), quantiles), strict=True)),
         "segments": {name: {"n": len(part), "forecasts": measures(part)} for name, part in parts.items()},

@@ -1,10 +1,11 @@
 """Daily demand: from ingested invoice lines to a registered quantile model, as a Kubeflow pipeline.
 
-`tidegate train demand` runs it on this machine; demand_pipeline.yaml beside it is what a Kubeflow Pipelines endpoint gets.
-After a change, `python -m tidegate.adapters.kfp.runner compile pipelines/demand_pipeline.py` writes that file anew (a test
+`tidegate train demand` runs it on this machine; pipeline.yaml beside it is what a Kubeflow Pipelines endpoint gets.
+After a change, `python -m tidegate.adapters.kfp.runner compile pipelines/demand/pipeline.py` writes that file anew (a test
 compares the two).
 
-Components are thin: each calls one step of tidegate.api.training, which the image has. They exchange folders.
+Components are thin: each calls one function of steps.py beside this file, from sources whose digest the lineage names. They
+exchange folders.
 """
 
 import json
@@ -40,10 +41,20 @@ PARAMETERS = {
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def extract(project: str, state: str, model: str, data: str, until: str, parameters: str, rows: dsl.Output[dsl.Dataset]) -> int:
-    from tidegate.api import training
+def extract(
+    project: str,
+    state: str,
+    model: str,
+    data: str,
+    until: str,
+    definitions: str,
+    parameters: str,
+    rows: dsl.Output[dsl.Dataset],
+) -> int:
+    from tidegate.api.training import Run, step
 
-    return training.extract_step(project, state, model, data, until, parameters, rows.path)
+    run = Run(project, model, state=state, data=data, until=until, definitions=definitions, parameters=parameters)
+    return step(run, "steps.py:extract", rows.path)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -53,20 +64,29 @@ def validate(
     model: str,
     data: str,
     until: str,
+    definitions: str,
     parameters: str,
     rows: dsl.Input[dsl.Dataset],
     findings: dsl.Output[dsl.Artifact],
 ) -> int:
-    from tidegate.api import training
+    from tidegate.api.training import Run, step
 
-    return training.validate_step(project, state, model, data, until, parameters, rows.path, findings.path)
+    run = Run(project, model, state=state, data=data, until=until, definitions=definitions, parameters=parameters)
+    return step(run, "steps.py:validate", rows.path, findings.path)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def train(parameters: str, rows: dsl.Input[dsl.Dataset], trained: dsl.Output[dsl.Model]) -> int:
-    from tidegate.api import training
+def train(
+    project: str,
+    model: str,
+    definitions: str,
+    parameters: str,
+    rows: dsl.Input[dsl.Dataset],
+    trained: dsl.Output[dsl.Model],
+) -> int:
+    from tidegate.api.training import Run, step
 
-    return training.train_step(parameters, rows.path, trained.path)
+    return step(Run(project, model, definitions=definitions, parameters=parameters), "steps.py:train", rows.path, trained.path)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -76,6 +96,7 @@ def evaluate(
     model: str,
     data: str,
     until: str,
+    definitions: str,
     parameters: str,
     champion: str,
     champion_version: str,
@@ -85,30 +106,29 @@ def evaluate(
     trained: dsl.Input[dsl.Model],
     output: dsl.Output[dsl.Model],
 ) -> str:
-    from tidegate.api import training
+    from tidegate.api.training import Run, step
 
-    return training.evaluate_step(
+    run = Run(
         project,
-        state,
         model,
-        data,
-        until,
-        parameters,
-        champion,
-        champion_version,
-        pipeline_digest,
-        run_id,
-        rows.path,
-        trained.path,
-        output.path,
+        state=state,
+        data=data,
+        until=until,
+        champion=champion,
+        champion_version=champion_version,
+        pipeline_digest=pipeline_digest,
+        definitions=definitions,
+        run_id=run_id,
+        parameters=parameters,
     )
+    return step(run, "steps.py:evaluate", rows.path, trained.path, output.path)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def register(project: str, state: str, model: str, output: dsl.Input[dsl.Model]) -> str:
-    from tidegate.api import training
+    from tidegate.api.training import Run, register_step
 
-    return training.register_step(project, state, model, output.path)
+    return register_step(Run(project, model, state=state), output.path)
 
 
 @dsl.pipeline(name="demand", description="Units of each SKU that will be ordered on each of the next days, as quantiles")
@@ -121,20 +141,33 @@ def demand(
     champion: str = "",
     champion_version: str = "",
     pipeline_digest: str = "",
+    definitions: str = "",
     parameters: str = json.dumps(PARAMETERS, sort_keys=True),
 ) -> str:
-    """`until` is an ISO time with zone: nothing at or after it is seen. `data` is the folder of an ingestion."""
-    extracted = extract(project=project, state=state, model=model, data=data, until=until, parameters=parameters)
+    """`until` is an ISO time with zone: nothing at or after it is seen. `data` is the folder of ingested data."""
+    extracted = extract(
+        project=project, state=state, model=model, data=data, until=until, definitions=definitions, parameters=parameters
+    )
     extracted.set_caching_options(False)  # the folder's content may have changed under the same name
     rows = extracted.outputs["rows"]
-    validated = validate(project=project, state=state, model=model, data=data, until=until, parameters=parameters, rows=rows)
-    learned = train(parameters=parameters, rows=rows).after(validated)
+    validated = validate(
+        project=project,
+        state=state,
+        model=model,
+        data=data,
+        until=until,
+        definitions=definitions,
+        parameters=parameters,
+        rows=rows,
+    )
+    learned = train(project=project, model=model, definitions=definitions, parameters=parameters, rows=rows).after(validated)
     evaluated = evaluate(
         project=project,
         state=state,
         model=model,
         data=data,
         until=until,
+        definitions=definitions,
         parameters=parameters,
         champion=champion,
         champion_version=champion_version,

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from tidegate.domain.errors import InvalidInput
-from tidegate.forecasting.panel import Panel
-from tidegate.forecasting.parameters import TrainingParameters
+from tidegate.api.training import InvalidInput
+
+from .panel import Panel
+from .parameters import TrainingParameters
 
 TIME = "event_timestamp"
 TRAINING, EVALUATION, REFERENCE = "training", "evaluation", "reference"

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from pipelines.demand.forests import LightgbmQuantiles
+from pipelines.demand.learner import TrainedModel
+from pipelines.demand.names import QUANTILE_COLUMNS
+from pipelines.demand.openmp import import_lightgbm
+from pipelines.demand.scoring import score
 
-from tidegate.adapters.lightgbm.openmp import import_lightgbm
-from tidegate.adapters.lightgbm.quantiles import LightgbmQuantiles
 from tidegate.domain.errors import InvalidInput
-from tidegate.files.training_folder import QUANTILE_COLUMNS
-from tidegate.forecasting.scoring import score
-from tidegate.ports.training import TrainedModel
 
 NAMES = ("a", "b", "c", "d")
 SETTINGS = {

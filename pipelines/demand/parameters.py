@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tidegate.domain.errors import InvalidInput
+from tidegate.api.training import InvalidInput
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from tidegate.domain.contract import FeatureContract
-from tidegate.domain.release import Lineage
-from tidegate.forecasting.parameters import TrainingParameters
+from tidegate.api.training import FeatureContract, Lineage
+
+from .parameters import TrainingParameters
 
 SHOWN = ("wape", "pinball")
 
@@ -34,8 +34,8 @@ def model_card(
         "",
         f"## Errors on {len(evaluation['origins'])} rolling origins",
         "",
-        f"{evaluation['n']:,} forecasts of {evaluation['entities']} {contract.entity}s with {parameters.min_selling_days} or "
-        "more selling days; at each origin a model saw only days before it.",
+        f"{evaluation['eligible']:,} forecasts of {evaluation['entities']} {contract.entity}s with "
+        f"{parameters.min_selling_days} or more selling days; at each origin a model saw only days before it.",
         "",
         *_table({forecast: values for forecast, values in evaluation["forecasts"].items()}),
         "",

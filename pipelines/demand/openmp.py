@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from tidegate.domain.errors import Unavailable
+from tidegate.api.training import Unavailable
 
 SONAME = b"libgomp.so.1\0"
 _MANGLED = re.compile(rb"libgomp-[0-9a-f]{6,}\.so[0-9.]*\0")

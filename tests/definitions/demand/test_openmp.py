@@ -4,11 +4,10 @@ import subprocess
 import sys
 
 import pytest
-
-from tidegate.adapters.lightgbm.openmp import bundled_library, restored_soname
+from pipelines.demand.openmp import bundled_library, restored_soname
 
 LOADED = """
-from tidegate.adapters.lightgbm import openmp
+from pipelines.demand import openmp
 openmp.load_bundled()
 maps = open("/proc/self/maps").read()
 assert "memfd:libgomp.so.1" in maps, maps

@@ -21,10 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from tidegate.adapters.lightgbm.openmp import import_lightgbm
-from tidegate.domain.errors import InvalidInput
-from tidegate.files.training_folder import INPUT, OUTPUT, QUANTILE_COLUMNS, QUANTILES
-from tidegate.ports.training import TrainedModel
+from tidegate.api.training import InvalidInput
+
+from .learner import TrainedModel
+from .names import INPUT, OUTPUT, QUANTILE_COLUMNS, QUANTILES
+from .openmp import import_lightgbm
 
 OPSET, IR_VERSION = 15, 9
 DEFAULT_LEFT, MISSING_SHIFT, MISSING_NAN, MISSING_NONE = 2, 2, 2, 0

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import polars as pl
 
-from tidegate.domain.contract import FeatureContract
-from tidegate.domain.errors import InvalidInput
-from tidegate.domain.verdict import Finding
-from tidegate.forecasting.frame import EVALUATION, REFERENCE, TRAINING
-from tidegate.forecasting.panel import Panel
-from tidegate.forecasting.parameters import TrainingParameters
+from tidegate.api.training import FeatureContract, Finding
+
+from .frame import EVALUATION, REFERENCE, TRAINING
+from .panel import Panel
+from .parameters import TrainingParameters
 
 SALES = {"sku": pl.String, "at": pl.Datetime("us", "UTC"), "units": pl.Int64, "unit_price": pl.Float64, "country": pl.String}
 
@@ -53,15 +51,3 @@ def check_rows(rows: pl.DataFrame, panel: Panel, contract: FeatureContract) -> l
         if name in rows.columns and rows[name].null_count() == len(rows):
             findings.append(Finding(f"feature {name}", float(len(rows)), "a value in some row", False, "null in all rows"))
     return findings
-
-
-def require(findings: Sequence[Finding]) -> None:
-    """Raises InvalidInput that names every finding that is not ok (also when there is none at all)."""
-    wrong = [finding for finding in findings if not finding.ok]
-    if not findings:
-        raise InvalidInput("training data: nothing was checked, so nothing is known to be right")
-    if wrong:
-        told = "; ".join(
-            f"{f.subject} is {f.observed}, required {f.required} {f'({f.note})' if f.note else ''}" for f in wrong[:5]
-        )
-        raise InvalidInput(f"training data: {len(wrong)} of {len(findings)} checks failed: {told}")

@@ -1,0 +1,260 @@
+"""One run of a training pipeline, as its components see it: what they are told, the code they run, and the general steps.
+
+A component runs in a process of its own, on this machine or in a pod, and gets nothing but strings. `Run` is these strings and
+what they mean; `step` calls a function of the pipeline's own modules with it. Those modules are compiled from sources that
+were read once (`code`), and where the run was told the digest of all definitions, a step that finds others than the run began
+with stops: what the lineage says is what every step ran.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tidegate.apps import wiring
+from tidegate.domain.contract import FeatureContract
+from tidegate.domain.digests import digest_of
+from tidegate.domain.errors import Conflict, InvalidInput
+from tidegate.domain.project import ModelConfig, Project
+from tidegate.domain.release import Lineage
+from tidegate.files.digests import file_digest, files_digest
+from tidegate.files.feature_folder import feature_folder
+from tidegate.files.source_code import Sources
+from tidegate.training.messages import say, told
+from tidegate.training.output import write_features
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from tidegate.domain.verdict import Finding
+    from tidegate.files.training_output import TrainingOutput
+    from tidegate.ports.features import FeatureStore
+
+LEFT_ASIDE = "quarantine.parquet"  # of a dataset: nothing is trained on it
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a component was told: a pipeline hands on what it takes of these.
+
+    `project` is the project file, `state` a state folder ('' for the project's own), `data` the folder of ingested data,
+    `until` an ISO time with its zone, `champion` the folder of the champion's training output ('' for none), `definitions` the
+    digest of all definitions when the run began ('' where the pipeline does not take it), `parameters` a JSON object.
+    """
+
+    project: str
+    model: str
+    state: str = ""
+    data: str = ""
+    until: str = ""
+    champion: str = ""
+    champion_version: str = ""
+    pipeline_digest: str = ""
+    definitions: str = ""
+    run_id: str = ""
+    parameters: str = "{}"
+
+    @cached_property
+    def opened(self) -> Project:
+        from tidegate.adapters.files.project_file import project_with_state
+
+        return project_with_state(Path(self.project), Path(self.state) if self.state else None)
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.opened.model(self.model)
+
+    @cached_property
+    def code(self) -> Sources:
+        return code(self.opened, self.model)
+
+    @cached_property
+    def moment(self) -> datetime:
+        """Nothing at or after it is seen."""
+        return instant("pipeline argument until", self.until)
+
+    @cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """The parameters; raises InvalidInput unless they are a JSON object."""
+        try:
+            value = json.loads(self.parameters)
+        except ValueError as error:
+            raise InvalidInput(f"pipeline parameters are no JSON object ({error})") from error
+        if not isinstance(value, dict):
+            raise InvalidInput(f"pipeline parameters are {type(value).__name__}, required a JSON object")
+        return value
+
+    @cached_property
+    def champion_output(self) -> TrainingOutput | None:
+        from tidegate.files.training_output import open_output
+
+        return open_output(Path(self.champion)) if self.champion else None
+
+
+def code(project: Project | str | Path, model: str) -> Sources:
+    """The Python files of the folder that the model's pipeline lies in, read now; `.module('steps.py')` runs one of them."""
+    if not isinstance(project, Project):
+        from tidegate.adapters.files.project_file import load_project
+
+        project = load_project(Path(project))
+    return Sources.of(project.model(model).pipeline.parent)
+
+
+def definitions(project: Project, model: str) -> str:
+    """One digest of the code that a training of the model runs: its pipeline's folder, and the feature repository."""
+    return digest_of({"code": code(project, model).digest, "features": features_digest(project.model(model))})
+
+
+def features_digest(config: ModelConfig) -> str:
+    return files_digest(sorted(config.features.repo.glob("*.py")))
+
+
+def step(run: Run, function: str, *arguments: Any) -> Any:
+    """Call `FILE.py:FUNCTION` of the pipeline's modules as FUNCTION(run, *arguments), and return what it returns.
+
+    An expected error (`tidegate.api.training.InvalidInput` and its kin) is said in one line, and ends the process.
+    """
+
+    def body() -> Any:
+        _require_same_definitions(run)
+        result = _function(run.code, function)(run, *arguments)
+        _require_same_definitions(run)
+        return result
+
+    return told(body)
+
+
+def _function(sources: Sources, name: str) -> Any:
+    file, _, function = name.partition(":")
+    try:
+        found = getattr(sources.module(file), function, None)
+    except FileNotFoundError as error:
+        raise InvalidInput(f"step '{name}' of the pipeline: {error}") from error
+    if not callable(found):
+        raise InvalidInput(f"step '{name}' of the pipeline: {sources.root / file} has no function '{function}'")
+    return found
+
+
+def _require_same_definitions(run: Run) -> None:
+    if run.definitions and (found := definitions(run.opened, run.model)) != run.definitions:
+        raise Conflict(
+            f"training {run.model}: the definitions in {run.config.pipeline.parent} or {run.config.features.repo} have digest "
+            f"{found[:12]}, required {run.definitions[:12]}, as when the run began; they were edited meanwhile: train again"
+        )
+
+
+class RunFeatures:
+    """The model's features of data before `until`, in a store that this run alone has."""
+
+    def __init__(self, store: FeatureStore, config: ModelConfig) -> None:
+        self._store, self._repo = store, config.features.repo
+        self.contract: FeatureContract = store.contract(config.features.service)
+
+    def historical(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """`rows` with the vector's columns, point-in-time correct: the same rows in the same order, or InvalidInput."""
+        found = self._store.historical(self.contract, rows)
+        if not found.select(rows.columns).equals(rows):
+            raise InvalidInput(
+                f"training: the feature store answered {len(found)} rows to {len(rows)}, or others than asked for"
+            )
+        return found
+
+    def write(self, folder: Path) -> None:
+        """`features/` below `folder`: the contract and the modules that it names, for `write_output` of a later step."""
+        write_features(folder, self.contract, self._repo)
+
+
+@contextmanager
+def historical_features(run: Run) -> Iterator[RunFeatures]:
+    """Tables of the data before `until`, built and registered in a scratch folder that ends with the block: the model's own
+    tables, registry and online store are not touched."""
+    from tidegate.data.tables import build_tables
+
+    own = Path(tempfile.mkdtemp(prefix="tidegate-features-"))
+    try:
+        folder = feature_folder(own, run.model)
+        build_tables(_tables_definition(run.config), Path(run.data), folder.tables, run.moment, say)
+        store = wiring.feature_store(run.config.features.repo, folder)
+        store.apply()
+        yield RunFeatures(store, run.config)
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def read_rows(run: Run, kind: str) -> pl.DataFrame:
+    """The ingested rows of class `kind`; raises InvalidInput. They may be later than `until`: the caller leaves those out."""
+    import polars as pl
+
+    data = Path(run.data)
+    found = [path for path in (data / f"{kind}.parquet", *sorted(data.glob(f"*/{kind}.parquet"))) if path.is_file()]
+    if not found:
+        raise InvalidInput(f"training {run.model}: there is no {data / kind}.parquet; run 'tidegate ingest {run.model}' first")
+    try:
+        return pl.read_parquet(found[0])
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InvalidInput(f"training {run.model}: {found[0]} cannot be read ({error}); ingest again") from error
+
+
+def point_in_time(run: Run) -> list[Finding]:
+    """Whether a feature sees its own future (tidegate.data.point_in_time); never empty."""
+    from tidegate.data.point_in_time import check
+    from tidegate.data.tables import load_build, read_lines
+    from tidegate.domain.verdict import Finding
+
+    build = load_build(_tables_definition(run.config))
+    before = [lines.filter(lines["at"] < run.moment) for lines in read_lines(Path(run.data))]
+    found = check(build, before[0], before[1])
+    return found or [Finding("point-in-time", None, "a finding", False, "the check found nothing to compare")]
+
+
+def lineage(run: Run) -> Lineage:
+    """Digests of what went in: the data, the feature definitions, the code of all steps, the compiled pipeline."""
+    data = Path(run.data)
+    files = {path.relative_to(data).as_posix(): path for path in data.rglob("*.parquet") if path.name != LEFT_ASIDE}
+    return Lineage(
+        data=digest_of({name: file_digest(path) for name, path in files.items()}),
+        features=features_digest(run.config),
+        code=run.code.digest,
+        pipeline=run.pipeline_digest,
+        run_id=run.run_id,
+        trained_until=run.moment.isoformat(),
+    )
+
+
+def register(run: Run, output: Path | str) -> str:
+    """Register the training output; returns the version."""
+    from tidegate.files.training_output import open_output
+
+    opened = open_output(Path(output))
+    tags = {"tidegate.source": "pipeline", "trained_until": opened.lineage.trained_until}
+    version = wiring.registry(run.opened).register(run.model, Path(output), opened.metrics, tags)
+    say(f"registered {run.model} version {version.version}, model {version.artifact_digest[:12]}")
+    return version.version
+
+
+def register_step(run: Run, output: str) -> Any:
+    """`register` as a component's whole body."""
+    return told(lambda: register(run, output))
+
+
+def instant(what: str, text: str) -> datetime:
+    """A time with its zone; raises InvalidInput."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidInput(f"{what} is '{text}', required a time as 2011-09-01T00:00:00+00:00") from error
+    if moment.tzinfo is None:
+        raise InvalidInput(f"{what} is '{text}', required a time with its zone: {text}+00:00")
+    return moment
+
+
+def _tables_definition(config: ModelConfig) -> Path:
+    return config.features.repo / f"{config.features.service}_tables.py"
