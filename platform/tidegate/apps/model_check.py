@@ -19,17 +19,35 @@ from tidegate.adapters.onnx.session import open_onnx
 from tidegate.domain.assembly import assembled
 from tidegate.domain.contract import FeatureContract, InputTensor
 from tidegate.domain.datatypes import TEXT, dtype_of
+from tidegate.domain.digests import canonical_json
 from tidegate.domain.errors import InvalidInput, TidegateError
-from tidegate.files.release_folder import MODEL, REFERENCE
+from tidegate.domain.given_tensors import check_inputs, with_tensors
+from tidegate.files.release_folder import CONTRACT, MODEL, REFERENCE
 from tidegate.files.source_code import Sources
 from tidegate.files.training_output import TrainingOutput
 from tidegate.gates.kinds.parity import column_of
+from tidegate.ports.tensor_model import inputs_of
 from tidegate.serving.runtime.model_check import check_model
 from tidegate.serving.runtime.vectors import feature_columns, load_on_demand, stored_names, text_names
 
 ROWS = 4096  # of a reference, evenly spaced, that the model is run on
 TIME = "event_timestamp"
 SERVICE = "service.py"
+
+
+def decide_tensors(folder: Path, what: str) -> None:
+    """Write into the contract of the training output in `folder` which of the model's inputs are made of features, and which
+    requests bring (`domain.given_tensors`), unless it says so already. Raises InvalidInput for a model that does not fit."""
+    path = folder / CONTRACT
+    if not path.is_file() or not (folder / MODEL).is_file():
+        return  # whoever opens the output says what it lacks
+    contract = FeatureContract.from_bytes(path.read_bytes(), what)
+    inputs = inputs_of(open_onnx((folder / MODEL).read_bytes(), what))
+    if contract.inputs:
+        return check_inputs(contract, inputs, what)
+    decided = with_tensors(contract, inputs, what)
+    if decided != contract:
+        path.write_bytes(canonical_json(decided.to_json()))
 
 
 def check_output(output: TrainingOutput, what: str) -> None:

@@ -231,9 +231,13 @@ def lineage(run: Run) -> Lineage:
 
 def register(run: Run, output: Path | str) -> str:
     """Register the training output; returns the version."""
+    from tidegate.apps.model_check import check_output, decide_tensors
     from tidegate.files.training_output import open_output
 
+    what = f"registering a version of {run.model}"
+    decide_tensors(Path(output), what)
     opened = open_output(Path(output))
+    check_output(opened, what)
     tags = {"tidegate.source": "pipeline", "trained_until": opened.lineage.trained_until}
     version = wiring.registry(run.opened).register(run.model, Path(output), opened.metrics, tags)
     say(f"registered {run.model} version {version.version}, model {version.artifact_digest[:12]}")

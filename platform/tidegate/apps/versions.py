@@ -77,12 +77,14 @@ def training_output(platform: Platform, model: str, version: str) -> TrainingOut
 
 
 def register_external(platform: Platform, model: str, folder: Path) -> ModelVersion:
-    from tidegate.apps.model_check import check_output
+    from tidegate.apps.model_check import check_output, decide_tensors
     from tidegate.files.training_output import open_output
     from tidegate.registry.evidence import record_registration
 
+    what = f"registering {folder} as a version of {model}"
+    decide_tensors(folder, what)
     output = open_output(folder)
-    check_output(output, f"registering {folder} as a version of {model}")
+    check_output(output, what)
     tags = {"tidegate.source": "external", "trained_until": output.lineage.trained_until}
     version = platform.registry.register(platform.project.model(model).name, folder, output.metrics, tags)
     record_registration(platform.ledger, version)

@@ -26,6 +26,7 @@ from tidegate.files.training_folder import CARD, EVALUATION, LINEAGE, SUMMARY
 from tidegate.files.training_output import TrainingOutput, open_output
 
 FEATURES = "features"
+NO_FEATURES = FeatureContract("", "", {}, ())
 
 
 def write_features(folder: Path, contract: FeatureContract, repository: Path | None) -> None:
@@ -46,7 +47,7 @@ def write_output(
     folder: Path | str,
     *,
     onnx: bytes,
-    features: Path | str,
+    features: Path | str | None,
     lineage: Lineage,
     reference: pl.DataFrame,
     evaluation: pl.DataFrame,
@@ -60,14 +61,18 @@ def write_output(
 ) -> TrainingOutput:
     """Write a whole training output to `folder`, and open it; raises InvalidInput naming what does not fit.
 
-    `features` is the folder below which an earlier step wrote the contract (`RunFeatures.write`). `evaluation` has the key's
+    `features` is the folder below which an earlier step wrote the contract (`RunFeatures.write`); None for a model that takes
+    all its inputs from requests. `evaluation` has the key's
     columns, `loss_model`, `loss_<baseline>` for each baseline and `loss_champion` where there is a champion; `loss` says what
     the loss is. `champion` is the version that `loss_champion` is of. `identity` names the columns that tell rows apart beside
     the key, by default `event_timestamp` where there is one. `metrics` are the pipeline's own, by forecast; `details` what else
     evaluation.json shall say; `files` what else the output holds for people, by path.
     """
     out = Path(folder)
-    shutil.copytree(Path(features) / FEATURES, out / FEATURES, dirs_exist_ok=True)
+    if features is None:
+        write_features(out, NO_FEATURES, None)
+    else:
+        shutil.copytree(Path(features) / FEATURES, out / FEATURES, dirs_exist_ok=True)
     contract = read_contract(out)
     evaluated = summarised(evaluation, contract, loss, PIPELINE, champion, identity, metrics or {})
     said = {**(details or {}), **evaluated.summary.to_json()}
