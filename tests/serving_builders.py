@@ -116,6 +116,9 @@ class FakeReader:
     def watermark(self) -> Watermark | None:
         return self.mark
 
+    def expired(self) -> dict[str, int]:
+        return {}
+
     def close(self) -> None:
         self.closed = True
 

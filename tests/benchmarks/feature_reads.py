@@ -26,9 +26,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from tidegate.adapters.packed.columns import schema_of
 from tidegate.adapters.packed.online import open_online_reader
 from tidegate.adapters.packed.places import open_backend
-from tidegate.adapters.packed.rows import ViewRows, schema_of
+from tidegate.adapters.packed.rows import ViewRows
 from tidegate.adapters.packed.sqlite import READ
 from tidegate.domain.contract import FeatureContract
 

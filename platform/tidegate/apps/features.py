@@ -26,6 +26,6 @@ def settle_features(project: Project) -> None:
 
 
 def feature_store(project: Project, model: str) -> FeastFeatureStore:
-
-    folder = open_features(project, model)
-    return wiring.feature_store(project.model(model).features.repo, folder, project.local.online_store)
+    """The store of a model's features, whose own feature service is the project file's."""
+    features = project.model(model).features
+    return wiring.feature_store(features.repo, open_features(project, model), project.local.online_store, features.service)

@@ -126,7 +126,8 @@ def cluster_gates(
 
     def instruments() -> Instruments:
         folder = feature_folder(project.state, model)
-        features = wiring.feature_store(project.model(model).features.repo, folder)
+        own = project.model(model).features
+        features = wiring.feature_store(own.repo, folder, service=own.service)
         return instruments_over(
             wiring.cluster_records(settings.records, model),
             FetchedFeatures(features, store, folder),

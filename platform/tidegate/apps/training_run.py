@@ -182,7 +182,7 @@ def historical_features(run: Run) -> Iterator[RunFeatures]:
     try:
         folder = feature_folder(own, run.model)
         build_tables(_tables_definition(run.config), Path(run.data), folder.tables, run.moment, say)
-        store = wiring.feature_store(run.config.features.repo, folder)
+        store = wiring.feature_store(run.config.features.repo, folder, service=run.config.features.service)
         store.apply()
         yield RunFeatures(store, run.config)
     finally:

@@ -99,11 +99,13 @@ def artifacts(url: str) -> MlflowArtifacts:
     return MlflowArtifacts(url)
 
 
-def feature_store(repository: Path, folder: FeatureFolder, online: str | None = None) -> FeastFeatureStore:
-    """The features of a Feast repository in a model's folder; `online` is the target's setting of its online store."""
+def feature_store(repository: Path, folder: FeatureFolder, online: str | None = None, service: str = "") -> FeastFeatureStore:
+    """The features of a Feast repository in a model's folder; `online` is the target's setting of its online store, `service`
+    the model's own feature service."""
     from tidegate.adapters.feast.features import FeastFeatureStore
+    from tidegate.files.feature_folder import SQLITE
 
-    return FeastFeatureStore(repository, folder, *([online] if online else []))
+    return FeastFeatureStore(repository, folder, online or SQLITE, service)
 
 
 def pipeline_runner(project: Project, endpoint: str | None) -> PipelineRunner:

@@ -36,7 +36,8 @@ class ViewMark:
     """What was written of a view, when it was last written: everything known at `until` (microseconds since the epoch).
 
     `written_at` is a wall clock's, for people; `digest` is of all rows, empty when rows were added one by one; `table` is the
-    digest of the feature table that they were taken from, empty when that is not known.
+    digest of the feature table that they were taken from, empty when that is not known; `newest` is the newest event time, 0
+    where an earlier version did not keep it.
     """
 
     until: int
@@ -44,6 +45,7 @@ class ViewMark:
     rows: int
     digest: str = ""
     table: str = ""
+    newest: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,9 @@ class OnlineFeatureReader(Protocol):
     def watermark(self) -> Watermark | None:
         """The contract's views as of the last look, without looking; None before it and for a store without one."""
 
+    def expired(self) -> Mapping[str, int]:
+        """How many rows were read so far whose values were older than their view's TTL, by view."""
+
     def close(self) -> None: ...
 
 
@@ -81,9 +86,9 @@ class HistoricalFeatures(Protocol):
     def historical(self, contract: FeatureContract, entity_rows: pl.DataFrame) -> pl.DataFrame:
         """Point-in-time correct vectors.
 
-        `entity_rows` has the entity, `event_timestamp` (UTC) and the contract's request inputs; the answer has the same
-        rows in the same order, the same columns, and the vector's columns as float32. No entity row is ever lost: a row
-        without earlier feature rows has nulls.
+        `entity_rows` has the key's columns, `event_timestamp` (UTC) and the contract's request inputs; the answer has the same
+        rows in the same order, the same columns, and the vector's columns: numbers as Float32, whole numbers as Int64, Boolean
+        and String. No entity row is ever lost: what has no earlier row, or one that is older than its view's TTL, is null.
         """
 
 

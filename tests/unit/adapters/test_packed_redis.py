@@ -14,9 +14,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from tidegate.adapters.packed.columns import schema_of
 from tidegate.adapters.packed.online import open_online_reader
 from tidegate.adapters.packed.places import open_backend
-from tidegate.adapters.packed.rows import ViewRows, schema_of, verify
+from tidegate.adapters.packed.rows import ViewRows, verify
 from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import IntegrityError, InvalidInput, Unavailable
 from tidegate.files.feature_folder import feature_folder, for_model

@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 
 from tidegate.adapters.packed import rows as packed_rows
+from tidegate.adapters.packed.columns import schema_of
 from tidegate.adapters.packed.online import open_online_reader
 from tidegate.adapters.packed.places import open_backend
-from tidegate.adapters.packed.rows import ViewRows, pack, schema_of, unpack, verify
+from tidegate.adapters.packed.rows import ViewRows, pack, unpack, verify
 from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import IntegrityError, Unavailable
 

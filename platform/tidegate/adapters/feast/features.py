@@ -1,8 +1,9 @@
 """The feature store on Feast: definitions from a Feast repository, DuckDB offline, packed rows online.
 
-`bootstrap` builds it as `FeastFeatureStore(repo, feature_folder(state, model), target.online_store)`: everything but the
-definitions is the model's own. The last argument is `sqlite` or a redis URL, and a slot reads what this writes by
-`packed_online.open_online_reader(store.online_url, contract)`.
+`wiring` makes it as `FeastFeatureStore(repo, feature_folder(state, model), target.online_store, service)`: everything but the
+definitions is the model's own. `online` is `sqlite` or a redis URL, and a slot reads what this writes by
+`packed.online.open_online_reader(store.online_url, contract)`. `service` is the model's own feature service: what it reads has
+to be right when definitions are registered and tables are there, while other services of the repository are only remarked upon.
 
 Definitions are loaded with TIDEGATE_FEATURES, the model's feature folder, and TIDEGATE_STATE, the state folder, in the
 environment. A path below either, in the registry, is kept relative to the feature folder, so that a state can be moved.
@@ -13,7 +14,8 @@ it reads the view. So `apply` writes two registries: `registry.db`, complete, fo
 protobuf message of the first, and on-demand functions run from their source file, by the code that serves them
 (tidegate.serving.runtime.vectors).
 
-Limits: one entity with one join key, a String; features are numbers. Feature timestamps are UTC.
+Limits: join keys are Strings, whole numbers or Bools, features numbers, Bools or Strings (`contracts`). Feature timestamps are
+UTC; one without a zone is taken for UTC.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,40 +33,46 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tidegate.adapters.feast.contracts import TIME, contract_of, features_of, key_of, refusals, services_of, views_of
 from tidegate.adapters.feast.registry import above, below, of_any_state, place_files, read_registry, table_of
+from tidegate.adapters.feast.table_values import entities_in, key_frame, numbers_of, series, texts_of
 from tidegate.adapters.packed.places import open_backend
 from tidegate.adapters.packed.rows import ViewRows, verify
 from tidegate.adapters.vendor_imports import import_feast
 from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import InvalidInput, NotFound, Unavailable
+from tidegate.domain.keys import columns_of
 from tidegate.files.digests import files_digest
 from tidegate.files.durable_files import locked
 from tidegate.files.feature_folder import SQLITE, FeatureFolder
 from tidegate.files.source_code import Sources
 from tidegate.ports.features import Watermark
-from tidegate.serving.runtime.vectors import assemble, load_on_demand, stored_names
+from tidegate.serving.runtime.vectors import feature_columns, load_on_demand, stored_names, text_names
 
-TIME = "event_timestamp"
-REQUEST_TYPES = {3: "INT32", 4: "INT64", 5: "FP64", 6: "FP32"}  # of Feast's ValueType, by the inference protocol's names
-ON_DEMAND_TAG = "on_demand"
 TIME_TYPE = pl.Datetime("us", "UTC")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+NUMBER = "FP64"
 
 
 class FeastFeatureStore:
     """A `FeatureStore` (tidegate.ports.features)."""
 
-    def __init__(self, repo: Path, folder: FeatureFolder, online: str = SQLITE) -> None:
+    def __init__(self, repo: Path, folder: FeatureFolder, online: str = SQLITE, service: str = "") -> None:
         self._repo = repo.resolve()
         self._folder = folder
+        self._service = service
         self.online_url = folder.online_address(online)
         self._store: Any = None
+        self._limits: Mapping[str, float] | None = None  # the TTLs of `_store`, where they are not the definitions'
         self._here: tempfile.TemporaryDirectory[str] | None = None  # as long as the store
         self._registry: Any = None
 
     def apply(self) -> tuple[str, ...]:
-        """Register the repository's definitions, replacing what was registered; returns the names of the feature services."""
+        """Register the repository's definitions, replacing what was registered; returns the names of the feature services.
+
+        Raises InvalidInput and leaves what was registered when the model's own service could not be served.
+        """
         import_feast()  # with its checks: definitions are read
         from feast import FeatureStore, Project
 
@@ -84,6 +92,8 @@ class FeastFeatureStore:
                 self._place_tables(objects)
                 FeatureStore(config=config).apply([Project(name=config.project), *objects])
             complete = read_registry(folder / "registry.db")
+            if self._service:
+                contract_of(complete, self._service, str(self._repo))
             place_files(complete, below(root))
             (folder / "registry.db").write_bytes(complete.SerializeToString())
             stored = read_registry(folder / "registry.db")
@@ -98,7 +108,14 @@ class FeastFeatureStore:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         self._registry, self._store = complete, None
-        return tuple(sorted(service.spec.name for service in complete.feature_services))
+        return tuple(sorted(services_of(complete)))
+
+    def remarks(self) -> list[str]:
+        """What of the repository is replaced or cannot be served, a line each."""
+        from tidegate.adapters.feast.repository import replacements
+
+        replaced = replacements(self._repo, self._folder.registry, self.online_url)
+        return [*replaced, *refusals(self._applied(), self._service, str(self._repo))]
 
     def _place_tables(self, objects: list[Any]) -> None:
         from feast import FileSource
@@ -110,84 +127,58 @@ class FeastFeatureStore:
 
     def contract(self, service: str) -> FeatureContract:
         """What the feature service reads; raises NotFound, InvalidInput."""
-        registry = self._applied()
-        specs = {s.spec.name: s.spec for s in registry.feature_services}
-        if service not in specs:
-            known = ", ".join(sorted(specs)) or "none"
-            raise NotFound(f"feature service '{service}' is not registered (there is {known}); see {self._repo}")
-        views = {v.spec.name: v.spec for v in registry.feature_views}
-        computed = {v.spec.name: v.spec for v in registry.on_demand_feature_views}
-        stored: dict[str, set[str]] = {}
-        vector: list[str] = []
-        derived: list[str] = []
-        request: dict[str, str] = {}
-        for projection in specs[service].features:
-            view, names = projection.feature_view_name, [column.name for column in projection.feature_columns]
-            if view in views:
-                stored.setdefault(view, set()).update(names)
-                vector += [f"{view}__{name}" for name in names]
-                continue
-            derived += names
-            for source in computed[view].sources.values():
-                if source.WhichOneof("source") == "request_data_source":
-                    for field in source.request_data_source.request_data_options.schema:
-                        if field.name != TIME:
-                            request[field.name] = REQUEST_TYPES.get(field.value_type, "")
-                else:
-                    read = source.feature_view_projection
-                    stored.setdefault(read.feature_view_name, set()).update(c.name for c in read.feature_columns)
-        tag = dict(specs[service].tags).get(ON_DEMAND_TAG)
-        if derived and not tag:
-            raise InvalidInput(
-                f"feature service '{service}' has on-demand features but no tag '{ON_DEMAND_TAG}'; "
-                f"add tags={{'{ON_DEMAND_TAG}': 'FILE.py:FUNCTION'}}, the source of the function that makes them"
-            )
-        in_order = {v: tuple(f.name for f in views[v].features if f.name in names) for v, names in stored.items()}
-        entities = {key for view in in_order for key in views[view].entities}
-        if len(entities) != 1:
-            raise InvalidInput(f"feature service '{service}' has the entities {sorted(entities)}; exactly one is supported")
-        return FeatureContract(
-            service,
-            entities.pop(),
-            in_order,
-            (*vector, *derived),
-            tuple(request),
-            tag if derived else None,
-            tuple(derived),
-            {name: datatype for name, datatype in request.items() if datatype},
-        )
+        return contract_of(self._applied(), service, str(self._repo))
 
     def historical(self, contract: FeatureContract, entity_rows: pl.DataFrame) -> pl.DataFrame:
-        self._check_rows(contract, entity_rows)
-        times = entity_rows[TIME].cast(TIME_TYPE)
-        keys = pl.DataFrame({contract.entity: entity_rows[contract.entity], TIME: times})
+        keys = self._keys(contract, entity_rows)
         # Rows that differ in request inputs alone share stored features: each is joined once.
         found = self._stored_at(contract, keys.unique(maintain_order=True))
-        names = stored_names(contract)
-        stored = keys.join(found, on=[contract.entity, TIME], how="left", maintain_order="left", nulls_equal=True)
-        matrix = stored.select(names).cast(pl.Float64).fill_null(np.nan).to_numpy()
+        stored = keys.join(found, on=keys.columns, how="left", maintain_order="left", nulls_equal=True)
+        what, types = f"features of '{contract.service}'", contract.types
+        values = numbers_of(stored, {name: types.get(name, NUMBER) for name in stored_names(contract)}, what)
+        texts = texts_of(stored, {name: types[name] for name in text_names(contract)}, what)
         function = load_on_demand(Sources.of(self._repo), contract.on_demand) if contract.on_demand else None
         request = {name: entity_rows[name].to_numpy() for name in contract.request}
-        vectors = assemble(contract, matrix, times.to_physical().to_numpy(), request, function)
-        columns = [pl.Series(name, vectors[:, i]).fill_nan(None) for i, name in enumerate(contract.vector)]
-        return entity_rows.hstack(columns)
+        times = keys[TIME].to_physical().to_numpy()
+        words = {name: np.array(column, dtype=object) for name, column in texts.items()}
+        columns = feature_columns(contract, values, times, request, function, words)
+        return entity_rows.hstack([series(name, columns[name], types.get(name, "")) for name in contract.vector])
+
+    def stored_at(self, contract: FeatureContract, entities: Sequence[str], moment: datetime) -> pl.DataFrame:
+        """The stored features, `view__feature`, of each entity as they were known at `moment`, in the order asked for."""
+        asked = pl.DataFrame(columns_of(entities, contract.key)).with_columns(pl.lit(moment).cast(TIME_TYPE).alias(TIME))
+        keys = self._keys(contract, asked)
+        found = self._stored_at(contract, keys.unique(maintain_order=True))
+        names = [f"{view}__{name}" for view, kept in contract.stored.items() for name in kept]
+        return keys.join(found, on=keys.columns, how="left", maintain_order="left", nulls_equal=True).select(names)
+
+    def known(self, contract: FeatureContract, moment: datetime) -> list[str]:
+        """The entities that have a row in a view with the whole key at or before `moment`, sorted."""
+        store, found = self._feast(), set()
+        for view in contract.stored:
+            if view not in contract.view_keys:
+                rows = self._pulled(store, self._view(store, view), (), moment)
+                found |= set(entities_in(rows, contract.key, f"feature view '{view}'"))
+        return sorted(found)
 
     def materialize(self, until: datetime) -> int:
         """All views in one transaction; the same `until` again changes no row. Raises InvalidInput without earlier rows.
 
-        One at a time: of two, what the later one was asked for is what there is in the end.
+        One at a time: of two, what the later one was asked for is what there is in the end. Of views that the model's own
+        service does not read, those that have a table and can be stored.
         """
         store = self._feast()
         end = until.replace(tzinfo=UTC) if until.tzinfo is None else until.astimezone(UTC)
-        provider = store._get_provider()
         with locked(self._folder.root / ".materialize.lock"):
-            views = {v.name: self._latest(provider, store.config, v, end) for v in store.list_feature_views() if v.online}
-            entities = {entity for rows in views.values() for entity in rows.entities}
+            filled = self._to_fill(store)
+            views = {view.name: self._latest(store, view, end) for view in filled}
+            widest = max((len(view.entity_columns) for view in filled), default=0)
+            entities = {e for view in filled if len(view.entity_columns) == widest for e in views[view.name].entities}
             if not entities:
                 raise InvalidInput(
                     f"features materialize: no feature row at or before {end:%Y-%m-%d %H:%M}; choose a later moment"
                 )
-            provider.online_store.replace_views(store.config, views)
+            store._get_provider().online_store.replace_views(store.config, views)
         return len(entities)
 
     def verify_online(self, contract: FeatureContract) -> Watermark | None:
@@ -202,56 +193,117 @@ class FeastFeatureStore:
     def outdated(self, watermark: Watermark) -> list[str]:
         """Views whose online rows were taken from another table than the one that is there now."""
         changed = []
-        for view in self._feast().list_feature_views():
+        for view in self._all(self._feast()):
             mark = watermark.views.get(view.name)
             if mark is not None and mark.table and mark.table != self._table_digest(view):
                 changed.append(view.name)
         return changed
 
-    def _latest(self, provider: Any, config: Any, view: Any, end: datetime) -> ViewRows:
+    def _all(self, store: Any) -> list[Any]:
+        return [*store.list_feature_views(), *store.list_stream_feature_views()]
+
+    def _view(self, store: Any, name: str) -> Any:
+        return next(view for view in self._all(store) if view.name == name)
+
+    def _to_fill(self, store: Any) -> list[Any]:
+        registry = self._applied()
+        own = contract_of(registry, self._service, str(self._repo)).stored if self._service in services_of(registry) else None
+        specs, views = views_of(registry), [view for view in self._all(store) if view.online]
+        if own is None:
+            return views
+        return [view for view in views if view.name in own or self._may_be_filled(view, specs[view.name])]
+
+    def _may_be_filled(self, view: Any, spec: Any) -> bool:
+        try:
+            key_of(self._applied(), spec)
+            self._check_table(view)
+        except (InvalidInput, NotFound):
+            return False
+        return bool(features_of(spec))
+
+    def _latest(self, store: Any, view: Any, end: datetime) -> ViewRows:
         table = self._table_digest(view)
-        key = view.entity_columns[0].name
-        names = tuple(field.name for field in view.features)
+        registry, what = self._applied(), f"feature view '{view.name}'"
+        spec = views_of(registry)[view.name]
+        key, types = key_of(registry, spec), features_of(spec)
+        rows = self._pulled(store, view, tuple(types), end)
+        values, texts = numbers_of(rows, types, what), texts_of(rows, types, what)
+        times = rows[TIME].to_physical().to_numpy()
+        names = tuple(name for name in types if name not in texts)
+        return ViewRows(names, entities_in(rows, key, what), times, values, (end - EPOCH) // MICROSECOND, table, texts)
+
+    def _pulled(self, store: Any, view: Any, features: Sequence[str], end: datetime) -> pl.DataFrame:
+        """The latest row of each key of a view at or before `end`: its join keys, `features` and TIME, sorted by key."""
+        self._check_table(view)
+        source = view.batch_source
+        columns = {mapped: column for column, mapped in source.field_mapping.items()}
+        keys = sorted(column.name for column in view.entity_columns)
+        names = [*keys, *features]
+        asked = [columns.get(name, name) for name in names]
         with _quiet():
-            job = provider.offline_store.pull_latest_from_table_or_query(
-                config, view.batch_source, [key], list(names), view.batch_source.timestamp_field, None, EPOCH, end
+            job = store._get_provider().offline_store.pull_latest_from_table_or_query(
+                store.config,
+                source,
+                asked[: len(keys)],
+                asked[len(keys) :],
+                columns.get(source.timestamp_field, source.timestamp_field),
+                columns.get(source.created_timestamp_column, source.created_timestamp_column) or None,
+                EPOCH,
+                end,
             )
-            rows = _frame(job.to_arrow()).sort(key)
-        values = rows.select(names).cast(pl.Float64).fill_null(np.nan).to_numpy()
-        times = rows[view.batch_source.timestamp_field].cast(TIME_TYPE).to_physical().to_numpy()
-        return ViewRows(names, rows[key].to_list(), times, values, (end - EPOCH) // MICROSECOND, table)
+            rows = _frame(job.to_arrow())
+        time = rows[columns.get(source.timestamp_field, source.timestamp_field)]
+        made = rows.select(pl.col(column).alias(name) for column, name in zip(asked, names, strict=True))
+        return made.with_columns(_utc(time).alias(TIME)).sort(keys)
 
     def _stored_at(self, contract: FeatureContract, keys: pl.DataFrame) -> pl.DataFrame:
-        """Stored features, `view__feature`, of each distinct entity and time in `keys`, by Feast's point-in-time join."""
-        store = self._feast()
+        """Stored features, `view__feature`, of each distinct key and time in `keys`, by Feast's point-in-time join, with the
+        TTLs of the contract."""
+        store = self._feast(contract.ttl)
         for view in contract.stored:
-            self._check_table(store.get_feature_view(view))
+            self._check_table(self._view(store, view))
         refs = [f"{view}:{name}" for view, names in contract.stored.items() for name in names]
         with _quiet():
             job = store.get_historical_features(entity_df=keys.to_pandas(), features=refs, full_feature_names=True)
-            found = _frame(job.to_arrow()).with_columns(pl.col(TIME).cast(TIME_TYPE))
+            found = _frame(job.to_arrow()).cast(keys.schema)
         if len(found) != len(keys):
             raise Unavailable(f"features: the offline store answered {len(found)} rows to {len(keys)}; it lost entity rows")
         return found
 
-    def _check_rows(self, contract: FeatureContract, rows: pl.DataFrame) -> None:
-        missing = [name for name in (contract.entity, TIME, *contract.request) if name not in rows.columns]
+    def _keys(self, contract: FeatureContract, rows: pl.DataFrame) -> pl.DataFrame:
+        """The key's columns and TIME of entity rows; raises InvalidInput."""
+        what = f"features of '{contract.service}'"
+        missing = [name for name in (*contract.key_names, TIME, *contract.request) if name not in rows.columns]
         if missing:
-            raise InvalidInput(f"features of '{contract.service}': entity rows lack {', '.join(missing)}")
-        if not isinstance(rows.schema[TIME], pl.Datetime) or rows[TIME].null_count() or rows[contract.entity].null_count():
-            raise InvalidInput(
-                f"features of '{contract.service}': each entity row needs '{contract.entity}' and a UTC '{TIME}'"
-            )
+            raise InvalidInput(f"{what}: entity rows lack {', '.join(missing)}")
         if rows.is_empty():
-            raise InvalidInput(f"features of '{contract.service}': there are no entity rows")
+            raise InvalidInput(f"{what}: there are no entity rows")
+        if not isinstance(rows.schema[TIME], pl.Datetime) or rows[TIME].null_count():
+            raise InvalidInput(f"{what}: each entity row needs a UTC '{TIME}'")
+        return key_frame(rows, contract.key, f"{what}: entity rows").with_columns(rows[TIME].cast(TIME_TYPE))
 
     def _check_table(self, view: Any) -> Path | None:
-        """The file of the view's table; None when it is elsewhere."""
-        if "://" in view.batch_source.path:
+        """The file of the view's table, which has its columns; None when it is elsewhere. Raises NotFound, InvalidInput."""
+        path = getattr(view.batch_source, "path", "")
+        if not path or "://" in path:
             return None
-        table = Path(view.batch_source.path)
-        if not table.is_file():
+        table = Path(path)
+        if not table.exists():
             raise NotFound(f"feature view '{view.name}': its table {table} does not exist; run 'tidegate features build' first")
+        if table.suffix == ".parquet" and table.is_file():
+            mapped = {column: name for name, column in view.batch_source.field_mapping.items()}
+            wanted = [
+                *(c.name for c in view.entity_columns),
+                *(f.name for f in view.features),
+                view.batch_source.timestamp_field,
+            ]
+            there = pl.read_parquet_schema(table)
+            lacking = [name for name in wanted if name not in there and mapped.get(name) not in there]
+            if lacking:
+                raise InvalidInput(
+                    f"feature view '{view.name}': its table {table} has no column '{lacking[0]}' (it has {', '.join(there)}); "
+                    "build the tables again, or correct the view"
+                )
         return table
 
     def _table_digest(self, view: Any) -> str:
@@ -266,8 +318,9 @@ class FeastFeatureStore:
             self._registry = read_registry(path)
         return self._registry
 
-    def _feast(self) -> Any:
-        if self._store is None:
+    def _feast(self, limits: Mapping[str, float] | None = None) -> Any:
+        """Feast's store over the definitions as they were registered, with the TTLs `limits` (default: the definitions')."""
+        if self._store is None or self._limits != limits:
             from feast import FeatureStore
 
             self._applied()
@@ -275,11 +328,14 @@ class FeastFeatureStore:
             if self._folder.earlier_registry.exists():
                 place_files(registry, of_any_state)
             place_files(registry, above(self._folder.root))
+            if limits is not None:
+                for name, spec in views_of(registry).items():
+                    spec.ttl.FromTimedelta(timedelta(seconds=limits.get(name, 0)))
             # Feast resolves paths against the working directory, and reads a registry from a file again and again.
             self._here = tempfile.TemporaryDirectory(prefix="tidegate-registry-")
             path = Path(self._here.name) / "registry.db"
             path.write_bytes(registry.SerializeToString())
-            self._store = FeatureStore(config=self._config(path))
+            self._store, self._limits = FeatureStore(config=self._config(path)), limits
         return self._store
 
     def _config(self, registry: Path) -> Any:
@@ -300,3 +356,9 @@ def _frame(table: Any) -> pl.DataFrame:
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)  # noqa: S101 - of a table, for the type checker
     return frame
+
+
+def _utc(times: pl.Series) -> pl.Series:
+    zone = getattr(times.dtype, "time_zone", None)
+    moments = times.cast(pl.Datetime("us", zone)).dt
+    return moments.replace_time_zone("UTC") if zone is None else moments.convert_time_zone("UTC")

@@ -6,8 +6,8 @@
 
 Feast's own commands write and read it batch by batch; `replace_views` writes several views in one transaction, which is
 what `FeastFeatureStore.materialize` does. The serving process reads the same rows without Feast (packed_online.py). Limits:
-one join key a view, of type String or an integer, and features that are numbers or booleans; a null is stored as NaN, and
-read as null.
+join keys are Strings, whole numbers or Bools, features numbers, Bools or Strings, of a view that has others these are left out;
+a null is stored as NaN or nil, and read as null.
 """
 
 from __future__ import annotations
@@ -24,14 +24,18 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
 
+from tidegate.adapters.packed.columns import Columns, read_texts
 from tidegate.adapters.packed.places import open_backend
 from tidegate.adapters.packed.rows import PackedBackend, ViewRows, unpack
 from tidegate.domain.errors import IntegrityError, InvalidInput
+from tidegate.domain.keys import JoinKey, entity_of
 from tidegate.files.feature_folder import for_model
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 NUMERIC = ("double_val", "float_val", "int64_val", "int32_val", "bool_val")
+KEYS = {"string_val": "BYTES", "int64_val": "INT64", "int32_val": "INT32", "bool_val": "BOOL"}
+TEXT = "String"
 VALUE_FIELDS = {"Float64": "double_val", "Float32": "float_val", "Int64": "int64_val", "Int32": "int32_val", "Bool": "bool_val"}
 
 
@@ -65,15 +69,19 @@ class PackedOnlineStore(OnlineStore):
         data: list[tuple[EntityKey, dict[str, Value], datetime, datetime | None]],
         progress: Callable[[int], Any] | None,
     ) -> None:
-        features = tuple(field.name for field in table.features)
-        newest: dict[str, tuple[int, list[float]]] = {}
+        features = tuple(field.name for field in table.features if str(field.dtype) in VALUE_FIELDS)
+        texts = tuple(field.name for field in table.features if str(field.dtype) == TEXT)
+        newest: dict[str, tuple[int, dict[str, Value]]] = {}
         for key, values, moment, _ in data:
             entity, stamp = _entity(key), microseconds(moment)
             if entity not in newest or stamp >= newest[entity][0]:
-                newest[entity] = (stamp, [_number(table.name, name, values.get(name)) for name in features])
+                newest[entity] = (stamp, values)
         times = np.array([stamp for stamp, _ in newest.values()], dtype=np.int64)
-        rows = np.array([row for _, row in newest.values()], dtype=np.float64).reshape(len(newest), len(features))
-        content = ViewRows(features, tuple(newest), times, rows)
+        found = [values for _, values in newest.values()]
+        rows = [[_number(table.name, name, values.get(name)) for name in features] for values in found]
+        numbers = np.array(rows, dtype=np.float64).reshape(len(newest), len(features))
+        words = {name: [_text(table.name, name, values.get(name)) for values in found] for name in texts}
+        content = ViewRows(features, tuple(newest), times, numbers, texts=words)
         self._backend(config).write({table.name: content}, replace=False)
         if progress:
             progress(len(data))
@@ -86,8 +94,8 @@ class PackedOnlineStore(OnlineStore):
         requested_features: list[str] | None = None,
     ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
         backend = self._backend(config)
-        names = backend.stored().views.get(table.name, ())
-        kinds = {field.name: VALUE_FIELDS.get(str(field.dtype), "double_val") for field in table.features}
+        columns = backend.stored().views.get(table.name, Columns(()))
+        kinds = {field.name: str(field.dtype) for field in table.features if str(field.dtype) in (TEXT, *VALUE_FIELDS)}
         wanted = requested_features or list(kinds)
         entities = [_entity(key) for key in entity_keys]
         _, rows = backend.read([table.name], entities)
@@ -97,11 +105,13 @@ class PackedOnlineStore(OnlineStore):
             if data is None:
                 answer.append((None, None))
                 continue
-            _, stamp, content = unpack(backend.where, (table.name, entity), data)
-            values = np.frombuffer(content, dtype="<f8")
-            if len(values) != len(names) or not set(wanted) <= set(names):
+            schema, stamp, content = unpack(backend.where, (table.name, entity), data)
+            if schema != columns.schema or not set(wanted) <= {*columns.numbers, *columns.texts}:
                 raise IntegrityError(f"online store {backend.where}: view '{table.name}' has another schema; materialize again")
-            row = dict(zip(names, values.tolist(), strict=True))
+            width = 8 * len(columns.numbers)
+            numbers = np.frombuffer(content[:width], dtype="<f8").tolist()
+            texts = read_texts(content, width) if columns.texts else []
+            row = dict(zip((*columns.numbers, *columns.texts), (*numbers, *texts), strict=True))
             answer.append((EPOCH + stamp * MICROSECOND, {name: _value(kinds.get(name, ""), row[name]) for name in wanted}))
         return answer
 
@@ -135,11 +145,24 @@ class PackedOnlineStore(OnlineStore):
 
 
 def _entity(key: EntityKey) -> str:
-    if len(key.join_keys) == 1:
-        kind = key.entity_values[0].WhichOneof("val")
-        if kind in ("string_val", "int64_val", "int32_val"):
-            return str(getattr(key.entity_values[0], kind))
-    raise InvalidInput(f"packed online store: join keys {list(key.join_keys)}; it needs exactly one, a String or an integer")
+    """As `contracts.key_of` orders the parts: by the names of the join keys."""
+    kinds = [KEYS.get(value.WhichOneof("val") or "", "") for value in key.entity_values]
+    if not all(kinds) or not kinds:
+        raise InvalidInput(
+            f"packed online store: join keys {list(key.join_keys)}: each must be a String, a whole number or a Bool"
+        )
+    values = [getattr(value, value.WhichOneof("val") or "") for value in key.entity_values]
+    parts = sorted(zip(key.join_keys, kinds, values, strict=True))
+    return entity_of([value for _, _, value in parts], tuple(JoinKey(name, kind) for name, kind, _ in parts))
+
+
+def _text(view: str, name: str, value: Value | None) -> str | None:
+    kind = value.WhichOneof("val") if value is not None else None
+    if value is None or kind is None or kind == "null_val":
+        return None
+    if kind != "string_val":
+        raise InvalidInput(f"packed online store: feature '{view}:{name}' is of kind {kind}, its definition says String")
+    return value.string_val
 
 
 def _number(view: str, name: str, value: Value | None) -> float:
@@ -151,13 +174,11 @@ def _number(view: str, name: str, value: Value | None) -> float:
     return float(getattr(value, kind))
 
 
-def _value(field: str, number: float) -> Value:
-    if np.isnan(number):
+def _value(kind: str, stored: float | str | None) -> Value:
+    if stored is None or stored != stored:
         return Value()
-    if field == "int64_val":
-        return Value(int64_val=int(number))
-    if field == "int32_val":
-        return Value(int32_val=int(number))
-    if field == "bool_val":
-        return Value(bool_val=bool(number))
-    return Value(float_val=number) if field == "float_val" else Value(double_val=number)
+    if isinstance(stored, str):
+        return Value(string_val=stored)
+    field = VALUE_FIELDS.get(kind, "double_val")
+    whole = {"int64_val": int, "int32_val": int, "bool_val": bool}.get(field, float)
+    return Value(**{field: whole(stored)})

@@ -2,6 +2,7 @@
 
     tidegate:features:<model>:watermark           how far the store was brought, written last
     tidegate:features:<model>:views               hash: feature names by view
+    tidegate:features:<model>:newest              hash: the newest event time by view
     tidegate:features:<model>:entities:<view>     set of the entities that have a row
     tidegate:features:<model>:row:<view>:<entity> one row
 
@@ -14,20 +15,19 @@ read while the model has none of its own, and never written.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+from tidegate.adapters.packed.columns import read_columns
 from tidegate.adapters.packed.rows import (
     READ_TIMEOUT_S,
     WRITE_TIMEOUT_S,
     RowKey,
     Stored,
     ViewRows,
-    feature_names,
     next_watermark,
     read_watermark,
     rows_digest,
@@ -78,8 +78,10 @@ class RedisRows:
 
     def stored(self) -> Stored:
         try:
-            mark, views, earlier = self._together(
-                lambda pipe: pipe.get(self._mark).hgetall(f"{self._own}:views").hgetall("tidegate:views")
+            mark, views, newest, earlier = self._together(
+                lambda pipe: (
+                    pipe.get(self._mark).hgetall(f"{self._own}:views").hgetall(f"{self._own}:newest").hgetall("tidegate:views")
+                )
             )
         except self._error as error:
             raise self._unavailable("read", error) from error
@@ -91,12 +93,15 @@ class RedisRows:
                 self.where,
             )
         self._earlier = is_earlier
-        names = {v.decode(): feature_names(self.where, v.decode(), f) for v, f in (earlier if is_earlier else views).items()}
-        watermark = read_watermark(self.where, mark) if mark is not None else None
-        return Stored(names, watermark, EARLIER if mark is None else mark)
+        columns = {v.decode(): read_columns(self.where, v.decode(), f) for v, f in (earlier if is_earlier else views).items()}
+        watermark = read_watermark(self.where, mark, _numbers(newest)) if mark is not None else None
+        return Stored(columns, watermark, EARLIER if mark is None else mark)
 
-    def read(self, views: Sequence[str], entities: Sequence[str]) -> tuple[object, dict[RowKey, bytes]]:
+    def read(
+        self, views: Sequence[str], entities: Sequence[str], others: Sequence[RowKey] = ()
+    ) -> tuple[object, dict[RowKey, bytes]]:
         keys = [(view, entity) for view in views for entity in entities]
+        keys += others
         try:
             mark, *found = self._client.mget([self._mark, *(self._key(*key) for key in keys)])
         except self._error as error:
@@ -153,14 +158,15 @@ class RedisRows:
         replace: bool,
         dropped: Sequence[str],
     ) -> Watermark:
-        before, known = self._before(pipe.get(self._mark)), pipe.hgetall(f"{self._own}:views")
+        newest = _numbers(pipe.hgetall(f"{self._own}:newest"))
+        before, known = self._before(pipe.get(self._mark), newest), pipe.hgetall(f"{self._own}:views")
         marks: dict[str, ViewMark] = {view: each for view, each in before.views.items() if view not in dropped}
         old = {view: pipe.smembers(self._entities(view)) for view in {*rows, *dropped}}
         pipe.multi()
         for view in dropped:
             self._remove(pipe, view, old[view])
         for view, content in rows.items():
-            names = json.dumps(content.features)
+            names = content.columns.to_json()
             merged = not replace and known.get(view.encode()) == names.encode()
             gone = set() if merged else old[view] - {_bytes(entity) for entity in packed[view]}
             self._remove(pipe, view, gone)
@@ -171,16 +177,18 @@ class RedisRows:
             count = len(old[view] | set(map(_bytes, packed[view]))) if merged else len(packed[view])
             digest = "" if merged else rows_digest(packed[view].items())
             marks[view] = content.mark(count, digest, marks.get(view) if merged else None)
+            pipe.hset(f"{self._own}:newest", view, str(marks[view].newest))
         if dropped:
             pipe.hdel(f"{self._own}:views", *dropped)
+            pipe.hdel(f"{self._own}:newest", *dropped)
         watermark = next_watermark(before.sequence + 1, marks)
         pipe.set(self._mark, watermark_bytes(watermark))
         pipe.execute()
         return watermark
 
-    def _before(self, mark: bytes | None) -> Watermark:
+    def _before(self, mark: bytes | None, newest: Mapping[str, int]) -> Watermark:
         try:
-            return next_watermark(0, {}) if mark is None else read_watermark(self.where, mark)
+            return next_watermark(0, {}) if mark is None else read_watermark(self.where, mark, newest)
         except IntegrityError as error:
             logger.warning("%s", error)  # it is written anew
             return next_watermark(0, {})
@@ -218,6 +226,10 @@ class RedisRows:
 
 def _chunks(values: list[Value]) -> Iterator[list[Value]]:
     return (values[i : i + CHUNK] for i in range(0, len(values), CHUNK))
+
+
+def _numbers(content: Mapping[bytes, bytes]) -> dict[str, int]:
+    return {view.decode(): int(number) for view, number in content.items()}
 
 
 def _bytes(text: str) -> bytes:

@@ -1,13 +1,13 @@
 """The packed layout of the online store: one row a view and entity, and what a place for such rows must do.
 
-A row is MessagePack `[schema, event time, values, check]`: the first 8 bytes of the digest of the view's feature names,
-microseconds since the epoch (UTC), little-endian float64 values in the order of those names, NaN where null, and a CRC-32 of
-view, entity and all bytes before it. The names themselves are stored once a view. A reader compares each row's schema with the
-one it decodes by, so values never end up under wrong names, and its check, so that a flipped bit, or a row under another key,
-is no feature. Rows of earlier versions have no check; they are read all the same.
+A row is MessagePack `[schema, event time, values, check]`: the schema of the view's names and the values as `columns` has them,
+microseconds since the epoch (UTC), and a CRC-32 of view, entity and all bytes before it. The names themselves are stored once a
+view. A reader compares each row's schema with the one it decodes by, so values never end up under wrong names, and its check,
+so that a flipped bit, or a row under another key, is no feature. Rows of earlier versions have no check; they are read all the
+same.
 
-A place also keeps a watermark (`tidegate.ports.features.Watermark`), written with the rows. See packed_sqlite.py and
-packed_redis.py. The serving process imports this module: no vendor library.
+A place also keeps a watermark (`tidegate.ports.features.Watermark`), written with the rows, and beside it the newest event time
+of each view. See packed_sqlite.py and packed_redis.py. The serving process imports this module: no vendor library.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import json
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Protocol
@@ -24,10 +24,10 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
+from tidegate.adapters.packed.columns import Columns, Texts, contents
 from tidegate.domain.errors import IntegrityError
 from tidegate.ports.features import ViewMark, Watermark
 
-SCHEMA_BYTES = 8
 READ_TIMEOUT_S, WRITE_TIMEOUT_S = 0.25, 60.0
 FORMAT = 1  # of watermarks
 VERIFICATIONS = 3  # of a store that is written meanwhile
@@ -50,7 +50,7 @@ class ViewRows:
     """Rows of one view: `values` float64 [n, features], `event_times` int64 [n] in microseconds since the epoch.
 
     `until` is the moment up to which they are all there is to know (default: the newest event time), `table` the digest of
-    the feature table they come from.
+    the feature table they come from, `texts` the features that are no numbers.
     """
 
     features: tuple[str, ...]
@@ -59,32 +59,35 @@ class ViewRows:
     values: np.ndarray
     until: int | None = None
     table: str = ""
+    texts: Texts = field(default_factory=dict)
+
+    @property
+    def columns(self) -> Columns:
+        return Columns(tuple(self.features), tuple(self.texts))
 
     def packed(self, view: str) -> dict[str, bytes]:
-        schema = schema_of(self.features)
-        values = np.ascontiguousarray(self.values, dtype="<f8")
-        times = self.event_times.tolist()
-        return {e: pack((view, e), schema, times[i], values[i].tobytes()) for i, e in enumerate(self.entities)}
+        """The bytes of each entity's row; raises InvalidInput for a text that is too long."""
+        schema, times = self.columns.schema, self.event_times.tolist()
+        rows = zip(self.entities, times, contents(view, self.entities, self.values, self.texts), strict=True)
+        return {entity: pack((view, entity), schema, at, content) for entity, at, content in rows}
 
     def mark(self, rows: int, digest: str, earlier: ViewMark | None) -> ViewMark:
         """The view's mark once these are written; `earlier` is that of the rows that stay beside them, if any stay."""
         newest = int(self.event_times.max()) if len(self.event_times) else 0
         until = newest if self.until is None else self.until
-        return ViewMark(max(until, earlier.until) if earlier else until, time.time(), rows, digest, self.table)
+        if earlier is None:
+            return ViewMark(until, time.time(), rows, digest, self.table, newest)
+        return ViewMark(max(until, earlier.until), time.time(), rows, digest, self.table, max(newest, earlier.newest))
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What a place holds: each view's feature names, the watermark (None: written by an earlier version), and a token that
-    differs when any of it was written anew."""
+    """What a place holds: each view's columns, the watermark (None: written by an earlier version), and a token that differs
+    when any of it was written anew."""
 
-    views: Mapping[str, tuple[str, ...]]
+    views: Mapping[str, Columns]
     watermark: Watermark | None
     version: object
-
-
-def schema_of(features: Sequence[str]) -> bytes:
-    return sha256("\0".join(features).encode()).digest()[:SCHEMA_BYTES]
 
 
 @lru_cache(maxsize=1024)
@@ -130,11 +133,16 @@ def next_watermark(sequence: int, views: Mapping[str, ViewMark]) -> Watermark:
 
 
 def watermark_bytes(watermark: Watermark) -> bytes:
-    return json.dumps(asdict(watermark), sort_keys=True).encode()
+    """Without `newest`, which earlier versions do not know and would take for damage; a place keeps it beside."""
+    content = asdict(watermark)
+    for mark in content["views"].values():
+        del mark["newest"]
+    return json.dumps(content, sort_keys=True).encode()
 
 
-def read_watermark(where: str, content: bytes | str) -> Watermark:
-    """Raises IntegrityError when it is damaged, or of a format that this version does not know."""
+def read_watermark(where: str, content: bytes | str, newest: Mapping[str, int] | None = None) -> Watermark:
+    """The watermark, with the newest event time of each view; raises IntegrityError when it is damaged, or of a format that
+    this version does not know."""
     try:
         watermark = _decode_watermark(content)
     except msgspec.MsgspecError as error:
@@ -146,19 +154,13 @@ def read_watermark(where: str, content: bytes | str) -> Watermark:
         )
     if watermark.id != _watermark_id(watermark):
         raise IntegrityError(f"online store {where}: its watermark is damaged (its digest does not match); {AGAIN}")
-    return watermark
+    if not newest:
+        return watermark
+    return replace(watermark, views={view: replace(each, newest=newest.get(view, 0)) for view, each in watermark.views.items()})
 
 
 def _watermark_id(watermark: Watermark) -> str:
     return sha256(watermark_bytes(replace(watermark, id=""))).hexdigest()[:32]
-
-
-def feature_names(where: str, view: str, content: bytes | str) -> tuple[str, ...]:
-    """A view's feature names as they are stored; raises IntegrityError."""
-    try:
-        return msgspec.json.decode(content, type=tuple[str, ...])
-    except msgspec.MsgspecError as error:
-        raise IntegrityError(f"online store {where}: the schema of view '{view}' is damaged ({error}); {AGAIN}") from error
 
 
 class PackedBackend(Protocol):
@@ -170,8 +172,11 @@ class PackedBackend(Protocol):
     def stored(self) -> Stored:
         """What there is, looked at anew."""
 
-    def read(self, views: Sequence[str], entities: Sequence[str]) -> tuple[object, dict[RowKey, bytes]]:
-        """The version, and the rows of it that exist, all as of one moment, in one round trip."""
+    def read(
+        self, views: Sequence[str], entities: Sequence[str], others: Sequence[RowKey] = ()
+    ) -> tuple[object, dict[RowKey, bytes]]:
+        """The version, and the rows of it that exist, of each of `entities` in each of `views` and of `others`, all as of one
+        moment, in one round trip."""
 
     def sample(self, view: str) -> tuple[str, bytes] | None:
         """Any row of a view."""
@@ -211,6 +216,9 @@ def verify(backend: PackedBackend, views: Iterable[str]) -> int:
 
 
 def without_password(url: str) -> str:
+    """The address without user, password and options; a path as it is."""
+    if "://" not in url:
+        return url
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
 

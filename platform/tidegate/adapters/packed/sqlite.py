@@ -28,6 +28,7 @@ from pathlib import Path
 
 import msgspec
 
+from tidegate.adapters.packed.columns import Columns, read_columns
 from tidegate.adapters.packed.rows import (
     AGAIN,
     READ_TIMEOUT_S,
@@ -35,7 +36,6 @@ from tidegate.adapters.packed.rows import (
     RowKey,
     Stored,
     ViewRows,
-    feature_names,
     next_watermark,
     read_watermark,
     rows_digest,
@@ -53,10 +53,15 @@ TABLES = """
     CREATE TABLE views (view TEXT PRIMARY KEY, features TEXT NOT NULL);
     CREATE TABLE rows (view TEXT, entity TEXT, data BLOB NOT NULL, PRIMARY KEY (view, entity)) WITHOUT ROWID;
     CREATE TABLE watermark (content TEXT NOT NULL);
+    CREATE TABLE newest (view TEXT PRIMARY KEY, at INTEGER NOT NULL);
 """
 READ = (
     "SELECT r.view, r.entity, r.data FROM json_each(?) v CROSS JOIN json_each(?) e "
     "CROSS JOIN rows r ON r.view = v.value AND r.entity = e.value"
+)
+READ_OTHERS = (
+    "SELECT r.view, r.entity, r.data FROM json_each(?) k "
+    "CROSS JOIN rows r ON r.view = json_extract(k.value, '$[0]') AND r.entity = json_extract(k.value, '$[1]')"
 )
 
 logger = logging.getLogger("tidegate.features")
@@ -95,11 +100,17 @@ class SqliteRows:
         opened = self._open()
         return Stored(self._views(opened), opened.watermark, opened.identity)
 
-    def read(self, views: Sequence[str], entities: Sequence[str]) -> tuple[object, dict[RowKey, bytes]]:
+    def read(
+        self, views: Sequence[str], entities: Sequence[str], others: Sequence[RowKey] = ()
+    ) -> tuple[object, dict[RowKey, bytes]]:
         opened = self._open()
         try:
             rows = opened.connection.execute(READ, (json.dumps(list(views)), json.dumps(list(entities))))
-            return opened.identity, {(view, entity): data for view, entity, data in rows}
+            found = {(view, entity): data for view, entity, data in rows}
+            if others:
+                more = opened.connection.execute(READ_OTHERS, (json.dumps(list(others)),))
+                found.update({(view, entity): data for view, entity, data in more})
+            return opened.identity, found
         except sqlite3.Error as error:
             raise self._failed("read", error) from error
 
@@ -127,12 +138,12 @@ class SqliteRows:
             self._connections.clear()
         self._local = threading.local()
 
-    def _views(self, opened: _Opened) -> dict[str, tuple[str, ...]]:
+    def _views(self, opened: _Opened) -> dict[str, Columns]:
         try:
             rows = opened.connection.execute("SELECT view, features FROM views").fetchall()
         except sqlite3.Error as error:
             raise self._failed("read", error) from error
-        return {view: feature_names(self.where, view, features) for view, features in rows}
+        return {view: read_columns(self.where, view, features) for view, features in rows}
 
     def _open(self) -> _Opened:
         """This thread's connection, to the file that lies there now."""
@@ -206,7 +217,12 @@ class SqliteRows:
             if "no such table" in str(error):
                 return None
             raise
-        return read_watermark(self.where, content[0]) if content else None
+        return read_watermark(self.where, content[0], self._newest_in(connection)) if content else None
+
+    def _newest_in(self, connection: sqlite3.Connection) -> dict[str, int]:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'newest'").fetchone():
+            return {}  # of an earlier version
+        return dict(connection.execute("SELECT view, at FROM newest").fetchall())
 
     def _compare(self, held: Watermark | None, identity: Identity) -> None:
         """Refuse a file that is older than its watermark, or not the one that was written with it."""
@@ -294,10 +310,10 @@ class SqliteRows:
             )
             connection.execute("BEGIN")
             gone = {*dropped, *(rows if replace else ())}
-            marks, sequence = self._keep(connection, {v: c.features for v, c in rows.items()}, gone)
+            marks, sequence = self._keep(connection, {v: c.columns for v, c in rows.items()}, gone)
             for view, content in rows.items():
                 earlier = marks.get(view)
-                connection.execute("INSERT OR REPLACE INTO views VALUES (?, ?)", (view, json.dumps(content.features)))
+                connection.execute("INSERT OR REPLACE INTO views VALUES (?, ?)", (view, content.columns.to_json()))
                 packed = content.packed(view)
                 connection.executemany(
                     "INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", ((view, e, d) for e, d in packed.items())
@@ -306,11 +322,12 @@ class SqliteRows:
                 marks[view] = content.mark(len(all_rows), rows_digest(all_rows), earlier)
             watermark = next_watermark(sequence + 1, marks)
             connection.execute("INSERT INTO watermark VALUES (?)", (watermark_bytes(watermark).decode(),))
+            connection.executemany("INSERT INTO newest VALUES (?, ?)", ((view, each.newest) for view, each in marks.items()))
             connection.execute("COMMIT")
         return watermark
 
     def _keep(
-        self, connection: sqlite3.Connection, new: Mapping[str, tuple[str, ...]], gone: set[str]
+        self, connection: sqlite3.Connection, new: Mapping[str, Columns], gone: set[str]
     ) -> tuple[dict[str, ViewMark], int]:
         """Copy what stays of the present file; returns the marks of it, and the highest sequence so far."""
         sequence = 0
@@ -325,7 +342,7 @@ class SqliteRows:
             with closing(self._connect(WRITE_TIMEOUT_S)) as old:
                 watermark = self._watermark_in(old)
                 for view, features in old.execute("SELECT view, features FROM views").fetchall():
-                    if view in gone or new.get(view, names := feature_names(self.where, view, features)) != names:
+                    if view in gone or new.get(view, there := read_columns(self.where, view, features)) != there:
                         continue
                     connection.execute("INSERT INTO views VALUES (?, ?)", (view, features))
                     kept = old.execute("SELECT view, entity, data FROM rows WHERE view = ?", (view,))
