@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,11 +16,14 @@ from tidegate.adapters.kubernetes import argo_delivery
 from tidegate.adapters.kubernetes.argo_delivery import ArgoDelivery, Supplies
 from tidegate.adapters.kubernetes.argo_rollouts import Earlier
 from tidegate.apps.local_delivery import LocalDelivery
+from tidegate.apps.model_status import model_status
+from tidegate.cli.session import _plain
 from tidegate.domain.actor import PLATFORM, Actor
 from tidegate.domain.errors import Conflict, InvalidInput, NotFound
 from tidegate.domain.project import KubernetesSettings
 from tidegate.domain.release import ReleaseManifest
 from tidegate.domain.slots import Desired, Slot
+from tidegate.files.layout import StateFolder
 from tidegate.ledger.memory import MemoryLedger
 from tidegate.ports.delivery import Delivery, Standing
 from tidegate.registry.untold import UntoldNotes
@@ -46,12 +50,20 @@ def local(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Delivery:
         to_roll_out=wanted,
         before_a_step_forward=lambda model: None,
         admit=lambda manifest: folder,
-        releases=SimpleNamespace(verify=lambda digest: None),
         up=lambda: None,
         orders=lambda actor=PLATFORM: Orders(store, target, ledger, actor),
         rollouts=store,
         untold=UntoldNotes(folder),
+        target=SimpleNamespace(desired=target.desired, slots=target.slots, traffic=target.traffic, problems=lambda: []),
+        releases=SimpleNamespace(verify=lambda digest: None),
+        state=StateFolder(folder),
+        release={each.digest: each for each in (LIVE, NEXT)}.__getitem__,
+        is_up=lambda: True,
+        drift=lambda model: [],
+        ledger_remarks=lambda model: [],
+        online_status=lambda manifest: None,
     )
+    platform.status = lambda model, with_drift: model_status(platform, model, with_drift)
     return LocalDelivery(platform)
 
 
@@ -73,7 +85,11 @@ def on_cluster(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Delivery:
     monkeypatch.setattr(argo_delivery, "render", lambda chart, name, namespace, files, values: [values])
     settings = KubernetesSettings(values=folder)
     supplies = Supplies(wanted, lambda manifest: None, lambda manifest: None, lambda: [], ADA)
-    api: Any = SimpleNamespace(apply=applied)
+
+    def nothing(path: str) -> None:
+        raise NotFound(path)
+
+    api: Any = SimpleNamespace(apply=applied, get=nothing)
     return ArgoDelivery(lambda: api, settings, supplies)
 
 
@@ -99,7 +115,44 @@ def test_a_rollout_that_was_started_is_running_and_can_be_started_again(delivery
         assert not begun.went_wrong
     found = delivery.standing(MODEL)
     assert (found.release, found.status) == (NEXT.id, "RUNNING")
-    assert found.to_json()["status"] == "RUNNING"
+    assert (found.live, found.to_json()["status"]) == (LIVE.id, "RUNNING")
+
+
+ORDERS: list[Callable[[Delivery], object]] = [
+    start,
+    lambda delivery: delivery.standing(MODEL),
+    lambda delivery: delivery.overview(MODEL, with_drift=False),
+    lambda delivery: delivery.override(MODEL, "drift", "known", ADA),
+    lambda delivery: delivery.freeze(MODEL, "stocktaking", ADA),
+    lambda delivery: delivery.overview(MODEL, with_drift=True),
+    lambda delivery: delivery.abort(MODEL, "known", ADA),
+]
+
+
+def shape(value: Any) -> Any:
+    """The keys of JSON, at any depth that is not a name of the project's, without its values."""
+    if isinstance(value, dict):
+        return {key: shape(part) for key, part in value.items() if key not in ("overrides", "numbers", "thresholds", "links")}
+    return [shape(part) for part in value][:1] if isinstance(value, list) else None
+
+
+def as_json(found: object) -> Any:
+    return json.loads(json.dumps(_plain(found)))
+
+
+def test_what_is_said_has_the_same_keys_on_each_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deliveries = [made(tmp_path, monkeypatch) for made in (local, on_cluster)]
+    for order in ORDERS:
+        here, there = (as_json(order(delivery)) for delivery in deliveries)
+        if here is None:
+            continue
+        assert here.keys() == there.keys()
+        assert here["rollout"].keys() == there["rollout"].keys()
+        told = [(shape(here[name]), shape(there[name])) for name in ("frozen", "slots", "registry")]
+        told += [(shape(here["rollout"]["gates"]), shape(there["rollout"]["gates"]))]
+        assert [pair for pair in told if all(pair) and pair[0] != pair[1]] == []
+        for name in ("model", "release", "live"):
+            assert here[name] == there[name], name
 
 
 @pytest.mark.parametrize("overrides", [{"bake": "trust me"}, {"taste": "trust me"}])

@@ -23,8 +23,8 @@ class FakeArgoRollouts(FakeCluster):
     def phase(self, model: str) -> Phase:
         return Phase("Healthy" if self.under_way(model).done else "Progressing", "", self.undecided)
 
-    def measured(self, model: str) -> list[str]:
-        return ["gate parity PASS"]
+    def measured(self, model: str) -> dict[str, str]:
+        return {"parity": "Successful"}
 
     def order(self, model: str, order: Mapping[str, Any]) -> None:
         self.ordered.append(order)

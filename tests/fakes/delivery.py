@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tidegate.domain.actor import Actor
-from tidegate.ports.delivery import Capabilities, Overview, Say, Standing, WayBack
+from tidegate.ports.delivery import Capabilities, RolloutView, Say, Standing, WayBack
 
 RELEASE = "demand@3f2c91a07b5d"
 
@@ -25,13 +25,17 @@ class FakeDelivery:
 
     def __init__(self) -> None:
         self.capabilities = Capabilities()
-        self.ends = Standing("demand", RELEASE, "DONE", "it is live", "20111201-1", document={"status": "DONE"})
+        self.ends = Standing("demand", RELEASE, RolloutView(RELEASE, "DONE", "it is live", "20111201-1"))
         self.begins = "RUNNING"
-        self.seen = Overview("demand", True, RELEASE)
+        self.seen = Standing("demand", RELEASE, running=True)
         self.orders: list[tuple[Any, ...]] = []
 
     def whoami(self) -> Actor:
         return Actor("alice", "login of uid 1000")
+
+    def ending(self, **changes: Any) -> Standing:
+        assert self.ends.rollout is not None
+        return replace(self.ends, rollout=replace(self.ends.rollout, **changes))
 
     def plan(self, model: str, release: str | None) -> FakePlan:
         return FakePlan()
@@ -40,7 +44,7 @@ class FakeDelivery:
         self, model: str, release: str | None, actor: Actor, overrides: Mapping[str, str], image: str | None, say: Say
     ) -> Standing:
         self.orders.append(("start", release, actor.name, dict(overrides), image))
-        return replace(self.ends, status=self.begins, reason="it has begun", document={"status": self.begins})
+        return self.ending(status=self.begins, reason="it has begun")
 
     def follow(self, model: str, id: str, say: Say) -> Standing:
         self.orders.append(("follow", id))
@@ -49,7 +53,7 @@ class FakeDelivery:
     def standing(self, model: str) -> Standing:
         return self.ends
 
-    def overview(self, model: str, with_drift: bool) -> Overview:
+    def overview(self, model: str, with_drift: bool) -> Standing:
         return self.seen
 
     def abort(self, model: str, reason: str, actor: Actor) -> Standing:
@@ -65,7 +69,7 @@ class FakeDelivery:
 
     def override(self, model: str, gate: str, reason: str, actor: Actor) -> Standing:
         self.orders.append(("override", gate, reason, actor.name))
-        return replace(self.ends, status="RUNNING")
+        return self.ending(status="RUNNING")
 
     def way_back(self, model: str, to: str | None) -> WayBack:
         return WayBack(RELEASE, to)

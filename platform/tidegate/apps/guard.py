@@ -13,7 +13,7 @@ from tidegate.access.may import may
 from tidegate.domain.access import ABORT, FREEZE, OVERRIDE, ROLLBACK, ROLLOUT, UNFREEZE, Access
 from tidegate.domain.actor import Actor
 from tidegate.domain.errors import AccessDenied, TidegateError
-from tidegate.ports.delivery import Capabilities, Delivery, Overview, Planned, Say, Standing, WayBack
+from tidegate.ports.delivery import Capabilities, Delivery, Planned, Say, Standing, WayBack
 from tidegate.ports.ledger import Ledger
 
 REFUSED = "access.refused"
@@ -71,7 +71,7 @@ class GuardedDelivery:
     def standing(self, model: str) -> Standing:
         return self.delivery.standing(model)
 
-    def overview(self, model: str, with_drift: bool) -> Overview:
+    def overview(self, model: str, with_drift: bool) -> Standing:
         return self.delivery.overview(model, with_drift)
 
     def abort(self, model: str, reason: str, actor: Actor) -> Standing:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tidegate.domain.actor import PLATFORM, Actor
 from tidegate.domain.errors import NotFound
-from tidegate.ports.delivery import FROZEN, UNCHANGED, Capabilities, Overview, Say, Standing, WayBack
+from tidegate.ports.delivery import UNCHANGED, Capabilities, RolloutView, Say, Standing, WayBack
 
 if TYPE_CHECKING:
     from tidegate.apps.platform import Platform
@@ -46,9 +46,8 @@ class LocalDelivery:
         begun = self.orders(actor).start(manifest, config, overrides)
         if begun is not None:
             return self._standing(begun)
-        document = {"model": manifest.model, "live": manifest.id, "status": UNCHANGED}
         why = f"{manifest.id} is live already: nothing to do"
-        return Standing(manifest.model, manifest.id, UNCHANGED, why, live=manifest.id, document=document)
+        return Standing(manifest.model, manifest.id, RolloutView(manifest.id, UNCHANGED, why))
 
     def follow(self, model: str, id: str, say: Say) -> Standing:
         """A way back is gone by this very process when no supervisor does it."""
@@ -62,7 +61,7 @@ class LocalDelivery:
             raise NotFound(f"model '{model}' has had no rollout; start one with 'tidegate rollout {model}'")
         return self._standing(found)
 
-    def overview(self, model: str, with_drift: bool) -> Overview:
+    def overview(self, model: str, with_drift: bool) -> Standing:
         return self._platform.status(model, with_drift)
 
     def abort(self, model: str, reason: str, actor: Actor) -> Standing:
@@ -107,30 +106,6 @@ class LocalDelivery:
         return self._standing(rollout)
 
     def _standing(self, found: Rollout) -> Standing:
-        from tidegate.apps.model_status import evidence_of
+        from tidegate.apps.model_status import standing_of
 
-        due = self._platform.untold.due(found.model)
-        return Standing(
-            model=found.model,
-            release=found.candidate_id,
-            status=found.status.value,
-            reason=found.reason or (found.history[-1]["message"] if found.history else ""),
-            id=found.id,
-            verdicts=evidence_of(found),
-            next_steps=_next_steps(found),
-            due=None if due is None else vars(due),
-            document=found.to_json(),
-        )
-
-
-def _next_steps(found: Rollout) -> tuple[str, ...]:
-    """What a person can do about a rollout that waits for one."""
-    if found.status != FROZEN or found.undo or found.request:
-        return ()
-    by = str((found.frozen or {}).get("by", ""))
-    gate = by.removeprefix("gate ") if by.startswith("gate ") else ""
-    past = f"'tidegate rollout override {found.model} {gate} --reason TEXT' lets it past that gate, " if gate else ""
-    return (
-        f"it is frozen by {by or 'a gate'}: {past}'tidegate unfreeze {found.model} --reason TEXT' lets it go on, "
-        f"'tidegate rollout abort {found.model} --reason TEXT' ends it",
-    )
+        return standing_of(self._platform, found)

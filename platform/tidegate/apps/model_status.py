@@ -13,7 +13,8 @@ from tidegate.domain.errors import TidegateError
 from tidegate.domain.release import SHORT
 from tidegate.domain.slots import Desired, Slot
 from tidegate.domain.verdict import to_json
-from tidegate.ports.delivery import Overview, SlotView
+from tidegate.ports.delivery import FROZEN, RolloutView, SlotView, Standing
+from tidegate.rollout.admission import overridden
 from tidegate.rollout.plan import Check
 
 if TYPE_CHECKING:
@@ -21,13 +22,12 @@ if TYPE_CHECKING:
     from tidegate.rollout.state import Rollout
 
 Part = TypeVar("Part")
-OVERRIDDEN = "OVERRIDDEN"
 FIRST = "the first release of the model, with nothing to compare it with"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """How the live release came to be live: see `tidegate.ports.delivery.Overview`."""
+    """How the live release came to be live: see `tidegate.ports.delivery.Standing`."""
 
     kind: str = ""
     note: str = ""
@@ -35,7 +35,7 @@ class Origin:
     evidence: tuple[Mapping[str, Any], ...] = ()
 
 
-def model_status(platform: Platform, model: str, with_drift: bool) -> Overview:
+def model_status(platform: Platform, model: str, with_drift: bool) -> Standing:
     problems: list[str] = []
 
     def part(look: Callable[[], Part]) -> Part | None:
@@ -53,6 +53,7 @@ def model_status(platform: Platform, model: str, with_drift: bool) -> Overview:
     running = platform.is_up()
     history = part(lambda: platform.rollouts.all(model)) or []
     unfinished = part(lambda: platform.rollouts.unfinished(model))
+    latest = unfinished or (history[-1] if history else None)
     hold = part(lambda: platform.rollouts.hold(model))
     origin = origin_of(live, history) if live else Origin()
     slots = part(lambda: _slots(platform, model)) if running else None
@@ -61,8 +62,7 @@ def model_status(platform: Platform, model: str, with_drift: bool) -> Overview:
         problems.append("nothing runs; start it with 'tidegate up'")
     drift, drift_note = part(lambda: _drift(platform, model, with_drift, live)) or (None, "it could not be looked at")
     features = part(lambda: platform.online_status(manifest) if manifest else None)
-    due = platform.untold.due(model)
-    return Overview(
+    return Standing(
         model=model,
         running=running,
         live=manifest.id if manifest else f"{model}@{live[:SHORT]}" if live else None,
@@ -71,7 +71,7 @@ def model_status(platform: Platform, model: str, with_drift: bool) -> Overview:
         since=origin.since,
         trained_until=manifest.lineage.trained_until if manifest else None,
         evidence=origin.evidence,
-        rollout=rollout_view(unfinished) if unfinished else None,
+        rollout=rollout_view(latest) if latest else None,
         frozen=_frozen(hold, unfinished),
         slots=slots or (),
         drift=drift,
@@ -79,7 +79,7 @@ def model_status(platform: Platform, model: str, with_drift: bool) -> Overview:
         origin=origin.kind,
         origin_note=origin.note,
         drift_note=drift_note,
-        registry=None if due is None else {"release": due.release, "version": due.version, "at": due.at, "reason": due.reason},
+        registry=_due(platform, model),
         ledger=tuple(platform.ledger_remarks(model)),
         features=features,
     )
@@ -113,35 +113,64 @@ def evidence_of(rollout: Rollout) -> tuple[Mapping[str, Any], ...]:
     for gate in dict.fromkeys(gates):
         verdict = rollout.gates.get(gate)
         if gate in rollout.overrides:
-            found.append(_overridden(rollout, gate, verdict))
+            found.append(overridden(gate, rollout.candidate_id, rollout.overrides[gate], verdict))
         elif verdict is not None:
             found.append(verdict)
     return tuple(found)
 
 
-def _overridden(rollout: Rollout, gate: str, verdict: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    said = rollout.overrides[gate]
-    was = f"; it said {verdict['verdict']}: {verdict['evidence']['summary']}" if verdict else ""
-    evidence = {"summary": f"by {said['actor']}: {said['reason']}{was}", "sample_size": 0, "findings": []}
-    return {"gate": gate, "release": rollout.candidate_id, "verdict": OVERRIDDEN, "at": said["at"], "evidence": evidence}
+def standing_of(platform: Platform, rollout: Rollout) -> Standing:
+    """A rollout, and what is live beside it; nothing else is looked at."""
+    model = rollout.model
+    live = platform.target.desired(model).active_release
+    return Standing(
+        model=model,
+        live=f"{model}@{live[:SHORT]}" if live else None,
+        rollout=rollout_view(rollout),
+        frozen=_frozen(platform.rollouts.hold(model), rollout),
+        registry=_due(platform, model),
+    )
 
 
-def rollout_view(rollout: Rollout) -> dict[str, Any]:
-    """A rollout for status: id, release, status, stage and since when, the latest word on it."""
-    stages = [stage.kind if stage.kind != "check" else getattr(stage, "gate", "check") for stage in rollout.plan.stages]
-    return {
-        "id": rollout.id,
-        "release": rollout.candidate_id,
-        "kind": rollout.kind,
-        "status": str(rollout.status),
-        "stage": stages[rollout.stage] if rollout.stage < len(stages) else "end",
-        "stages": stages,
-        "stage_at": rollout.stage_at,
-        "message": rollout.history[-1]["message"] if rollout.history else "",
-        "retraining_requested": rollout.retraining_requested,
-        "gates": dict(rollout.gates),
-        "overrides": dict(rollout.overrides),
-    }
+def rollout_view(rollout: Rollout) -> RolloutView:
+    stages = tuple(stage.kind if stage.kind != "check" else getattr(stage, "gate", "check") for stage in rollout.plan.stages)
+    message = str(rollout.history[-1]["message"]) if rollout.history else ""
+    return RolloutView(
+        release=rollout.candidate_id,
+        status=str(rollout.status),
+        reason=rollout.reason or message,
+        id=rollout.id,
+        kind=rollout.kind,
+        slot=str(rollout.plan.slot),
+        previous=f"{rollout.model}@{rollout.plan.previous[:SHORT]}" if rollout.plan.previous else None,
+        stage=stages[rollout.stage] if rollout.stage < len(stages) else "end",
+        stages=stages,
+        stage_at=rollout.stage_at,
+        message=message,
+        gates=evidence_of(rollout),
+        overrides=dict(rollout.overrides),
+        retraining_requested=rollout.retraining_requested,
+        next_steps=_next_steps(rollout),
+        history=rollout.history,
+    )
+
+
+def _next_steps(found: Rollout) -> tuple[str, ...]:
+    """What a person can do about a rollout that waits for one."""
+    if found.status != FROZEN or found.undo or found.request:
+        return ()
+    by = str((found.frozen or {}).get("by", ""))
+    gate = by.removeprefix("gate ") if by.startswith("gate ") else ""
+    past = f"'tidegate rollout override {found.model} {gate} --reason TEXT' lets it past that gate, " if gate else ""
+    return (
+        f"it is frozen by {by or 'a gate'}: {past}'tidegate unfreeze {found.model} --reason TEXT' lets it go on, "
+        f"'tidegate rollout abort {found.model} --reason TEXT' ends it",
+    )
+
+
+def _due(platform: Platform, model: str) -> Mapping[str, Any] | None:
+    due = platform.untold.due(model)
+    return None if due is None else {"release": due.release, "version": due.version, "at": due.at, "reason": due.reason}
 
 
 def _damage(platform: Platform, model: str) -> list[str]:

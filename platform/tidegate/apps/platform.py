@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tidegate.data.tables import TablesReport
     from tidegate.files.training_output import TrainingOutput
     from tidegate.gates.watch import WatchResult
-    from tidegate.ports.delivery import Overview
+    from tidegate.ports.delivery import Standing
     from tidegate.ports.registry import ModelVersion
     from tidegate.registry.offline_gates import Approval
     from tidegate.rollout.orders import Orders
@@ -275,7 +275,7 @@ class Platform(OpenedProject):
 
     # --- evidence ---------------------------------------------------------------------------------------------------
 
-    def status(self, model: str, with_drift: bool = True) -> Overview:
+    def status(self, model: str, with_drift: bool = True) -> Standing:
         from tidegate.apps.model_status import model_status
 
         return model_status(self, self.project.model(model).name, with_drift)

@@ -108,10 +108,9 @@ def require_recorded(found: Standing) -> None:
     """Raises Unavailable when the registry was not told what the rollout did."""
     from tidegate.cli.status_view import untold_text
 
-    if found.due is not None:
-        raise Unavailable(
-            f"the rollout is {found.status}, but not recorded in the registry: it was {untold_text(found.model, found.due)}"
-        )
+    if found.registry is not None:
+        untold = untold_text(found.model, found.registry)
+        raise Unavailable(f"the rollout is {found.status}, but not recorded in the registry: it was {untold}")
 
 
 def _emit(session: Session, found: Standing) -> None:

@@ -11,15 +11,16 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from tidegate.apps.model_status import FIRST, OVERRIDDEN
+from tidegate.apps.model_status import FIRST
 from tidegate.cli.session import ago, clock_time
-from tidegate.ports.delivery import Overview, Standing
+from tidegate.ports.delivery import FROZEN, RolloutView, Standing
+from tidegate.rollout.admission import OVERRIDDEN
 
 STYLES = {"PASS": "green", "FAIL": "bold red", "INCONCLUSIVE": "yellow", "ERROR": "bold magenta", OVERRIDDEN: "bold yellow"}
 SHOWN = 5
 
 
-def status_table(status: Overview, now: float | None = None) -> Panel:
+def status_table(status: Standing, now: float | None = None) -> Panel:
     """One model: a row for each question it answers."""
     now = time.time() if now is None else now
     table = Table.grid(padding=(0, 2))
@@ -49,7 +50,7 @@ def status_table(status: Overview, now: float | None = None) -> Panel:
     return Panel(table, title=f"[bold]{status.model}[/bold]", title_align="left", expand=True)
 
 
-def _live(status: Overview, now: float) -> Text:
+def _live(status: Standing, now: float) -> Text:
     if not status.live:
         return Text("nothing yet; build a release and start its rollout", style="yellow")
     since = f" since {clock_time(status.since)} ({ago(status.since, now)})" if status.since else ""
@@ -70,15 +71,15 @@ def _verdict(value: Mapping[str, Any], more: Text | None = None) -> Table:
     return row
 
 
-def _rollout(rollout: Mapping[str, Any] | None, now: float) -> Text:
-    if rollout is None:
+def _rollout(rollout: RolloutView | None, now: float) -> Text:
+    if rollout is None or not rollout.under_way:
         return Text("none under way")
     stages = Text()
-    for stage in rollout["stages"]:
-        stages.append(f"{stage} ", style="bold reverse" if stage == rollout["stage"] else "dim")
-    started = f", {ago(rollout['stage_at'], now)}" if rollout["stage_at"] else ""
-    head = f"{rollout['id']}  {rollout['release']}  {rollout['status']}{started}  "
-    return Text.assemble(head, stages, f"\n{rollout['message']}")
+    for stage in rollout.stages:
+        stages.append(f"{stage} ", style="bold reverse" if stage == rollout.stage else "dim")
+    started = f", {ago(rollout.stage_at, now)}" if rollout.stage_at else ""
+    head = f"{rollout.id}  {rollout.release}  {rollout.status}{started}  "
+    return Text.assemble(head, stages, f"\n{rollout.message}")
 
 
 def untold_text(model: str, due: Mapping[str, Any]) -> str:
@@ -118,25 +119,30 @@ def _frozen(frozen: Mapping[str, Any] | None, now: float) -> Text:
 
 
 def standing_text(found: Standing) -> str:
-    """A rollout: what it is of and how it stands, its gates, why, and what to do about it."""
+    """The latest rollout: what it is of and how it stands, its gates, why, and what to do about it."""
     from tidegate.cli.evidence import verdict_text
 
-    live = f", live is {found.live}" if found.live else ""
-    held = f"; {found.held}" if found.held else ""
-    gates = [line for value in found.verdicts for line in verdict_text({**value, "release": ""}).splitlines()]
-    lines = [*gates, *found.measured]
+    rollout = found.rollout or RolloutView("", "")
+    live = f", live is {found.live or 'nothing'}" if rollout.under_way else ""
+    gates = [f"  {line}" for value in rollout.gates for line in verdict_text({**value, "release": ""}).splitlines()]
     said = [found.reason] if found.reason else []
-    return "\n".join([f"{found.name}: {found.status}{live}{held}", *(f"  {line}" for line in lines), *said, *found.next_steps])
+    return "\n".join([f"{found.name}: {found.status}{live}{_held(found)}", *gates, *said, *rollout.next_steps])
 
 
-def place_text(found: Overview) -> str:
+def place_text(found: Standing) -> str:
     """A model where other than this machine it runs."""
     lines = [click.style(f"{found.model} in {found.place}", bold=True), f"  live     {found.live or 'nothing'}"]
     lines += [f"  pods     {pods.release} {pods.slot}: {pods.ready} of {pods.wanted} ready" for pods in found.slots]
     lines += [f"  scaled   by {found.scaled_by}"]
-    if found.latest is not None:
-        reason = f": {found.latest.reason}" if found.latest.reason else ""
-        held = f"; {found.latest.held}" if found.latest.held else ""
-        lines += [f"  rollout  {found.latest.release} {found.latest.status}{reason}{held}"]
-        lines += [f"           {line}" for line in found.latest.measured]
+    if found.rollout is not None:
+        reason = f": {found.reason}" if found.reason else ""
+        lines += [f"  rollout  {found.release} {found.status}{reason}{_held(found)}"]
+        lines += [f"           {value['verdict']} {value['gate']}" for value in found.rollout.gates]
     return "\n".join(lines)
+
+
+def _held(found: Standing) -> str:
+    """A freeze that holds the model, where the rollout's own status does not say it."""
+    if found.frozen is None or found.status == FROZEN:
+        return ""
+    return f"; frozen by {found.frozen['by']}: {found.frozen['reason']}"

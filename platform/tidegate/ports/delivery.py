@@ -28,38 +28,35 @@ class Capabilities:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How a rollout stands. `status` is RUNNING, DONE, ROLLED_BACK, ABORTED, FAILED, FROZEN or UNCHANGED.
+class RolloutView:
+    """One rollout: of which release, and how it stands. `status` is RUNNING, DONE, ROLLED_BACK, ABORTED, FAILED, FROZEN or
+    UNCHANGED.
 
-    `verdicts` are results of gates as `tidegate.domain.verdict.to_json` has them, `measured` those that the target tells in
-    words. `live` is what clients reach and `held` who froze it and why, "" where the target does not tell. `next_steps` say
-    what a person can do about it, `due` what the registry has not been told. `document` is all that the target knows, as JSON.
+    `previous` is the release that its end would go back to. `stages` are all of them and `stage` the one that it is at since
+    `stage_at`, where the target tells them. `gates` are results as `tidegate.domain.verdict.to_json` has them, in the plan's
+    order; `overrides` are people's, by gate; `message` is the latest word on it. `next_steps` say what a person can do.
     """
 
-    model: str
     release: str
     status: str
-    reason: str
+    reason: str = ""
     id: str = ""
-    live: str = ""
-    held: str = ""
-    verdicts: tuple[Mapping[str, Any], ...] = ()
-    measured: tuple[str, ...] = ()
+    kind: str = "rollout"
+    slot: str | None = None
+    previous: str | None = None
+    stage: str = ""
+    stages: tuple[str, ...] = ()
+    stage_at: float = 0.0
+    message: str = ""
+    gates: tuple[Mapping[str, Any], ...] = ()
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    retraining_requested: bool = False
     next_steps: tuple[str, ...] = ()
-    due: Mapping[str, Any] | None = None
-    document: Mapping[str, Any] = field(default_factory=dict)
+    history: tuple[Mapping[str, Any], ...] = ()
 
     @property
-    def name(self) -> str:
-        return f"rollout {self.id} of {self.release}" if self.id else f"rollout of {self.release}"
-
-    @property
-    def went_wrong(self) -> bool:
-        """Whether it came to an end, or to a stop, that is not what it was for."""
-        return self.status not in (RUNNING, DONE, UNCHANGED)
-
-    def to_json(self) -> dict[str, Any]:
-        return dict(self.document)
+    def under_way(self) -> bool:
+        return self.status in (RUNNING, FROZEN)
 
 
 @dataclass(frozen=True)
@@ -75,32 +72,32 @@ class SlotView:
 
 
 @dataclass(frozen=True)
-class Overview:
-    """One model at a glance.
+class Standing:
+    """How a model stands: what is live, and its latest rollout, None where it had none. The same on each target; what a target
+    does not tell, and what was not looked at, is None or empty.
 
-    `since` is when live traffic came to the live release last, and `origin` how: `rollout`, `first` (the first release of
-    the model, with nothing to compare it with), `rollback` (by a person's order) or `returned` (a rollout of another release
-    was taken back); `origin_note` says it in words.
+    `running` says whether anything serves it. `since` is when live traffic came to the live release last, and `origin` how:
+    `rollout`, `first` (the first release of the model, with nothing to compare it with), `rollback` (by a person's order) or
+    `returned` (a rollout of another release was taken back); `origin_note` says it in words.
 
     `evidence` are the verdicts and overrides of the rollout that let the live release through its gates. `drift` is the latest
-    verdict on live traffic, and `drift_note` why there is none. `frozen` says by whom and why, None when it is not.
-    `registry` is what the registry has not been told, None when nothing is due. `ledger` is what people should know of it:
-    damage, a checkpoint that is away, entries that wait to be recorded. `features` says how far the online rows of the live
-    release were brought, None when there are none or they cannot be read.
+    verdict on live traffic, and `drift_note` why there is none. `frozen` says `by` whom, why (`reason`) and since when (`at`),
+    None when it is not. `registry` is what the registry has not been told, None when nothing is due. `ledger` is what people
+    should know of it: damage, a checkpoint that is away, entries that wait to be recorded. `features` says how far the online
+    rows of the live release were brought, None when there are none or they cannot be read.
 
-    `place` is where it runs, `scaled_by` what decides how many replicas, and `latest` its latest rollout, where the target
-    tells them. `document`, if any, is what `--json` prints in place of the other fields.
+    `place` is where it runs, where that is not this machine, and `scaled_by` what decides how many replicas.
     """
 
     model: str
-    running: bool
-    live: str | None
+    live: str | None = None
+    rollout: RolloutView | None = None
+    running: bool | None = None
     version: str | None = None
     slot: str | None = None
     since: float | None = None
     trained_until: str | None = None
     evidence: tuple[Mapping[str, Any], ...] = ()
-    rollout: Mapping[str, Any] | None = None
     frozen: Mapping[str, Any] | None = None
     slots: tuple[SlotView, ...] = ()
     drift: Mapping[str, Any] | None = None
@@ -113,14 +110,37 @@ class Overview:
     features: Mapping[str, Any] | None = None
     place: str = ""
     scaled_by: str = ""
-    latest: Standing | None = None
-    document: Mapping[str, Any] | None = None
+
+    @property
+    def status(self) -> str:
+        """Of the latest rollout; empty where there was none."""
+        return self.rollout.status if self.rollout else ""
+
+    @property
+    def release(self) -> str:
+        return self.rollout.release if self.rollout else ""
+
+    @property
+    def reason(self) -> str:
+        return self.rollout.reason if self.rollout else ""
+
+    @property
+    def id(self) -> str:
+        return self.rollout.id if self.rollout else ""
+
+    @property
+    def name(self) -> str:
+        return f"rollout {self.id} of {self.release}" if self.id else f"rollout of {self.release}"
+
+    @property
+    def went_wrong(self) -> bool:
+        """Whether the rollout came to an end, or to a stop, that is not what it was for."""
+        return self.status not in (RUNNING, DONE, UNCHANGED)
 
     def to_json(self) -> dict[str, Any]:
-        if self.document is not None:
-            return dict(self.document)
-        hidden = ("place", "scaled_by", "latest", "document")
-        return {each.name: getattr(self, each.name) for each in fields(self) if each.name not in hidden}
+        """Its fields, and those of the latest rollout that programs ask for most beside them."""
+        latest = {name: getattr(self, name) for name in ("release", "status", "reason", "id")}
+        return {**{each.name: getattr(self, each.name) for each in fields(self)}, **latest}
 
 
 @dataclass(frozen=True)
@@ -163,9 +183,10 @@ class Delivery(Protocol):
         """Say what happens until the rollout settles. Ending it ends no rollout."""
 
     def standing(self, model: str) -> Standing:
-        """How the latest rollout stands."""
+        """How the latest rollout stands. Raises NotFound where there was none."""
 
-    def overview(self, model: str, with_drift: bool) -> Overview: ...
+    def overview(self, model: str, with_drift: bool) -> Standing:
+        """Everything that the target tells of the model."""
 
     def abort(self, model: str, reason: str, actor: Actor) -> Standing: ...
 

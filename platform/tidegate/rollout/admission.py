@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from tidegate.domain.errors import Conflict, InvalidInput
+from tidegate.domain.verdict import Evidence, GateResult, Verdict, to_json
 from tidegate.rollout.plan import Check, Plan
+
+OVERRIDDEN = "OVERRIDDEN"  # stands in a verdict's place
 
 
 def require_reason(reason: str) -> None:
@@ -31,3 +34,10 @@ def refuse_while_held(release: str, model: str, hold: Mapping[str, Any] | None, 
             f"starting a rollout of {release}: model {model} is frozen by {hold['actor']} ({hold['reason']}); "
             f"'tidegate unfreeze {model}{options} --reason TEXT' lets it go"
         )
+
+
+def overridden(gate: str, release: str, order: Mapping[str, Any], verdict: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A person's word in the place of a verdict, which is named if there was one; with the keys of a verdict."""
+    was = f"; it said {verdict['verdict']}: {verdict['evidence']['summary']}" if verdict else ""
+    said = Evidence(f"by {order['actor']}: {order['reason']}{was}")
+    return {**to_json(GateResult(gate, release, Verdict.ERROR, said)), "verdict": OVERRIDDEN, "at": order["at"]}

@@ -15,7 +15,7 @@ from tidegate.cli.status_view import status_table
 from tidegate.domain.errors import IntegrityError
 from tidegate.domain.verdict import Verdict
 from tidegate.files.layout import StateFolder
-from tidegate.ports.delivery import Overview
+from tidegate.ports.delivery import Standing
 from tidegate.registry.untold import UntoldNotes
 from tidegate.rollout.state import Status
 
@@ -46,7 +46,7 @@ def roll_back(world) -> None:
     assert world.run().status is Status.DONE
 
 
-def looked_at(world, with_drift: bool = True) -> Overview:
+def looked_at(world, with_drift: bool = True) -> Standing:
     by_digest = {release.digest: release for release in world.releases}
     platform = SimpleNamespace(
         state=StateFolder(world.store.folder / "state"),
@@ -64,7 +64,7 @@ def looked_at(world, with_drift: bool = True) -> Overview:
     return model_status(platform, "demand", with_drift)
 
 
-def shown(status: Overview) -> str:
+def shown(status: Standing) -> str:
     console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(status_table(status, now=1_000_500.0))
     return console.export_text()

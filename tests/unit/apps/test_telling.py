@@ -15,7 +15,7 @@ from tidegate.apps.reconcile import note_what_is_due
 from tidegate.cli.rollouts import require_recorded
 from tidegate.domain.errors import Unavailable
 from tidegate.files.layout import StateFolder
-from tidegate.ports.delivery import Standing
+from tidegate.ports.delivery import RolloutView, Standing
 from tidegate.registry.promotion import CHAMPION, activate, aliased
 from tidegate.registry.untold import UntoldNotes
 
@@ -102,10 +102,10 @@ def names(wanted) -> list[str]:
 
 
 def test_a_rollout_that_is_done_and_not_recorded_ends_in_a_sentence(world: World) -> None:
-    done = Standing("demand", "demand@1234", "DONE", "")
+    done = Standing("demand", rollout=RolloutView("demand@1234", "DONE"))
     require_recorded(done)
     world.untold.note("demand", "demand@1234", "1", "its database was locked")
     with pytest.raises(
         Unavailable, match=r"DONE, but not recorded .* version 1 \(demand@1234\) is live \(its database was locked\)"
     ):
-        require_recorded(replace(done, due=vars(world.untold.due("demand"))))
+        require_recorded(replace(done, registry=vars(world.untold.due("demand"))))

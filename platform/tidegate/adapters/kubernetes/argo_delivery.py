@@ -23,6 +23,7 @@ from tidegate.domain.errors import Conflict, NotFound, Unavailable
 from tidegate.domain.project import KubernetesSettings
 from tidegate.domain.release import SHORT, ReleaseManifest
 from tidegate.domain.slots import Slot
+from tidegate.domain.verdict import Evidence, GateResult, Verdict, to_json
 from tidegate.ports.cluster_rollouts import UnderWay
 from tidegate.ports.delivery import (
     ABORTED,
@@ -30,19 +31,20 @@ from tidegate.ports.delivery import (
     ROLLED_BACK,
     RUNNING,
     Capabilities,
-    Overview,
+    RolloutView,
     Say,
     SlotView,
     Standing,
     WayBack,
 )
-from tidegate.rollout.admission import refuse_while_held, require_overridable
+from tidegate.rollout.admission import overridden, refuse_while_held, require_overridable
 from tidegate.rollout.cluster.standing import gate_values, is_wanted, order, plan_on, settled
 from tidegate.rollout.cluster.watch import happened
 from tidegate.rollout.plan import Plan, RolloutConfig
 
 PATIENCE_S = 60.0  # a cluster that does not answer is asked again for this long
 OPTIONS = " --target kubernetes"
+VERDICTS = {"Successful": Verdict.PASS, "Failed": Verdict.FAIL, "Inconclusive": Verdict.INCONCLUSIVE}  # by an analysis' phase
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,7 @@ class ArgoDelivery:
         try:
             return self.standing(manifest.model)
         except NotFound:  # Argo Rollouts has not taken notice yet
-            begun = Standing(manifest.model, manifest.id, RUNNING, "", live="nothing")
-            return replace(begun, document=_document(begun, None, None))
+            return Standing(manifest.model, rollout=RolloutView(manifest.id, RUNNING))
 
     def follow(self, model: str, id: str, say: Say) -> Standing:
         try:
@@ -140,7 +141,7 @@ class ArgoDelivery:
             heard = time.monotonic()
             since = now if before is not None else replace(now, orders=())  # orders of earlier rollouts are no news
             events = [str(body["message"]) for _, _, body, _ in happened(before, since)]
-            for message in [*gates, *events]:
+            for message in [*(f"gate {gate}: {phase}" for gate, phase in gates.items()), *events]:
                 if message not in said:
                     say(message)
                     said.append(message)
@@ -154,15 +155,17 @@ class ArgoDelivery:
         status = settled(now, phase.name, phase.undecided, now.switched) or RUNNING
         return self._standing(now, status, now.stopped or phase.message, self._rollouts.measured(model))
 
-    def overview(self, model: str, with_drift: bool) -> Overview:
-        latest, namespace = self.standing(model), self._settings.namespace
-        scaled = scaled_by(self._api, namespace, model)
-        pods = [replace(each, release=f"{model}@{each.release[:SHORT]}") for each in self._rollouts.pods(model)]
-        document = {"model": model, "namespace": namespace, "rollout": latest, "pods": pods, "scaled_by": scaled}
-        slots = tuple(SlotView(each.role, each.release, each.ready, each.wanted) for each in pods)
-        live = latest.document["live"]
-        return Overview(
-            model, True, live, slots=slots, place=f"namespace {namespace}", scaled_by=scaled, latest=latest, document=document
+    def overview(self, model: str, with_drift: bool) -> Standing:
+        found, namespace = self.standing(model), self._settings.namespace
+        pods = self._rollouts.pods(model)
+        slots = tuple(SlotView(each.role, f"{model}@{each.release[:SHORT]}", each.ready, each.wanted) for each in pods)
+        return replace(
+            found,
+            running=any(each.ready for each in pods),
+            slots=slots,
+            drift_note="the cluster's monitor watches",
+            place=f"namespace {namespace}",
+            scaled_by=scaled_by(self._api, namespace, model),
         )
 
     def way_back(self, model: str, to: str | None) -> WayBack:
@@ -268,16 +271,29 @@ class ArgoDelivery:
         self._rollouts.order(model, order("override", actor, reason, release=digest, gate=gate))
 
     @staticmethod
-    def _standing(now: UnderWay, status: str, reason: str, gates: list[str]) -> Standing:
-        release, live = f"{now.model}@{now.candidate[:SHORT]}", _named(now.model, now.live)
-        held = f"frozen by {now.hold['actor']}: {now.hold['reason']}" if now.hold else ""
-        known = Standing(now.model, release, status, reason, live=live or "nothing", held=held, measured=tuple(gates))
-        return replace(known, document=_document(known, live, now.hold))
+    def _standing(now: UnderWay, status: str, reason: str, gates: Mapping[str, str]) -> Standing:
+        release = f"{now.model}@{now.candidate[:SHORT]}"
+        verdicts = {gate: _verdict(gate, release, phase) for gate, phase in gates.items()}
+        words = {gate: overridden(gate, release, order, verdicts.get(gate)) for gate, order in now.overrides.items()}
+        view = RolloutView(
+            release,
+            status,
+            reason,
+            slot=str(now.slot),
+            previous=_named(now.model, now.previous),
+            gates=tuple({**verdicts, **words}.values()),
+            overrides=now.overrides,
+        )
+        hold = now.hold
+        frozen = {"by": hold["actor"], "reason": hold["reason"], "at": hold.get("at", 0.0)} if hold else None
+        slot = str(now.live_slot) if now.live_slot else None
+        return Standing(now.model, _named(now.model, now.live), view, slot=slot, frozen=frozen)
 
 
-def _document(found: Standing, live: str | None, frozen: Mapping[str, Any] | None) -> dict[str, Any]:
-    told = {"model": found.model, "release": found.release, "status": found.status, "reason": found.reason}
-    return {**told, "live": live, "gates": found.measured, "frozen": frozen}
+def _verdict(gate: str, release: str, phase: str) -> dict[str, Any]:
+    """What an analysis came to, as a verdict; the evidence is with the gate service."""
+    said = to_json(GateResult(gate, release, Verdict.ERROR, Evidence(f"{phase}, by Argo Rollouts' analysis")))
+    return {**said, "verdict": str(VERDICTS.get(phase, Verdict.ERROR)), "at": None}
 
 
 def _named(model: str, digest: str | None) -> str | None:

@@ -102,18 +102,18 @@ class ArgoRollouts:
         """Argo Rollouts' own word for the state of the Rollout that was applied last."""
         return phase(self._api.get(self._path(model)))
 
-    def measured(self, model: str) -> list[str]:
-        """What the analyses of the release under way have come to: a line for each metric that is not running."""
+    def measured(self, model: str) -> dict[str, str]:
+        """What the analyses of the release under way have come to: the phase of each gate that is not running."""
         rollout = self._api.get(self._path(model))
         candidate = annotations_of(rollout["spec"]["template"]).get(RELEASE)
-        lines = []
+        found: dict[str, str] = {}
         for stage in ("prePromotionAnalysisRunStatus", "postPromotionAnalysisRunStatus"):
             if name := (rollout.get("status", {}).get("blueGreen", {}).get(stage) or {}).get("name"):
                 run = self._api.get(namespaced(GROUP, self._namespace, "analysisruns", str(name)))
                 ours = _judged(run) == candidate  # until Argo Rollouts has looked, these are those of the release before
                 results = run.get("status", {}).get("metricResults", ()) if ours else ()
-                lines += [f"gate {each['name']}: {each['phase']}" for each in results if each.get("phase") not in RUNNING]
-        return lines
+                found |= {each["name"]: each["phase"] for each in results if each.get("phase", RUNNING[0]) not in RUNNING}
+        return found
 
     def order(self, model: str, order: Mapping[str, Any]) -> None:
         """Leave an order on the Rollout, after those that are there, and what it sets in force or ends."""
