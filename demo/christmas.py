@@ -48,7 +48,7 @@ def compare(
 ) -> Comparison:
     """Forecast every day from each origin up to `end` with both releases, for SKUs with `min_days` selling days before the
     first origin. Vectors come from the offline path, point-in-time correct at each origin."""
-    sales = platform.sales(model)
+    sales = platform.data(model)["sales"]
     known = sales.filter(pl.col("at") < origins[0])
     days = known.group_by("sku").agg(n=pl.col("at").dt.date().n_unique())
     skus = days.filter(pl.col("n") >= min_days)["sku"].sort()
@@ -94,7 +94,7 @@ def drift_by_week(
     profile = read_profile(folder, manifest)
     thresholds, reference = profile.thresholds, profile.reference
     rng = np.random.default_rng(seed)
-    skus = platform.sales(model).filter(pl.col("at") < first)["sku"].unique().sort().to_numpy()
+    skus = platform.data(model)["sales"].filter(pl.col("at") < first)["sku"].unique().sort().to_numpy()
     weeks: list[str] = []
     columns: list[np.ndarray] = []
     week = first

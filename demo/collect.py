@@ -53,10 +53,10 @@ def collect(
     records = facts.rollout_records(folder / "state/rollouts" / cast.model)
     gates = [*_promotions(platform), *(gate for record in records for gate in record["gates"].values())]
     weeks, features, ratios, thresholds = drift_by_week(
-        platform, cast.model, cast.v2.id, _moment(cast.v2), platform.last_day(cast.model)
+        platform, cast.model, cast.v2.id, _moment(cast.v2), platform.data(cast.model).until()
     )
     verification = platform.ledger.verify()
-    ingest = platform.ingest_report(cast.model)
+    ingest = platform.ingest_report(*platform.project.model(cast.model).datasets)
     value: dict[str, Any] = {
         "project": platform.project.name,
         "model": cast.model,

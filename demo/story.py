@@ -29,6 +29,7 @@ from tidegate.domain.release import ReleaseManifest
 from tidegate.ports.delivery import UNCHANGED
 
 MODEL = "demand"
+DATASET = "online_retail"
 # Mondays: forecasts are asked for as a planner's week begins
 JUNE = datetime(2011, 6, 6, tzinfo=UTC)  # v1 is trained and served
 SEPTEMBER = datetime(2011, 9, 5, tzinfo=UTC)  # v2
@@ -77,7 +78,7 @@ class Story:
                 chapter(outcome)
 
     def ingest(self, outcome: list[str]) -> None:
-        report = self.platform.ingest(MODEL)
+        report = self.platform.ingest(DATASET)
         counts = ", ".join(f"{count:,} {kind}" for kind, count in report.counts.items())
         outcome.append(f"{report.rows_in:,} rows in, every one accounted for: {counts}.")
 
@@ -104,7 +105,7 @@ class Story:
 
     def pence(self, outcome: list[str]) -> None:
         with self.phase("pence"):
-            sources = export_in_pence(self.project.models[MODEL].sources, self.folder / "exports")
+            sources = export_in_pence(self.project.datasets[DATASET].sources, self.folder / "exports")
             self.narrator.doing("the export with prices in pence is ingested and trained on")
             self.cast.pence = self._release(SEPTEMBER, outcome, sources)
             self._rollout(self.cast.pence, "prices in pence", "ROLLED_BACK", outcome)
@@ -113,7 +114,7 @@ class Story:
     def live_fault(self, outcome: list[str]) -> None:
         with self.phase("live fault"):
             serving = self.folder / "serving-with-fault"
-            shutil.copytree(self.project.models[MODEL].serving, serving, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(self.project.models[MODEL].its_serving(), serving, ignore=shutil.ignore_patterns("__pycache__"))
             shutil.copyfile(Path(__file__).with_name("faults") / "leaking_audit.py", serving / "middleware.py")
             self.cast.fault = self.platform.build_release(MODEL, self.cast.v2.version, serving=serving).id
             self._rollout(self.cast.fault, "an audit trail that leaks", "ROLLED_BACK", outcome)
@@ -122,7 +123,7 @@ class Story:
         with self.phase("christmas"):
             self._ask_at(CHRISTMAS)
             repaired = self.folder / "serving-repaired"
-            shutil.copytree(self.project.models[MODEL].serving, repaired, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(self.project.models[MODEL].its_serving(), repaired, ignore=shutil.ignore_patterns("__pycache__"))
             (repaired / "README.md").write_text("The audit trail was taken out again.\n")
             self.cast.repaired = self.platform.build_release(MODEL, self.cast.v2.version, serving=repaired).id
             self._rollout(self.cast.repaired, "v2 with the audit trail repaired", "FROZEN", outcome)
@@ -131,7 +132,7 @@ class Story:
         with self.phase("retrained"):
             self.cast.retrained = self._release(CHRISTMAS, outcome)
             self._rollout(self.cast.retrained, "retrained on the weeks before Christmas", "DONE", outcome)
-        end = self.platform.last_day(MODEL)
+        end = self.platform.data(MODEL).until()
         origins = [CHRISTMAS + timedelta(days=days) for days in range(0, 14, 3)]
         self.narrator.doing("both models on the same weeks")
         comparison = compare(self.platform, MODEL, self.cast.v2.id, self.cast.retrained.id, origins, end)
@@ -150,7 +151,7 @@ class Story:
         self.traffic.ask_for(self.platform.known_entities(MODEL, moment))
 
     def _release(self, until: datetime, outcome: list[str], sources: list[Path] | None = None) -> ReleaseManifest:
-        version = self.platform.train(MODEL, until, sources=sources)
+        version = self.platform.train(MODEL, until, sources={DATASET: sources} if sources else None)
         promotion = self.platform.promote(MODEL, version.version)
         if not promotion.opens:
             refused = "; ".join(result.describe() for result in promotion.results if not result.verdict.opens)

@@ -1,4 +1,4 @@
-"""The stored features of daily demand: `build(sales, returns, until)` makes one table a feature view.
+"""The stored features of daily demand: `build(data, until)` makes one table a feature view.
 
 A row belongs to a SKU and a day *d*, from the SKU's first sale to the last whole day before `until`, days without a sale
 included. It is stamped with the midnight that ends *d* (`event_timestamp = d + 1 day, 00:00 UTC`) and computed from lines
@@ -7,6 +7,7 @@ is null. `tidegate.data.point_in_time` holds us to it. Windows count calendar da
 first sale.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import polars as pl
@@ -21,8 +22,9 @@ WEEKS = 8  # of the mean of each weekday
 LAST_YEAR_WEEK_1, LAST_YEAR_WEEK_2, LAST_YEAR_BEFORE = 357, 350, 364
 
 
-def build(sales: pl.DataFrame, returns: pl.DataFrame, until: datetime) -> dict[str, pl.DataFrame]:
+def build(data: Mapping[str, pl.DataFrame], until: datetime) -> dict[str, pl.DataFrame]:
     """`demand_history` and `sku_profile`, each with sku, event_timestamp and Float64 features, sorted by both."""
+    sales, returns = data["sales"], data["returns"]
     midnight = until.replace(hour=0, minute=0, second=0, microsecond=0)
     days = _panel(sales.filter(pl.col("at") < midnight), returns.filter(pl.col("at") < midnight), midnight)
     key = [pl.col("sku"), (pl.col("day") + DAY).cast(pl.Datetime("us")).dt.replace_time_zone("UTC").alias("event_timestamp")]

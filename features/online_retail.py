@@ -3,11 +3,19 @@
 Units are units ordered. A cancellation's invoice starts with `C` and has negative units; an invoice that starts with `A`
 adjusts bad debt. The source has case variants of codes (`85123a`), blanks around them, and texts `nan` where a description
 is missing.
+
+    sales, returns   invoice sku description units at unit_price customer country source source_row
+    reversed         the same, of sales that the customer cancelled on the same day, and of these cancellations
+
+Units are positive in every class; `customer` is null where unknown.
 """
 
-import polars as pl
+from datetime import timedelta
 
-from tidegate.api.data import Column, IngestDefinition, Rule
+import polars as pl
+from online_retail_reversals import reversed_rows
+
+from tidegate.api.data import Column, Dataset, Rule
 
 PRODUCT = r"^\d{5}[A-Z]{0,2}$|^DCGS\w+$|^SP1002$|^PADS$"
 NOT_PRODUCTS = {
@@ -23,7 +31,19 @@ NOT_PRODUCTS = {
 sku, invoice, units, price = pl.col("sku"), pl.col("invoice"), pl.col("units"), pl.col("unit_price")
 is_return = invoice.str.starts_with("C")
 
-DEFINITION = IngestDefinition(
+
+def split(rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    rows = rows.with_columns(units.abs(), is_return.alias("is_return")).sort("at", "invoice", "sku", "row")
+    undone = rows["row"].is_in(reversed_rows(rows))
+    came_back, tidy = rows["is_return"], rows.drop("is_return")
+    return {
+        "sales": tidy.filter(~undone & ~came_back),
+        "returns": tidy.filter(~undone & came_back),
+        "reversed": tidy.filter(undone),
+    }
+
+
+DATASET = Dataset(
     name="online_retail",
     columns={
         "invoice": Column(("InvoiceNo", "Invoice"), "identifier"),
@@ -40,7 +60,9 @@ DEFINITION = IngestDefinition(
         "sku": sku.str.strip_chars().str.to_uppercase(),
         "description": pl.col("description").str.strip_chars(),
     },
-    is_return=is_return,
+    time="at",
+    grain=timedelta(days=1),
+    max_gap=timedelta(days=60),  # the shop closes for eleven days at Christmas; a date typed a year late lies farther away
     # The description is no part of a line's identity: the two files spell some of them differently.
     identity=("invoice", "sku", "units", "at", "unit_price", "customer", "country"),
     rules=(
@@ -53,4 +75,5 @@ DEFINITION = IngestDefinition(
         Rule("stock_adjustment", ~is_return & (units < 0), "negative units on no cancellation: goods damaged, lost or found"),
         Rule("price_not_positive", price <= 0, "given away or written off: not ordered at a price"),
     ),
+    split=split,
 )

@@ -74,7 +74,7 @@ def validate(run: Run, rows: str, out: str) -> int:
     parameters, folder = TrainingParameters.from_json(run.parameters), Path(rows)
     sales, panel = _panel(folder, run.moment, parameters)
     findings = [*check_sales(sales, run.moment, parameters), *check_rows(_rows(folder), panel, read_contract(folder))]
-    findings += point_in_time(run)
+    findings += point_in_time(run, [part.name for part in read_contract(folder).key])
     _write(Path(out) / FINDINGS, _json(list(map(asdict, findings))))
     require(findings)
     say(f"{len(findings)} checks of data and features passed, point-in-time included")

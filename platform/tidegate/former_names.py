@@ -24,7 +24,7 @@ FORMER = {
     "tidegate.features": "tidegate.data",
     "tidegate.features.ingest": "tidegate.data.ingest",
     "tidegate.features.point_in_time": "tidegate.data.point_in_time",
-    "tidegate.features.source_files": "tidegate.data.source_files",
+    "tidegate.features.source_files": "tidegate.data.dataset",
     "tidegate.registry.external": "tidegate.training.foreign_models",
 }
 

@@ -217,10 +217,14 @@ class Commands:
         """The repository's own project, with its paths made absolute."""
         text = yaml.safe_load((ROOT / "tidegate.yaml").read_text())
         model = text["models"][MODEL]
-        for key in ("ingest", "pipeline", "serving", "monitor"):
+        for key in ("pipeline", "serving", "monitor"):
             model[key] = str(ROOT / model[key])
-        model["sources"] = [str(ROOT / source) for source in model["sources"]]
+        for dataset in (text["datasets"][name] for name in model["datasets"]):
+            dataset["definition"] = str(ROOT / dataset["definition"])
+            dataset["sources"] = [str(ROOT / source) for source in dataset["sources"]]
         model["features"]["repo"] = str(ROOT / model["features"]["repo"])
+        text["models"] = {MODEL: model}
+        text["datasets"] = {name: text["datasets"][name] for name in model["datasets"]}
         text["stateDir"] = str(self.on.state)
         (self.project / "values").mkdir(parents=True, exist_ok=True)
         (self.project / "values" / f"{MODEL}.yaml").write_text(yaml.safe_dump(self.on.model_values()))

@@ -92,9 +92,9 @@ def train(folder: Path) -> Releases:
     from tidegate.apps.platform import Platform
 
     project = load_project(ROOT)
-    config = replace(project.models[MODEL], pipeline=_smaller(project.models[MODEL].pipeline, folder))
+    config = replace(project.models[MODEL], pipeline=_smaller(project.models[MODEL].its_pipeline(), folder))
     platform = Platform(replace(project, state=folder / "state", models={MODEL: config}))
-    platform.ingest(MODEL)
+    platform.ingest("online_retail")
     platform.build_features(MODEL)
     platform.apply_features(MODEL)
 
@@ -102,15 +102,15 @@ def train(folder: Path) -> Releases:
         return platform.build_release(MODEL, version, **more).digest
 
     def trained(until: Any, sources: list[Path] | None = None) -> str:
-        return platform.train(MODEL, until, sources=sources).version
+        return platform.train(MODEL, until, sources={"online_retail": sources} if sources else None).version
 
-    pence_sources = export_in_pence(platform.project.model(MODEL).sources, folder / "exports")
+    pence_sources = export_in_pence(platform.project.dataset("online_retail").sources, folder / "exports")
     with ThreadPoolExecutor(2) as threads:
         pending = [threads.submit(trained, *about) for about in ((JUNE,), (SEPTEMBER,), (SEPTEMBER, pence_sources))]
         june, version, in_pence = (each.result() for each in pending)
     assert all(platform.promote(MODEL, each).opens for each in (june, version, in_pence))
     first = released(june)
-    serving = platform.project.model(MODEL).serving
+    serving = platform.project.model(MODEL).its_serving()
     for name in ("again", "later", "fault", "refusing"):
         shutil.copytree(serving, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("again", "later"):

@@ -21,6 +21,7 @@ from tidegate.adapters.feast.features import FeastFeatureStore
 from tidegate.adapters.packed.online import open_online_reader
 from tidegate.adapters.packed.places import open_backend
 from tidegate.adapters.packed.rows import ViewRows
+from tidegate.data.model_data import ModelData, Timing
 from tidegate.data.tables import build_tables
 from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import IntegrityError, InvalidInput, NotFound, Unavailable
@@ -50,11 +51,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> FeatureFolder:
             "country": generator.choice(["United Kingdom", "France"], n),
         }
     )
-    (state / "data").mkdir()
-    sales.write_parquet(state / "data" / "sales.parquet")
-    sales.sample(100, seed=1).write_parquet(state / "data" / "returns.parquet")
+    classes = {"sales": sales, "returns": sales.sample(100, seed=1)}
+    data = ModelData(classes, dict.fromkeys(classes, Timing("at", timedelta(days=1), timedelta(days=60))))
     folder = feature_folder(state, "demand")
-    build_tables(REPO / "demand_tables.py", state / "data", folder.tables, UNTIL)
+    build_tables(REPO / "demand_tables.py", data, folder.tables, UNTIL)
     return folder
 
 

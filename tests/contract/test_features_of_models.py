@@ -18,6 +18,7 @@ from tidegate.adapters.feast.features import FeastFeatureStore
 from tidegate.adapters.feast.flat_features import ASIDE, take_over
 from tidegate.adapters.feast.registry import place_files, read_registry
 from tidegate.adapters.packed.online import open_online_reader
+from tidegate.data.model_data import ModelData, Timing
 from tidegate.data.tables import build_tables
 from tidegate.domain.errors import IntegrityError, NotFound, Unavailable
 from tidegate.files.feature_folder import FeatureFolder, feature_folder
@@ -68,13 +69,11 @@ def repository(folder: Path, feature: str, path: str = OWN) -> Path:
     return folder
 
 
-def ingested(folder: Path, units: int) -> Path:
-    folder.mkdir(parents=True)
+def rows(units: int) -> ModelData:
     at = [START + timedelta(days=d, hours=10) for d in range(20)]
     lines = pl.DataFrame({"sku": ["A", "B"] * 20, "at": [a for a in at for _ in range(2)], "units": [units] * 40})
-    lines.write_parquet(folder / "sales.parquet")
-    lines.write_parquet(folder / "returns.parquet")
-    return folder
+    timing = Timing("at", timedelta(days=1), timedelta(days=30))
+    return ModelData({"sales": lines, "returns": lines}, {"sales": timing, "returns": timing})
 
 
 class Model:
@@ -82,7 +81,8 @@ class Model:
 
     def __init__(self, state: Path, name: str, repo: Path, units: int, online: str = "sqlite") -> None:
         self.folder = feature_folder(state, name)
-        self.repo, self.data = repo, ingested(state / "data" / name, units)
+        self.repo, self.data = repo, rows(units)
+        (state / "data" / name).mkdir(parents=True)
         self.store = FeastFeatureStore(repo, self.folder, online)
 
     def build(self) -> None:
@@ -161,7 +161,7 @@ def test_rows_of_other_tables_and_damaged_rows_are_told_apart(tmp_path: Path) ->
     assert mark is not None
     assert (mark.sequence, mark.views["history"].until) == (2, int(UNTIL.timestamp()) * 1_000_000)
     assert model.store.outdated(mark) == []
-    pl.read_parquet(model.data / "sales.parquet").with_columns(units=pl.lit(9)).write_parquet(model.data / "sales.parquet")
+    model.data = rows(9)
     model.build()
     assert model.store.outdated(mark) == ["history"]
     content = bytearray(model.folder.online_db.read_bytes())

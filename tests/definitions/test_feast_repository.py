@@ -42,7 +42,7 @@ def lines() -> pl.DataFrame:
 
 def test_the_views_name_the_tables_features() -> None:
     text = (REPO / "demand_views.py").read_text()
-    tables = load_build(REPO / "demand_tables.py")(lines(), lines(), START + timedelta(days=29))
+    tables = load_build(REPO / "demand_tables.py")({"sales": lines(), "returns": lines()}, START + timedelta(days=29))
     missing = [
         f for t in tables.values() for f in feature_names(t) if f'"{f}"' not in text and not f.startswith("weekday_mean_")
     ]
@@ -53,7 +53,9 @@ def test_feasts_own_command_applies_and_reads_the_repository(tmp_path: Path) -> 
     shutil.copytree(REPO, tmp_path / "features", ignore=shutil.ignore_patterns("data", "__pycache__"))
     tables = tmp_path / "build/state/features/demand/tables"
     tables.mkdir(parents=True)
-    for name, table in load_build(REPO / "demand_tables.py")(lines(), lines(), START + timedelta(days=29)).items():
+    for name, table in load_build(REPO / "demand_tables.py")(
+        {"sales": lines(), "returns": lines()}, START + timedelta(days=29)
+    ).items():
         table.write_parquet(tables / f"{name}.parquet")
     environment = {k: v for k, v in os.environ.items() if k != "TIDEGATE_FEATURES"}
     environment["PYTHONPATH"] = str(PLATFORM)

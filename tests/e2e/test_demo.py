@@ -172,8 +172,8 @@ def test_every_row_that_came_in_is_accounted_for(told: Told) -> None:
     files = [ROOT / f"features/data/online_retail_{year}.parquet" for year in ("year1", "year2")]
     assert facts["rows_in"] == sum(len(pl.read_parquet(path)) for path in files) == sum(facts["classes"].values())
     for kind, count in facts["classes"].items():
-        assert len(pl.read_parquet(told.state / f"data/demand/{kind}.parquet")) == count
-    reasons = pl.read_parquet(told.state / "data/demand/quarantine.parquet")["reason"].value_counts()
+        assert len(pl.read_parquet(told.state / f"data/online_retail/{kind}.parquet")) == count
+    reasons = pl.read_parquet(told.state / "data/online_retail/quarantine.parquet")["reason"].value_counts()
     assert dict(reasons.iter_rows()) == facts["reasons"]
 
 
@@ -293,7 +293,7 @@ def test_kills_in_the_middle_of_a_rollout_end_in_a_consistent_state(told: Told) 
     serving = told.root / "serving-again"
     shutil.copytree(told.root / "serving/demand", serving)
     (serving / "NOTES.md").write_text("Another release of the same model.\n")
-    platform.materialize("demand", platform.last_day("demand"))
+    platform.materialize("demand", platform.data("demand").until())
     version = platform.release(platform.live_release("demand")).version
     candidate = platform.build_release("demand", version, serving=serving)
     live = platform.release(platform.live_release("demand"))

@@ -1,6 +1,5 @@
-"""For the definition of a data set, such as `features/online_retail.py`."""
+"""For the definition of a dataset, such as `features/online_retail.py`."""
 
-from tidegate.data.ingest import IngestDefinition, Rule
-from tidegate.data.source_files import Column
+from tidegate.data.dataset import Column, Csv, Dataset, Rule
 
-__all__ = ["Column", "IngestDefinition", "Rule"]
+__all__ = ["Column", "Csv", "Dataset", "Rule"]

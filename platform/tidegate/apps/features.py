@@ -27,5 +27,5 @@ def settle_features(project: Project) -> None:
 
 def feature_store(project: Project, model: str) -> FeastFeatureStore:
     """The store of a model's features, whose own feature service is the project file's."""
-    features = project.model(model).features
+    features = project.model(model).its_features()
     return wiring.feature_store(features.repo, open_features(project, model), project.local.online_store, features.service)

@@ -126,7 +126,7 @@ def cluster_gates(
 
     def instruments() -> Instruments:
         folder = feature_folder(project.state, model)
-        own = project.model(model).features
+        own = project.model(model).its_features()
         features = wiring.feature_store(own.repo, folder, service=own.service)
         return instruments_over(
             wiring.cluster_records(settings.records, model),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tidegate.apps.rows_behind import Source, rows_behind
 from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import NotFound
 from tidegate.domain.release import Lineage
@@ -23,18 +23,6 @@ if TYPE_CHECKING:
     from tidegate.apps.platform import Platform
     from tidegate.ports.inference_records import InferenceRecord
     from tidegate.serving.replay import ReplayResult
-
-LATEST_LINES = 20
-
-
-@dataclass(frozen=True)
-class Source:
-    """The invoice lines of one entity that its features may rest on: all before `known_at`; `latest` are the newest of them."""
-
-    entity: str
-    known_at: str
-    count: int
-    latest: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -84,14 +72,14 @@ def _verdicts(ledger: Ledger) -> Iterator[tuple[float, Mapping[str, Any]]]:
 def known_entities(platform: Platform, model: str, moment: datetime) -> list[str]:
     import polars as pl
 
-    from tidegate.data.tables import ENTITY, TIME
+    from tidegate.data.tables import TIME
 
     contract = platform.contract(model)
     folder = platform.feature_folder(model).tables
     known: set[str] | None = None
     for view in contract.stored:
         table = pl.scan_parquet(folder / f"{view}.parquet").filter(pl.col(TIME) <= moment)
-        here = set(table.select(pl.col(ENTITY).unique()).collect()[ENTITY].to_list())
+        here = set(table.select(pl.col(contract.entity).unique()).collect()[contract.entity].to_list())
         known = here if known is None else known & here
     return sorted(known or ())
 
@@ -152,7 +140,7 @@ def _check_features(platform: Platform, model: str, entities: int) -> tuple[Verd
         }
     )
     offline = _vectors(store.historical(contract, frame), contract)
-    repo = platform.project.model(model).features.repo
+    repo = platform.project.model(model).its_features().repo
     function = load_on_demand(Sources.of(repo), contract.on_demand) if contract.on_demand else None
     online = assemble(contract, rows.values[found], rows.event_times[found], request, function)
     wrong = ~((online == offline) | (np.isnan(online) & np.isnan(offline)))
@@ -181,7 +169,7 @@ def replay_request(platform: Platform, request_id: str) -> Replayed:
     if len(record.entities):
         offline = offline_tensors(platform.feature_store(model), contract, entity_rows([record], contract))
     result = replay(record, folder, offline, open_model=open_onnx)
-    sources = tuple(_sources(platform.state.data(model), record))
+    sources = tuple(rows_behind(platform, model, contract, record))
     return Replayed(result, record.at, str(record.slot), record.shadow, manifest.version, manifest.lineage, sources)
 
 
@@ -199,29 +187,6 @@ def _vectors(frame: pl.DataFrame, contract: FeatureContract) -> np.ndarray:
 
     columns = [frame[name].cast(pl.Float32).fill_null(float("nan")).to_numpy() for name in contract.vector]
     return np.stack(columns, axis=1)
-
-
-def _sources(data: Path, record: InferenceRecord) -> Iterator[Source]:
-    """Lines of sales and returns of each entity before the moment its features were known, newest first."""
-    import polars as pl
-
-    frames = []
-    for kind in ("sales", "returns"):
-        if (data / f"{kind}.parquet").is_file():
-            frames.append(pl.scan_parquet(data / f"{kind}.parquet").with_columns(pl.lit(kind).alias("kind")))
-    known: dict[str, int] = {}
-    for entity, moment in zip(record.entities, record.event_times.tolist(), strict=True):
-        known[entity] = max(moment, known.get(entity, 0))
-    for entity, moment in known.items():
-        time = datetime.fromtimestamp(moment / 1e6, UTC)
-        if not frames:
-            yield Source(entity, time.isoformat(), 0, ())
-            continue
-        limit = pl.lit(time).cast(frames[0].collect_schema()["at"])
-        lines = pl.concat(frames).filter((pl.col("sku") == entity) & (pl.col("at") < limit)).collect()
-        latest = lines.sort("at", "source_row", descending=True).head(LATEST_LINES)
-        rows = latest.with_columns(pl.col("at").dt.strftime("%Y-%m-%d %H:%M:%S")).to_dicts()
-        yield Source(entity, time.isoformat(), len(lines), tuple(rows))
 
 
 def _iso(microseconds: int) -> str:

@@ -27,11 +27,11 @@ from tidegate.domain.verdict import GateResult
 from tidegate.files.release_signature import SIGNED
 
 if TYPE_CHECKING:
-    import polars as pl
-
+    from tidegate.apps.datasets import Sources
     from tidegate.apps.inspection import Replayed
     from tidegate.apps.reconcile import Reconciliation
-    from tidegate.data.ingest import IngestReport
+    from tidegate.data.model_data import ModelData
+    from tidegate.data.report import IngestReport
     from tidegate.data.tables import TablesReport
     from tidegate.files.training_output import TrainingOutput
     from tidegate.gates.watch import WatchResult
@@ -56,30 +56,30 @@ class Platform(OpenedProject):
 
     # --- data and features ------------------------------------------------------------------------------------------
 
-    def ingest(self, model: str, sources: Sequence[Path] | None = None) -> IngestReport:
-        from tidegate.data.ingest import ingest, load_definition
+    def ingest(self, name: str, sources: Sequence[Path] | None = None) -> IngestReport:
+        """Sort the rows of a dataset, or of a model's only one, into its classes and a quarantine."""
+        from tidegate.apps.datasets import dataset_names, ingest_dataset
 
-        config = self.project.model(model)
-        files = sources or config.sources
-        return ingest(load_definition(config.ingest), files, self.state.data(model), self.progress)
+        names = dataset_names(self.project, name)
+        if len(names) > 1:
+            raise InvalidInput(f"model '{name}' has the datasets {', '.join(names)}; name one")
+        return ingest_dataset(self.project, names[0], sources, self.state.all_data, self.progress)
 
-    def ingest_report(self, model: str) -> IngestReport:
-        """What the last ingestion counted; raises NotFound."""
-        from tidegate.data.ingest import load_report
+    def ingest_all(self, model: str) -> list[IngestReport]:
+        """Ingest every dataset of a model."""
+        return [self.ingest(name) for name in self.project.model(model).datasets]
 
-        return load_report(self.state.data(self.project.model(model).name))
+    def ingest_report(self, name: str) -> IngestReport:
+        """What the last ingestion of a dataset counted; raises NotFound."""
+        from tidegate.data.report import load_report
 
-    def sales(self, model: str) -> pl.DataFrame:
-        """The invoice lines that are sales, oldest first; raises NotFound."""
-        from tidegate.data.tables import read_lines
+        return load_report(self.state.data(self.project.dataset(name).name))
 
-        return read_lines(self.state.data(self.project.model(model).name))[0]
+    def data(self, model: str) -> ModelData:
+        """The ingested rows that a model is made of, by class; raises NotFound."""
+        from tidegate.apps.datasets import model_data
 
-    def last_day(self, model: str) -> datetime:
-        """The midnight (UTC) that ends the last day with a sale."""
-        from tidegate.data.tables import day_after_last
-
-        return day_after_last(self.sales(model)).replace(tzinfo=UTC)
+        return model_data(self.project, model)
 
     def known_entities(self, model: str, moment: datetime) -> list[str]:
         """The entities that the online store holds once it is brought to `moment`, sorted."""
@@ -91,19 +91,18 @@ class Platform(OpenedProject):
         return self.feature_store(model).apply()
 
     def build_features(self, model: str, until: datetime | None = None) -> TablesReport:
-        """Feature tables of data before `until`, computed by `<service>_tables.py` of the feature repository."""
+        """Feature tables of data before `until` (default: just after the newest row), by the model's tables definition."""
         from tidegate.data.tables import build_tables
 
-        features = self.project.model(model).features
-        definition = features.repo / f"{features.service}_tables.py"
-        return build_tables(definition, self.state.data(model), self.feature_folder(model).tables, until, self.progress)
+        definition = self.project.model(model).its_features().tables_definition
+        return build_tables(definition, self.data(model), self.feature_folder(model).tables, until, self.progress)
 
     def materialize(self, model: str, until: datetime | None = None) -> int:
         """Bring the online store to `until` (default: the newest rows); returns the number of entities."""
         return self.feature_store(model).materialize(until or datetime.now(UTC))
 
     def contract(self, model: str) -> FeatureContract:
-        return self.feature_store(model).contract(self.project.model(model).features.service)
+        return self.feature_store(model).contract(self.project.model(model).its_features().service)
 
     def online_features(self, model: str, entities: Sequence[str]) -> dict[str, dict[str, Any]]:
         """What the online store holds: by entity `found`, `event_timestamp` (ISO) and `values` by stored feature."""
@@ -124,24 +123,16 @@ class Platform(OpenedProject):
 
     # --- training, promotion, releases ------------------------------------------------------------------------------
 
-    def train(self, model: str, until: datetime | None = None, sources: Sequence[Path] | None = None) -> ModelVersion:
+    def train(self, model: str, until: datetime | None = None, sources: Sources | None = None) -> ModelVersion:
         """Run the model's pipeline on data before `until` (default: all) and register what it made.
 
-        With `sources`, other raw files are ingested and trained on, beside the project's data and without touching them.
+        With `sources`, other raw files of datasets are ingested and trained on, beside the project's data and without touching
+        them.
         """
+        from tidegate.apps.datasets import ingest_beside
         from tidegate.apps.training import train
 
-        data = None
-        if sources:
-            from tidegate.data.ingest import ingest, load_definition
-            from tidegate.files.digests import files_digest
-
-            definition = load_definition(self.project.model(model).ingest)
-            missing = [path for path in sources if not path.is_file()]
-            if missing:
-                raise InvalidInput(f"training {model}: there is no file {missing[0]}; name existing raw files")
-            data = self.state.exports / files_digest(sources)[:12] / model
-            ingest(definition, sources, data, self.progress)
+        data = ingest_beside(self.project, model, sources, self.progress) if sources else None
         return train(self, model, until, data)
 
     def training_output(self, model: str, version: str = LATEST) -> TrainingOutput:
@@ -311,7 +302,7 @@ class Platform(OpenedProject):
         return recorded_verdicts(self.ledger, self.project.model(model).name, gate)
 
     def replay(self, request_id: str) -> Replayed:
-        """Recompute a served prediction to the bit, its features by the offline path, with the invoice lines behind it."""
+        """Recompute a served prediction to the bit, its features by the offline path, with the rows behind it."""
         from tidegate.apps.inspection import replay_request
 
         return replay_request(self, request_id)

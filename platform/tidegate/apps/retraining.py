@@ -48,7 +48,7 @@ def retrain(platform: Platform, queue: RetrainingQueue) -> Retrained | None:
 
 def _version(platform: Platform, request: RetrainingRequest) -> Retrained:
     model = platform.project.model(request.model).name
-    platform.ingest(model)
+    platform.ingest_all(model)
     known = _made_before(platform, model)
     return Retrained(request, known or platform.train(model), known is None)
 
@@ -58,7 +58,7 @@ def _made_before(platform: Platform, model: str) -> ModelVersion | None:
     from tidegate.apps.training_run import Run, lineage
 
     project = platform.project
-    data, until = StateFolder(project.state).data(model), platform.last_day(model).isoformat()
+    data, until = StateFolder(project.state).all_data, platform.data(model).until().isoformat()
     now = lineage(Run(str(project.file), model, state=str(project.state), data=str(data), until=until))
     wanted = {f"lineage.{name}": getattr(now, name) for name in ("data", "features", "code", "trained_until")}
     versions = [v for v in platform.registry.versions(model) if wanted.items() <= v.tags.items()]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,7 +25,7 @@ from tidegate.domain.digests import digest_of
 from tidegate.domain.errors import Conflict, InvalidInput
 from tidegate.domain.project import ModelConfig, Project
 from tidegate.domain.release import Lineage
-from tidegate.files.digests import file_digest, files_digest
+from tidegate.files.digests import files_digest
 from tidegate.files.feature_folder import feature_folder
 from tidegate.files.source_code import Sources
 from tidegate.training.messages import say, told
@@ -34,11 +34,10 @@ from tidegate.training.output import write_features
 if TYPE_CHECKING:
     import polars as pl
 
+    from tidegate.data.model_data import ModelData
     from tidegate.domain.verdict import Finding
     from tidegate.files.training_output import TrainingOutput
     from tidegate.ports.features import FeatureStore
-
-LEFT_ASIDE = "quarantine.parquet"  # of a dataset: nothing is trained on it
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def code(project: Project | str | Path, model: str) -> Sources:
         from tidegate.adapters.files.project_file import load_project
 
         project = load_project(Path(project))
-    return Sources.of(project.model(model).pipeline.parent)
+    return Sources.of(project.model(model).its_pipeline().parent)
 
 
 def definitions(project: Project, model: str) -> str:
@@ -114,7 +113,12 @@ def definitions(project: Project, model: str) -> str:
 
 
 def features_digest(config: ModelConfig) -> str:
-    return files_digest(sorted(config.features.repo.glob("*.py")))
+    """Of the feature repository and the tables' definition; that of nothing for a model without features."""
+    if config.features is None:
+        return digest_of({})
+    tables = config.features.tables_definition
+    files = set(config.features.repo.glob("*.py")) | ({tables} if tables.is_file() else set())
+    return files_digest(sorted(files))
 
 
 def step(run: Run, function: str, *arguments: Any) -> Any:
@@ -146,8 +150,8 @@ def _function(sources: Sources, name: str) -> Any:
 def _require_same_definitions(run: Run) -> None:
     if run.definitions and (found := definitions(run.opened, run.model)) != run.definitions:
         raise Conflict(
-            f"training {run.model}: the definitions in {run.config.pipeline.parent} or {run.config.features.repo} have digest "
-            f"{found[:12]}, required {run.definitions[:12]}, as when the run began; they were edited meanwhile: train again"
+            f"training {run.model}: the definitions of its pipeline or features have digest {found[:12]}, required "
+            f"{run.definitions[:12]}, as when the run began; they were edited meanwhile: train again"
         )
 
 
@@ -155,8 +159,9 @@ class RunFeatures:
     """The model's features of data before `until`, in a store that this run alone has."""
 
     def __init__(self, store: FeatureStore, config: ModelConfig) -> None:
-        self._store, self._repo = store, config.features.repo
-        self.contract: FeatureContract = store.contract(config.features.service)
+        features = config.its_features()
+        self._store, self._repo = store, features.repo
+        self.contract: FeatureContract = store.contract(features.service)
 
     def historical(self, rows: pl.DataFrame) -> pl.DataFrame:
         """`rows` with the vector's columns, point-in-time correct: the same rows in the same order, or InvalidInput."""
@@ -181,8 +186,9 @@ def historical_features(run: Run) -> Iterator[RunFeatures]:
     own = Path(tempfile.mkdtemp(prefix="tidegate-features-"))
     try:
         folder = feature_folder(own, run.model)
-        build_tables(_tables_definition(run.config), Path(run.data), folder.tables, run.moment, say)
-        store = wiring.feature_store(run.config.features.repo, folder, service=run.config.features.service)
+        features = run.config.its_features()
+        build_tables(features.tables_definition, _data(run), folder.tables, run.moment, say)
+        store = wiring.feature_store(features.repo, folder, service=features.service)
         store.apply()
         yield RunFeatures(store, run.config)
     finally:
@@ -193,34 +199,36 @@ def read_rows(run: Run, kind: str) -> pl.DataFrame:
     """The ingested rows of class `kind`; raises InvalidInput. They may be later than `until`: the caller leaves those out."""
     import polars as pl
 
-    data = Path(run.data)
-    found = [path for path in (data / f"{kind}.parquet", *sorted(data.glob(f"*/{kind}.parquet"))) if path.is_file()]
-    if not found:
-        raise InvalidInput(f"training {run.model}: there is no {data / kind}.parquet; run 'tidegate ingest {run.model}' first")
+    from tidegate.data.model_data import class_files
+
+    files = class_files(Path(run.data), run.config.datasets)
+    if kind not in files:
+        raise InvalidInput(f"training {run.model}: its datasets have no class '{kind}'; their classes are {', '.join(files)}")
     try:
-        return pl.read_parquet(found[0])
+        return pl.read_parquet(files[kind])
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise InvalidInput(f"training {run.model}: {found[0]} cannot be read ({error}); ingest again") from error
+        raise InvalidInput(f"training {run.model}: {files[kind]} cannot be read ({error}); ingest again") from error
 
 
-def point_in_time(run: Run) -> list[Finding]:
-    """Whether a feature sees its own future (tidegate.data.point_in_time); never empty."""
+def point_in_time(run: Run, key: Sequence[str] = ()) -> list[Finding]:
+    """Whether a feature sees its own future (tidegate.data.point_in_time); never empty. With the columns of the model's key
+    (`contract.key`), of a sample of its values alone."""
     from tidegate.data.point_in_time import check
-    from tidegate.data.tables import load_build, read_lines
+    from tidegate.data.tables import load_build
     from tidegate.domain.verdict import Finding
 
-    build = load_build(_tables_definition(run.config))
-    before = [lines.filter(lines["at"] < run.moment) for lines in read_lines(Path(run.data))]
-    found = check(build, before[0], before[1])
+    build = load_build(run.config.its_features().tables_definition)
+    found = check(build, _data(run).known_before(run.moment), key)
     return found or [Finding("point-in-time", None, "a finding", False, "the check found nothing to compare")]
 
 
 def lineage(run: Run) -> Lineage:
     """Digests of what went in: the data, the feature definitions, the code of all steps, the compiled pipeline."""
-    data = Path(run.data)
-    files = {path.relative_to(data).as_posix(): path for path in data.rglob("*.parquet") if path.name != LEFT_ASIDE}
+    from tidegate.data.model_data import data_digest
+
+    datasets = run.config.datasets
     return Lineage(
-        data=digest_of({name: file_digest(path) for name, path in files.items()}),
+        data=data_digest(Path(run.data), datasets) if datasets else digest_of({}),
         features=features_digest(run.config),
         code=run.code.digest,
         pipeline=run.pipeline_digest,
@@ -260,5 +268,7 @@ def instant(what: str, text: str) -> datetime:
     return moment
 
 
-def _tables_definition(config: ModelConfig) -> Path:
-    return config.features.repo / f"{config.features.service}_tables.py"
+def _data(run: Run) -> ModelData:
+    from tidegate.data.model_data import read_data
+
+    return read_data(Path(run.data), run.config.datasets)

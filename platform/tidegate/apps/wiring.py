@@ -6,7 +6,7 @@ else. tests/unit/test_structure.py holds every other module to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from tidegate.adapters.mlflow.artifacts import MlflowArtifacts
     from tidegate.adapters.redis.records import RedisRecords
     from tidegate.adapters.redis.retraining import RedisRetraining
+    from tidegate.data.dataset import Csv
     from tidegate.domain.actor import Actor
     from tidegate.domain.contract import FeatureContract
     from tidegate.domain.project import KubernetesSettings
     from tidegate.files.feature_folder import FeatureFolder
     from tidegate.ports.cluster_rollouts import ClusterRollouts
     from tidegate.ports.cron import CronTimes
+    from tidegate.ports.dataset_source import DatasetSource
     from tidegate.ports.delivery import Delivery
     from tidegate.ports.drift import DriftMeter
     from tidegate.ports.features import OnlineFeatureReader
@@ -71,6 +73,13 @@ def login() -> Actor:
     from tidegate.adapters.machine.login import login as found
 
     return found()
+
+
+def dataset_files(paths: Sequence[Path], csv: Csv) -> DatasetSource:
+    """Files and folders of them as the source of a dataset."""
+    from tidegate.adapters.files.dataset_files import DatasetFiles
+
+    return DatasetFiles(paths, csv)
 
 
 def release_keys(state: StateFolder) -> ReleaseKeys:

@@ -4,44 +4,74 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tidegate.cli.session import Session, command, dry_run_option, examples, model_argument, moment
+from tidegate.domain.errors import InvalidInput
 from tidegate.files.feature_folder import feature_folder
 from tidegate.files.layout import StateFolder
+
+if TYPE_CHECKING:
+    from tidegate.data.report import IngestReport
 
 
 @click.command(
     epilog=examples(
-        "tidegate ingest demand",
-        "tidegate ingest demand --source more.parquet --json",
-        "tidegate ingest demand --dry-run",
+        "tidegate ingest",
+        "tidegate ingest online_retail --source more.parquet --json",
+        "tidegate ingest online_retail --dry-run",
     )
 )
-@model_argument
+@click.argument("name", required=False, metavar="[DATASET|MODEL]")
 @click.option(
-    "--source", "sources", multiple=True, type=click.Path(path_type=Path), help="Another raw file, in place of the project's."
+    "--source",
+    "sources",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Another raw file, or a folder of them, in place of the project's.",
 )
 @dry_run_option
 @command()
-def ingest(session: Session, model: str | None, sources: tuple[Path, ...], dry_run: bool) -> None:
-    """Sort the raw files of MODEL into sales, returns, reversed sales and a quarantine with a reason for each row."""
-    name = session.model(model)
+def ingest(session: Session, name: str | None, sources: tuple[Path, ...], dry_run: bool) -> None:
+    """Take what is new of the raw data of DATASET, of MODEL's datasets or of all, and sort the rows into their classes.
+
+    Rows that are refused are kept in the quarantine, each with a reason.
+    """
+    from tidegate.apps.datasets import dataset_names
+
+    names = dataset_names(session.project, name)
+    if sources and len(names) > 1:
+        raise InvalidInput(f"--source is of one dataset; name one of {', '.join(names)}")
     if dry_run:
-        files = [str(path) for path in sources or session.project.model(name).sources]
-        target = StateFolder(session.project.state).data(name)
-        plan = {"model": name, "sources": files, "target": str(target)}
-        session.emit(plan, f"would read {', '.join(files)} and replace {target}")
+        plans = [
+            {
+                "dataset": each,
+                "sources": [str(path) for path in sources or session.project.dataset(each).sources],
+                "target": str(StateFolder(session.project.state).data(each)),
+            }
+            for each in names
+        ]
+        text = "\n".join(f"would read {', '.join(plan['sources'])} and replace {plan['target']}" for plan in plans)
+        session.emit(plans[0] if len(plans) == 1 else plans, text)
         return
-    report = session.platform.ingest(name, sources or None)
-    lines = [f"{report.rows_in:,} rows in: " + ", ".join(f"{count:,} {kind}" for kind, count in report.counts.items())]
+    reports = [session.platform.ingest(each, sources or None) for each in names]
+    text = "\n".join(_counted(report) for report in reports)
+    session.emit(reports[0] if len(reports) == 1 else reports, text)
+
+
+def _counted(report: IngestReport) -> str:
+    lines = [
+        f"{report.dataset}: {report.rows_in:,} rows in: "
+        + ", ".join(f"{count:,} {kind}" for kind, count in report.counts.items())
+    ]
     lines += [
         f"  quarantine {reason}: {count:,}" for reason, count in sorted(report.reasons.items(), key=lambda item: -item[1])
     ]
-    lines += [f"{report.skus:,} SKUs, sales from {report.first_sale[:10]} to {report.last_sale[:10]}"]
-    session.emit(report.to_json(), "\n".join(lines))
+    if report.first and report.last:
+        lines.append(f"  from {report.first[:16].replace('T', ' ')} to {report.last[:16].replace('T', ' ')}")
+    return "\n".join(lines)
 
 
 @click.group(
@@ -67,7 +97,7 @@ def _until(function: Any) -> Any:
 def apply(session: Session, model: str | None, dry_run: bool) -> None:
     """Register the Feast definitions of MODEL."""
     name = session.model(model)
-    repo = session.project.model(name).features.repo
+    repo = session.project.model(name).its_features().repo
     if dry_run:
         session.emit({"model": name, "repo": str(repo)}, f"would register the definitions below {repo}")
         return
@@ -75,7 +105,7 @@ def apply(session: Session, model: str | None, dry_run: bool) -> None:
     session.emit({"model": name, "services": list(services)}, f"registered; feature services: {', '.join(services)}")
 
 
-@features.command(epilog=examples("tidegate features build demand", "tidegate features build demand --until 2011-09-01"))
+@features.command(epilog=examples("tidegate features build demand", "tidegate features build demand --until 2011-09-01T06:00"))
 @model_argument
 @_until
 @dry_run_option
@@ -85,7 +115,9 @@ def build(session: Session, model: str | None, until: str | None, dry_run: bool)
     name, time = session.model(model), moment(until)
     if dry_run:
         plan = {"model": name, "until": _iso(time), "target": str(feature_folder(session.project.state, name).tables)}
-        session.emit(plan, f"would compute the feature tables before {_iso(time) or 'the last whole day'} in {plan['target']}")
+        session.emit(
+            plan, f"would compute the feature tables before {_iso(time) or 'just after the newest row'} in {plan['target']}"
+        )
         return
     report = session.platform.build_features(name, time)
     tables = "\n".join(f"  {table}: {rows:,} rows" for table, rows in report.rows.items())

@@ -172,7 +172,7 @@ def serve_gates(session: Session, dry_run: bool, **given: Any) -> None:
 def replay(session: Session, request_id: str, lines: int) -> None:
     """Recompute the prediction that answered REQUEST_ID (header x-request-id) from its release, to the bit.
 
-    Features are recomputed by the offline path, the model is the release's own, and the invoice lines behind them are listed.
+    Features are recomputed by the offline path, the model is the release's own, and the rows behind them are listed.
     """
     found = session.platform.replay(request_id)
     result = found.result
@@ -183,18 +183,16 @@ def replay(session: Session, request_id: str, lines: int) -> None:
         f"trained until {found.lineage.trained_until}",
     ]
     for source in found.sources:
-        text.append(f"  {source.entity}: {source.count:,} invoice lines before {source.known_at}, the latest of them")
-        text += [f"    {_invoice_line(line)}" for line in source.latest[:lines]]
+        text.append(f"  {source.entity}: {source.count:,} rows before {source.known_at}, the latest of them")
+        text += [f"    {_row_of_data(line)}" for line in source.latest[:lines]]
     session.emit(found, "\n".join(text))
     if not result.identical:
         raise IntegrityError(f"replay: {result.describe()}")
 
 
-def _invoice_line(line: Mapping[str, Any]) -> str:
-    return (
-        f"{line['at']}  invoice {line['invoice']}  {line['units']:g} x {line['unit_price']:g}  {line['country']}  "
-        f"({line['source']} row {line['source_row']})"
-    )
+def _row_of_data(row: Mapping[str, Any]) -> str:
+    values = [f"{name} {value}" for name, value in row.items() if name not in ("class", "source", "source_row")]
+    return f"{row['class']}: {', '.join(values)}  ({row['source']} row {row['source_row']})"
 
 
 @click.group(epilog=examples("tidegate ledger list --last 20", "tidegate ledger verify"))

@@ -27,7 +27,7 @@ DISK = FULL | {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR,
 
 # name: (module below tidegate.cli, one line of help)
 COMMANDS = {
-    "ingest": ("data", "Sort the raw files into sales, returns and a quarantine with reasons."),
+    "ingest": ("data", "Sort the rows of datasets into classes and a quarantine with reasons."),
     "features": ("data", "Define, build, materialize and inspect features."),
     "train": ("models", "Run the training pipeline and register a model version."),
     "retrain": ("models", "Answer a request for retraining from a cluster's queue."),

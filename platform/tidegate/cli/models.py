@@ -11,7 +11,7 @@ import click
 
 from tidegate.cli.evidence import verdict_text
 from tidegate.cli.session import Session, acting, actor_option, command, dry_run_option, examples, model_argument, moment
-from tidegate.domain.errors import GateClosed
+from tidegate.domain.errors import GateClosed, InvalidInput
 from tidegate.domain.verdict import to_json
 from tidegate.ports.registry import ModelVersion, version_json
 
@@ -32,22 +32,43 @@ def version_text(version: ModelVersion) -> str:
 @model_argument
 @click.option("--until", metavar="TIME", help="Train on data before this time only (UTC); by default all.")
 @click.option(
-    "--source", "sources", multiple=True, type=click.Path(path_type=Path), help="Another raw file to train on instead."
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="[DATASET=]PATH",
+    help="Another raw file to train on instead; of which dataset, where the model has several.",
 )
 @dry_run_option
 @command()
-def train(session: Session, model: str | None, until: str | None, sources: tuple[Path, ...], dry_run: bool) -> None:
+def train(session: Session, model: str | None, until: str | None, sources: tuple[str, ...], dry_run: bool) -> None:
     """Run the pipeline of MODEL: extract, validate, train, evaluate, register as candidate."""
     name, time = session.model(model), moment(until)
     if dry_run:
-        pipeline = session.project.model(name).pipeline
+        pipeline = session.project.model(name).its_pipeline()
         plan = {"model": name, "pipeline": str(pipeline), "until": time.isoformat() if time else None}
         session.emit(
-            plan, f"would run {pipeline} on data before {plan['until'] or 'the last whole day'} and register a version"
+            plan, f"would run {pipeline} on data before {plan['until'] or 'just after the newest row'} and register a version"
         )
         return
-    version = session.platform.train(name, time, sources or None)
+    version = session.platform.train(name, time, _by_dataset(session, name, sources))
     session.emit(version_json(version), f"registered {version_text(version)}")
+
+
+def _by_dataset(session: Session, model: str, sources: tuple[str, ...]) -> dict[str, list[Path]]:
+    """The files of each dataset that `--source` names."""
+    datasets = session.project.model(model).datasets
+    chosen: dict[str, list[Path]] = {}
+    for text in sources:
+        name, named, path = text.partition("=")
+        if named and name in datasets:
+            chosen.setdefault(name, []).append(Path(path))
+        elif len(datasets) == 1:
+            chosen.setdefault(datasets[0], []).append(Path(text))
+        else:
+            raise InvalidInput(
+                f"--source {text}: write DATASET=PATH; the datasets of '{model}' are {', '.join(datasets) or 'none'}"
+            )
+    return chosen
 
 
 @click.command(

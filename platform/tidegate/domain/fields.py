@@ -23,7 +23,7 @@ def key(
     const: str | None = None,
     exists: str | None = None,
 ) -> Any:
-    """A field that is a key of the project file; `exists` is 'file' or 'folder' for paths that must be there."""
+    """A field that is a key of the project file; `exists` is 'file', 'folder' or 'file or folder' for paths that must be."""
     limits = {"minimum": minimum, "maximum": maximum, "pattern": pattern, "const": const, "exists": exists}
     metadata = {"key": name, "doc": doc, **{k: v for k, v in limits.items() if v is not None}}
     return field(default_factory=factory, metadata=metadata) if factory else field(default=default, metadata=metadata)

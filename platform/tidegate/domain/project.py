@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from tidegate.domain.access import Access
-from tidegate.domain.errors import NotFound
+from tidegate.domain.errors import InvalidInput, NotFound
 from tidegate.domain.fields import key
 from tidegate.domain.schedule import Schedule
 
@@ -28,29 +28,90 @@ class Approval(StrEnum):
     REQUIRED = "required"
 
 
+@dataclass(frozen=True, kw_only=True)
+class DatasetConfig:
+    """Rows of a kind: what they are, and where they come from."""
+
+    name: str
+    definition: Path = key("definition", "Python file whose `DATASET`, a Dataset, says what the rows are.", exists="file")
+    sources: tuple[Path, ...] = key(
+        "sources", "The raw data, oldest first: files, or folders whose files are taken by name.", exists="file or folder"
+    )
+
+
 @dataclass(frozen=True)
 class FeaturesConfig:
     """Where a model's features come from."""
 
     repo: Path = key("repo", "The Feast repository.", exists="folder")
     service: str = key("service", "The Feast feature service that the model reads.", pattern=NAME_PATTERN)
+    tables: Path | None = key(
+        "tables",
+        "Python file whose `build(data, until)` makes the feature tables; by default <repo>/<service>_tables.py.",
+        default=None,
+        exists="file",
+    )
+
+    @property
+    def tables_definition(self) -> Path:
+        return self.tables or self.repo / f"{self.service}_tables.py"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """One model and the definitions that make it."""
+    """One model and the definitions that make it. What it has none of, it does without."""
 
     name: str
     description: str = key("description", "What the model predicts, in one sentence.", default="")
-    ingest: Path = key(
-        "ingest", "Python file whose `DEFINITION`, an IngestDefinition, says how the raw sources are sorted.", exists="file"
+    datasets: tuple[str, ...] = key(
+        "datasets", "The datasets that its feature tables are made of.", default=(), pattern=NAME_PATTERN
     )
-    sources: tuple[Path, ...] = key("sources", "The raw data files, oldest first.", exists="file")
-    features: FeaturesConfig = key("features", "Where the model's features come from.")
-    pipeline: Path = key("pipeline", "Python file with the KFP pipeline that trains the model.", exists="file")
-    serving: Path = key("serving", "Folder of the model's BentoML service.", exists="folder")
+    ingest: Path | None = key(
+        "ingest", "Earlier form of a dataset of the model's own name: its definition.", default=None, exists="file"
+    )
+    sources: tuple[Path, ...] = key(
+        "sources", "Earlier form of a dataset of the model's own name: its raw data.", default=(), exists="file or folder"
+    )
+    features: FeaturesConfig | None = key(
+        "features",
+        "Where the model's features come from; none for a model that gets all its inputs in the request.",
+        default=None,
+    )
+    pipeline: Path | None = key(
+        "pipeline",
+        "Python file with the KFP pipeline that trains the model; none for one trained elsewhere.",
+        default=None,
+        exists="file",
+    )
+    serving: Path | None = key(
+        "serving",
+        "Folder of the model's BentoML service; none for one made from the model's contract.",
+        default=None,
+        exists="folder",
+    )
     monitor: Path = key("monitor", "YAML file with the model's gates, SLOs and drift monitor.", exists="file")
     approval: Approval = key("approval", "Whether a person must approve each promotion.", default=Approval.NONE)
+
+    def its_features(self) -> FeaturesConfig:
+        """Raises InvalidInput for a model without features."""
+        if self.features is None:
+            raise InvalidInput(f"model '{self.name}' has no features; give it 'features' in the project file to use them")
+        return self.features
+
+    def its_serving(self) -> Path:
+        """Raises InvalidInput for a model whose service is made from its contract."""
+        if self.serving is None:
+            raise InvalidInput(f"model '{self.name}' has no serving folder; name one under 'serving' in the project file")
+        return self.serving
+
+    def its_pipeline(self) -> Path:
+        """Raises InvalidInput for a model that is trained elsewhere."""
+        if self.pipeline is None:
+            raise InvalidInput(
+                f"model '{self.name}' has no pipeline; give it 'pipeline' in the project file, or register what was trained "
+                "elsewhere with 'tidegate registry register'"
+            )
+        return self.pipeline
 
 
 @dataclass(frozen=True)
@@ -143,6 +204,7 @@ class Project:
     api_version: str = key("apiVersion", "Version of this format.", const=API_VERSION)
     name: str = key("project", "The project's name.", pattern=NAME_PATTERN)
     state: Path = key("stateDir", "Where everything generated lies; TIDEGATE_STATE overrides it.", default=Path("build/state"))
+    datasets: Mapping[str, DatasetConfig] = key("datasets", "The project's datasets, by name.", factory=dict)
     models: Mapping[str, ModelConfig] = key("models", "The project's models, by name.")
     targets: Targets = key("targets", "Where the project runs.", default=Targets())
     ledger: LedgerConfig = key("ledger", "How the ledger is watched.", default=LedgerConfig())
@@ -161,6 +223,12 @@ class Project:
         if name not in self.models:
             raise NotFound(f"project '{self.name}' has no model '{name}'; {did_you_mean(name, self.models)}")
         return self.models[name]
+
+    def dataset(self, name: str) -> DatasetConfig:
+        """Raises NotFound, with the nearest name."""
+        if name not in self.datasets:
+            raise NotFound(f"project '{self.name}' has no dataset '{name}'; {did_you_mean(name, self.datasets)}")
+        return self.datasets[name]
 
     @property
     def local(self) -> LocalSettings:

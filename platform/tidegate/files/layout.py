@@ -15,9 +15,13 @@ class StateFolder:
 
     root: Path
 
-    def data(self, model: str) -> Path:
-        """The ingested data set of a model."""
-        return self.root / "data" / model
+    @property
+    def all_data(self) -> Path:
+        """The ingested datasets, a folder each."""
+        return self.root / "data"
+
+    def data(self, dataset: str) -> Path:
+        return self.all_data / dataset
 
     @property
     def exports(self) -> Path:

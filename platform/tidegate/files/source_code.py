@@ -61,6 +61,12 @@ class Sources:
         """One digest of names and contents, independent of where they lie."""
         return digest_of(_digests(self.files))
 
+    @property
+    def loaded_digest(self) -> str:
+        """One digest of the files that modules were made of so far."""
+        loaded = {file for name in self._modules if (file := self.find(name))}
+        return digest_of(_digests({file: self.files[file] for file in sorted(loaded)}))
+
     def module(self, file: str) -> ModuleType:
         """The module in `file`, run once; raises FileNotFoundError, and whatever the code raises."""
         if file not in self.files or not file.endswith(".py"):

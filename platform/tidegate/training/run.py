@@ -21,7 +21,7 @@ class GoesOn(Unavailable):
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """`project` is the project file, `data` a folder of ingested data, nothing at or after `until` is seen,
+    """`project` is the project file, `data` has a folder a dataset, nothing at or after `until` (UTC) is seen,
     `definitions` is the digest of the code that the run begins with."""
 
     model: str

@@ -51,7 +51,8 @@ def test_a_project_is_read_with_paths_resolved_against_the_file(tmp_path: Path) 
     project = load_project(write(tmp_path), environ={})
     demand = project.model("demand")
     assert project.state == tmp_path / "build/state"
-    assert demand.sources == (tmp_path / "data/one.parquet", tmp_path / "data/two.parquet")
+    assert demand.datasets == ("demand",)
+    assert project.dataset("demand").sources == (tmp_path / "data/one.parquet", tmp_path / "data/two.parquet")
     assert demand.approval is Approval.REQUIRED
     assert (project.local.gateway_port, project.local.admin_port, project.local.online_store) == (9100, 8801, "sqlite")
     with pytest.raises(NotFound, match="did you mean 'demand'"):
@@ -101,7 +102,7 @@ def test_the_model_at_the_root_is_the_one_that_is_set_or_the_only_one(tmp_path: 
         ("tidegate/v1", "tidegate/v9", 1, "apiVersion is 'tidegate/v9'; allowed: tidegate/v1"),
         ("pipeline: pipeline.py", "pipeline: other.py", 8, "names 'other.py', but there is no such file"),
         ("data/two.parquet", "data/none.parquet", 6, r"sources\[1\] names 'data/none.parquet'"),
-        ("    serving: serving\n", "", 5, "required key 'models.demand.serving' is missing"),
+        ("    monitor: monitor.yaml\n", "", 5, "required key 'models.demand.monitor' is missing"),
         ("project: shop", "project: shop\nproject: twice", 3, "'project' is given twice"),
         ("[data/one.parquet, data/two.parquet]", "[]", 6, "sources is a list; allowed: a list of at least one file"),
         ("project: shop", "project: [", 4, "not valid YAML"),

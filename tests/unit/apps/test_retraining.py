@@ -39,7 +39,7 @@ class Platform:
     def progress(self, message: str) -> None:
         self.said.append(message)
 
-    def ingest(self, model: str) -> None: ...
+    def ingest_all(self, model: str) -> None: ...
 
     def train(self, model: str) -> ModelVersion:
         self.trained += 1

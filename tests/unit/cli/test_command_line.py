@@ -75,7 +75,7 @@ def test_version_and_bare_command(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "code", "says"),
     [
         (["rolout"], 2, "no command 'rolout'; did you mean 'rollout'?"),
-        (["ingest", "demnad", "--dry-run"], 3, "no model 'demnad'; did you mean 'demand'?"),
+        (["ingest", "demnad", "--dry-run"], 3, "no dataset or model 'demnad'; did you mean 'demand'?"),
         (["ingest", "--dryrun"], 2, "Did you mean '--dry-run'?"),
         (["rollout", "abrt", "demand"], 2, "did you mean 'abort'?"),
         (["features", "build", "--until", "soon", "--dry-run"], 2, "'soon' is no time; allowed: a day or time"),
@@ -105,7 +105,7 @@ def test_json_is_one_document_and_nothing_else(project: Path) -> None:
     code = (
         "import os, sys, subprocess; from tidegate.cli import session; from tidegate.cli.main import run;"
         "session.Session.model = lambda self, name: (print('noise'), os.write(1, b'more'), 'demand')[2];"
-        "sys.exit(run(['ingest', '--dry-run', '--json']))"
+        "sys.exit(run(['features', 'build', '--dry-run', '--json']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environ, cwd=project, check=False)
     assert done.returncode == 0, done.stderr
@@ -126,7 +126,7 @@ def test_a_defect_is_logged_and_told_in_one_line(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Session, "model", lambda self, name: 1 / 0)
-    assert run(["ingest"]) == 70
+    assert run(["features", "build"]) == 70
     shown = capsys.readouterr().err
     log = project / "state/logs/tidegate.log"
     assert shown == f"error: unexpected ZeroDivisionError: division by zero; this is a defect, traceback in {log}\n"
@@ -144,7 +144,7 @@ def test_exit_codes(
 
     monkeypatch.setattr(Session, "model", fail)
     monkeypatch.setattr(entry.sys, "stdout", sys.stdout)  # restored when the broken pipe took it away
-    assert run(["ingest"]) == code
+    assert run(["features", "build"]) == code
     assert "Traceback" not in capsys.readouterr().err
 
 

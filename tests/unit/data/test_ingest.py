@@ -11,12 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidegate.data.ingest import classify, ingest, load_definition, load_report
-from tidegate.data.source_files import read_source
+from tidegate.adapters.files.dataset_files import DatasetFiles
+from tidegate.data import ingest as ingestion
+from tidegate.data.classes import classify
+from tidegate.data.dataset import load_dataset
+from tidegate.data.report import IngestReport, load_report
 from tidegate.domain.errors import InvalidInput, NotFound
 
 REPO = Path(__file__).parents[3] / "features"
-DEFINITION = load_definition(REPO / "online_retail.py")
+DEFINITION = load_dataset(REPO / "online_retail.py")
 COLUMNS = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country")
 SCHEMA = {
     "InvoiceNo": pl.String,
@@ -29,6 +32,10 @@ SCHEMA = {
     "Country": pl.String,
 }
 NOON = datetime(2011, 3, 1, 12)
+
+
+def ingest(dataset, paths: list[Path], out: Path) -> IngestReport:
+    return ingestion.ingest(dataset, DatasetFiles(paths, dataset.csv), out)
 
 
 def line(invoice="500001", sku="85123A", units=6, at=NOON, price=2.5, customer=13085.0, country="United Kingdom"):
@@ -154,7 +161,7 @@ def broken_files(folder: Path) -> dict[str, tuple[Path, str]]:
     }
     for name, content in contents.items():
         (folder / name).write_bytes(content)
-    frame(line()).with_columns(pl.col("Quantity") * 1.5).write_parquet(folder / "halves.parquet")
+    frame(line(units=7)).with_columns(pl.col("Quantity") * 0.5).write_parquet(folder / "halves.parquet")
     expected = {
         "empty.parquet": "0 bytes",
         "cut.parquet": "truncated",
@@ -165,7 +172,7 @@ def broken_files(folder: Path) -> dict[str, tuple[Path, str]]:
         "units.csv": "column 'Quantity' has 'many' in row 1, required: whole numbers",
         "headers.csv": "no rows",
         "columns.csv": "column 'Description' is missing",
-        "halves.parquet": "column 'Quantity' is of type Float64",
+        "halves.parquet": "column 'Quantity' has '3.5' in row 1, required: whole numbers",
         "absent.parquet": "does not exist",
     }
     return {name: (folder / name, text) for name, text in expected.items()}
@@ -189,14 +196,14 @@ def test_a_broken_file_is_one_sentence_and_leaves_the_earlier_output(tmp_path: P
 def test_a_wrong_definition_is_a_users_mistake(tmp_path: Path) -> None:
     for content, text in (
         ("x = (", "SyntaxError"),
-        ("x = 1", "no DEFINITION"),
+        ("x = 1", "no DATASET"),
         ("import nothing_like_it", "ModuleNotFoundError"),
     ):
         (tmp_path / "definition.py").write_text(content)
         with pytest.raises(InvalidInput, match=text):
-            load_definition(tmp_path / "definition.py")
+            load_dataset(tmp_path / "definition.py")
     with pytest.raises(InvalidInput, match="does not exist"):
-        load_definition(tmp_path / "absent.py")
+        load_dataset(tmp_path / "absent.py")
     with pytest.raises(NotFound, match="tidegate ingest"):
         load_report(tmp_path)
 
@@ -233,8 +240,8 @@ def test_every_row_is_in_exactly_one_class(first: list, second: list) -> None:
                 pl.col("at").dt.replace_time_zone("UTC"),
                 pl.int_range(1, pl.len() + 1).alias("source_row"),
                 pl.lit("{}").alias("original"),
+                pl.lit(None, dtype=pl.String).alias("invalid"),
                 pl.lit(str(number)).alias("source"),
-                pl.lit(number).alias("source_number"),
             )
         )
     lines = pl.concat(typed)
@@ -249,6 +256,6 @@ def test_the_shipped_sample_is_read_whole() -> None:
     sources = sorted((REPO / "data").glob("*.parquet"))
     assert len(sources) == 2
     assert sum(path.stat().st_size for path in sources) < 3_000_000
-    lines = read_source(sources[1], DEFINITION.columns)
-    assert lines["sku"].n_unique() > 600
-    assert lines["customer"].null_count() > 1000
+    (rows,) = DatasetFiles([sources[1]]).pull(None).rows
+    assert rows.raw["StockCode"].n_unique() > 600
+    assert rows.raw["CustomerID"].null_count() > 1000

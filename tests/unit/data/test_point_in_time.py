@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,8 +10,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tidegate.data.model_data import ModelData, Timing, read_data
 from tidegate.data.point_in_time import check
-from tidegate.data.tables import TIME, Tables, build_tables, checked_tables, day_after_last, load_build
+from tidegate.data.tables import TIME, Tables, checked_tables, load_build
 from tidegate.domain.errors import InvalidInput, NotFound
 
 REPO = Path(__file__).parents[3] / "features"
@@ -20,7 +21,7 @@ START = datetime(2010, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def lines() -> tuple[pl.DataFrame, pl.DataFrame]:
+def lines() -> ModelData:
     """A shop of six SKUs over 500 days, and its returns."""
     generator = np.random.default_rng(7)
     n = 4000
@@ -35,19 +36,21 @@ def lines() -> tuple[pl.DataFrame, pl.DataFrame]:
             "country": generator.choice(["United Kingdom", "France"], n),
         }
     ).with_columns(pl.col("at").cast(pl.Datetime("us", "UTC")))
-    return sales, sales.sample(200, seed=1).sort("at")
+    timing = Timing("at", timedelta(days=1), timedelta(days=60))
+    classes = {"sales": sales, "returns": sales.sample(200, seed=1).sort("at")}
+    return ModelData(classes, dict.fromkeys(classes, timing))
 
 
 def leaking(leak: Callable[[pl.DataFrame], pl.DataFrame]) -> Callable[..., Tables]:
-    def build(sales: pl.DataFrame, returns: pl.DataFrame, until: datetime) -> Tables:
-        tables = BUILD(sales, returns, until)
+    def build(data: Mapping[str, pl.DataFrame], until: datetime) -> Tables:
+        tables = BUILD(data, until)
         return {**tables, "demand_history": leak(tables["demand_history"])}
 
     return build
 
 
-def test_the_shipped_features_do_not_look_ahead(lines: tuple) -> None:
-    findings = check(BUILD, *lines)
+def test_the_shipped_features_do_not_look_ahead(lines: ModelData) -> None:
+    findings = check(BUILD, lines, ["sku"])
     assert [finding.ok for finding in findings] == [True]
     assert findings[0].observed > 10_000
 
@@ -62,42 +65,41 @@ LEAKS = {
 
 
 @pytest.mark.parametrize("name", LEAKS)
-def test_a_planted_leak_is_named_with_sku_timestamp_and_both_values(lines: tuple, name: str) -> None:
-    findings = check(leaking(lambda table: table.with_columns(LEAKS[name].alias(name))), *lines)
+def test_a_planted_leak_is_named_with_sku_timestamp_and_both_values(lines: ModelData, name: str) -> None:
+    findings = check(leaking(lambda table: table.with_columns(LEAKS[name].alias(name))), lines, ["sku"])
     assert [finding.subject for finding in findings] == [f"demand_history:{name}"]
     assert not findings[0].ok
     assert "sku=1000" in findings[0].note
     assert "event_timestamp=20" in findings[0].note
-    assert "with all lines" in findings[0].note
+    assert "with all rows" in findings[0].note
 
 
-def test_a_table_stamped_a_day_early_is_named(lines: tuple) -> None:
-    findings = check(leaking(lambda table: table.with_columns(pl.col(TIME) - timedelta(days=1))), *lines)
+def test_a_table_stamped_a_day_early_is_named(lines: ModelData) -> None:
+    findings = check(leaking(lambda table: table.with_columns(pl.col(TIME) - timedelta(days=1))), lines, ["sku"])
     assert "demand_history:*" in [finding.subject for finding in findings]
     assert not any(finding.ok for finding in findings)
 
 
-def test_one_feature_taken_a_day_early_is_named(lines: tuple) -> None:
-    def build(sales: pl.DataFrame, returns: pl.DataFrame, until: datetime) -> Tables:
-        tables = BUILD(sales, returns, until)
+def test_one_feature_taken_a_day_early_is_named(lines: ModelData) -> None:
+    def build(data: Mapping[str, pl.DataFrame], until: datetime) -> Tables:
+        tables = BUILD(data, until)
         early = tables["demand_history"].select("sku", pl.col(TIME) - timedelta(days=1), early=TODAY)
         return {"demand_history": tables["demand_history"].join(early, on=["sku", TIME], how="left")}
 
-    assert [finding.subject for finding in check(build, *lines)] == ["demand_history:early"]
+    assert [finding.subject for finding in check(build, lines, ["sku"])] == ["demand_history:early"]
 
 
-def test_nothing_compared_is_never_a_pass(lines: tuple) -> None:
-    sales, returns = lines
-    empty = check(BUILD, sales.clear(), returns.clear())
-    after = check(BUILD, sales, returns, cutoffs=[START + timedelta(days=5000)])
-    none = check(BUILD, sales, returns, sample=0)
+def test_nothing_compared_is_never_a_pass(lines: ModelData) -> None:
+    empty = check(BUILD, lines.known_before(START))
+    after = check(BUILD, lines, cutoffs=[START + timedelta(days=5000)])
+    none = check(BUILD, lines, ["sku"], sample=0)
     assert [[finding.ok for finding in findings] for findings in (empty, after, none)] == [[False]] * 3
 
 
-def test_features_follow_their_definition(lines: tuple) -> None:
-    sales, returns = lines
+def test_features_follow_their_definition(lines: ModelData) -> None:
+    sales = lines.classes["sales"]
     until = START + timedelta(days=400)
-    history = BUILD(sales, returns, until)["demand_history"]
+    history = BUILD(lines.classes, until)["demand_history"]
     assert history[TIME].max() == until
     row = history.filter(pl.col("sku") == "10003", pl.col(TIME) == until).row(0, named=True)
     daily = {
@@ -122,12 +124,12 @@ def test_features_follow_their_definition(lines: tuple) -> None:
     assert row["weekday_mean_0"] == pytest.approx(np.mean(mondays))
 
 
-def test_tables_that_break_the_rules_are_refused_by_name(lines: tuple, tmp_path: Path) -> None:
-    until = day_after_last(lines[0])
-    good = BUILD(*lines, until)["demand_history"]
+def test_tables_that_break_the_rules_are_refused_by_name(lines: ModelData, tmp_path: Path) -> None:
+    until = lines.until()
+    good = BUILD(lines.classes, until)["demand_history"]
     wrong = {
         "two rows": pl.concat([good, good.head(1)]),
-        "Float64": good.with_columns(pl.col("units_lag_1").cast(pl.Int64)),
+        "Float64, Int64, Boolean, String": good.with_columns(pl.col("units_lag_1").cast(pl.Float32)),
         "infinite": good.with_columns(units_lag_1=pl.lit(float("inf"))),
         "none may be after": good.with_columns(pl.col(TIME) + timedelta(days=1)),
         "no rows": good.clear(),
@@ -135,7 +137,7 @@ def test_tables_that_break_the_rules_are_refused_by_name(lines: tuple, tmp_path:
     }
     for text, table in wrong.items():
         with pytest.raises(InvalidInput, match=text) as caught:
-            checked_tables("demand_tables.py", {"demand_history": table}, until)
+            checked_tables("demand_tables.py", {"demand_history": table}, until, len(lines))
         assert "demand_history" in str(caught.value)
     with pytest.raises(NotFound, match="tidegate ingest"):
-        build_tables(REPO / "demand_tables.py", tmp_path, tmp_path / "out")
+        read_data(tmp_path, ["online_retail"])

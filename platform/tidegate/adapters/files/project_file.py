@@ -29,7 +29,7 @@ import yaml
 from tidegate.domain.access import ANY
 from tidegate.domain.errors import InvalidInput, NotFound
 from tidegate.domain.fields import is_required
-from tidegate.domain.project import NAME_PATTERN, LedgerConfig, LocalSettings, Project, did_you_mean
+from tidegate.domain.project import NAME_PATTERN, DatasetConfig, LedgerConfig, LocalSettings, Project, did_you_mean
 
 FILE_NAME = "tidegate.yaml"
 ENVIRONMENT = {
@@ -69,6 +69,8 @@ def load_project(path: Path | None = None, *, check_files: bool = True, environ:
     reader = _Reader(file, check_files)
     project = reader.project()
     if state := environ.get("TIDEGATE_STATE"):
+        if remote := _remote(state):
+            raise InvalidInput(f"environment variable TIDEGATE_STATE is '{state}': {remote}")
         project = replace(project, state=Path(state).expanduser().resolve())
     project = replace(project, targets=replace(project.targets, local=_from_environment(project.local, environ)))
     if checkpoint := environ.get("TIDEGATE_LEDGER_CHECKPOINT"):
@@ -77,7 +79,7 @@ def load_project(path: Path | None = None, *, check_files: bool = True, environ:
     _check_default_model(project)
     _check_access(project)
     _check_schedules(project)
-    return project
+    return _with_datasets(project)
 
 
 def _from_environment(local: LocalSettings, environ: Mapping[str, str]) -> LocalSettings:
@@ -120,6 +122,32 @@ def _check_schedules(project: Project) -> None:
             raise InvalidInput(f"{project.file}: schedules.{name}: {error}") from error
         if not schedule.run:
             raise InvalidInput(f"{project.file}: schedules.{name}.run is empty; required: a command, as [status, --json]")
+
+
+def _with_datasets(project: Project) -> Project:
+    """The project with what earlier files say of a model's data as a dataset of the model's name; raises InvalidInput."""
+    datasets, models = dict(project.datasets), dict(project.models)
+    for name, model in project.models.items():
+        where = f"{project.file}: models.{name}"
+        if model.ingest or model.sources:
+            if not (model.ingest and model.sources):
+                raise InvalidInput(
+                    f"{where} has one of 'ingest' and 'sources'; both are required, or 'datasets' in their place"
+                )
+            if model.datasets or name in project.datasets:
+                raise InvalidInput(f"{where} has 'ingest' and there is 'datasets' too; move it to 'datasets.{name}'")
+            datasets[name] = DatasetConfig(name=name, definition=model.ingest, sources=model.sources)
+            models[name] = replace(model, ingest=None, sources=(), datasets=(name,))
+        for dataset in model.datasets:
+            if dataset not in project.datasets:
+                hint = did_you_mean(dataset, project.datasets)
+                raise InvalidInput(f"{where}.datasets names '{dataset}', no dataset of the project; {hint}")
+    return replace(project, datasets=datasets, models=models)
+
+
+def _remote(path: str) -> str | None:
+    """What to say of a path that is the address of another place, None of any other."""
+    return "that is an address; allowed: a path on this machine" if re.match(r"^[A-Za-z][A-Za-z0-9+.-]*:/", path) else None
 
 
 def _check_ports(project: Project) -> None:
@@ -201,11 +229,12 @@ class _Reader:
         return None if self.problems else cls(**values)
 
     def _value(self, hint: Any, meta: Field[Any], node: yaml.Node, where: str) -> Any:
+        hint = _present(hint)
         if is_dataclass(hint) and isinstance(hint, type):
             return self._dataclass(hint, node, where, {})
         if get_origin(hint) is tuple:
             return self._sequence(meta, node, where) if get_args(hint)[0] is Path else self._texts(meta, node, where)
-        if get_origin(hint) is not None and not isinstance(hint, UnionType):
+        if get_origin(hint) is not None:
             return self._named(get_args(hint)[1], node, where)
         if not isinstance(node, yaml.ScalarNode):
             return self._problem(node, f"{where} is {_shown(node)}; allowed: {_allowed(hint, meta)}")
@@ -229,9 +258,12 @@ class _Reader:
         if not node.tag.endswith(":str") or not node.value:
             self._problem(node, f"{where} is {_shown(node)}; allowed: {_allowed(Path, meta)}")
             return None
+        if remote := _remote(node.value):
+            self._problem(node, f"{where} is {_shown(node)}: {remote}")
+            return None
         path = (self.file.parent / Path(node.value).expanduser()).resolve()
         kind = meta.metadata.get("exists")
-        there = {None: True, "file": path.is_file(), "folder": path.is_dir()}[kind]
+        there = {None: True, "file": path.is_file(), "folder": path.is_dir(), "file or folder": path.exists()}[kind]
         if self.check_files and not there:
             self._problem(
                 node, f"{where} names '{node.value}', but there is no such {kind} ({path}); correct the path or create it"
@@ -274,6 +306,11 @@ def _join(where: str, name: str) -> str:
 
 def _keys(cls: type, *, required: bool = False) -> list[str]:
     return [f.metadata["key"] for f in fields(cls) if "key" in f.metadata and not (required and not is_required(f))]
+
+
+def _present(hint: Any) -> Any:
+    """The type of a value that is given, of a field that need not be."""
+    return next(each for each in get_args(hint) if each is not type(None)) if isinstance(hint, UnionType) else hint
 
 
 def _shown(node: yaml.Node) -> str:
@@ -321,6 +358,7 @@ def _schema_of(cls: type) -> dict[str, Any]:
 def _schema_of_field(hint: Any, meta: Field[Any]) -> dict[str, Any]:
     limits = {k: v for k, v in meta.metadata.items() if k in ("minimum", "maximum", "pattern", "const")}
     schema: dict[str, Any] = {"description": meta.metadata["doc"]}
+    hint = _present(hint)
     if isinstance(meta.default, (str, int, Path)):  # a bool is an int
         schema["default"] = meta.default if isinstance(meta.default, int) else str(meta.default)
     if is_dataclass(hint) and isinstance(hint, type):

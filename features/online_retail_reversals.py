@@ -5,8 +5,6 @@ cancellation undoes the latest sale before it that is not undone yet, as one bra
 are never paired: nobody can say that it was the same one.
 """
 
-from __future__ import annotations
-
 import polars as pl
 
 KEY = ("customer", "sku", "units", "day")
