@@ -98,10 +98,10 @@ def run(session: Session, name: str, dry_run: bool) -> None:
 
 
 @schedule.command(epilog=examples("tidegate schedule values > schedules.json", "helm upgrade ... -f schedules.json"))
-@command(json_output=False)
+@command()
 def values(session: Session) -> None:
     """The schedules as values of the platform's chart, which makes a CronJob of each. JSON, which Helm reads as it is."""
-    session.json = True
+    session.json = True  # there is no other form
     session.emit({"scheduled": {"schedules": [_values(each) for each in session.project.schedules.values()]}}, "")
 
 
