@@ -4,6 +4,7 @@ A component is thin: `step(Run(...), "steps.py:extract", rows.path)` calls a fun
 sources that are read once and that the lineage names. See docs/training.md.
 """
 
+from tidegate.apps.training_output import write_output
 from tidegate.apps.training_run import (
     Run,
     RunFeatures,
@@ -22,7 +23,7 @@ from tidegate.domain.release import Lineage
 from tidegate.domain.verdict import Finding
 from tidegate.files.training_output import TrainingOutput, open_output
 from tidegate.training.messages import say
-from tidegate.training.output import read_contract, require, write_output
+from tidegate.training.output import read_contract, require
 
 __all__ = [
     "FeatureContract",

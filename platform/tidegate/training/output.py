@@ -43,11 +43,12 @@ def read_contract(folder: Path | str) -> FeatureContract:
     return FeatureContract.from_bytes((Path(folder) / CONTRACT).read_bytes(), f"features of this run in {folder}")
 
 
-def write_output(
-    folder: Path | str,
+def write_parts(
+    folder: Path,
     *,
     onnx: bytes,
-    features: Path | str | None,
+    contract: FeatureContract,
+    features: Path | None,
     lineage: Lineage,
     reference: pl.DataFrame,
     evaluation: pl.DataFrame,
@@ -61,20 +62,14 @@ def write_output(
 ) -> TrainingOutput:
     """Write a whole training output to `folder`, and open it; raises InvalidInput naming what does not fit.
 
-    `features` is the folder below which an earlier step wrote the contract (`RunFeatures.write`); None for a model that takes
-    all its inputs from requests. `evaluation` has the key's
-    columns, `loss_model`, `loss_<baseline>` for each baseline and `loss_champion` where there is a champion; `loss` says what
-    the loss is. `champion` is the version that `loss_champion` is of. `identity` names the columns that tell rows apart beside
-    the key, by default `event_timestamp` where there is one. `metrics` are the pipeline's own, by forecast; `details` what else
-    evaluation.json shall say; `files` what else the output holds for people, by path.
+    `contract` is the model's with its tensors, `features` the folder below which an earlier step wrote the modules that it
+    names (`write_features`), None where there are none. The rest is as `tidegate.api.training.write_output` has it.
     """
-    out = Path(folder)
-    if features is None:
-        write_features(out, NO_FEATURES, None)
-    else:
-        shutil.copytree(Path(features) / FEATURES, out / FEATURES, dirs_exist_ok=True)
-    contract = read_contract(out)
+    out = folder
+    if features is not None:
+        shutil.copytree(features / FEATURES, out / FEATURES, dirs_exist_ok=True)
     evaluated = summarised(evaluation, contract, loss, PIPELINE, champion, identity, metrics or {})
+    _write(out / CONTRACT, canonical_json(contract.to_json()))
     said = {**(details or {}), **evaluated.summary.to_json()}
     _write(out / MODEL, onnx)
     reference.write_parquet(_parent(out / REFERENCE), compression="zstd")
