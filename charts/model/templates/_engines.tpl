@@ -9,6 +9,9 @@ args:
   - --port={{ .Values.port }}
   - --online={{ required "onlineStore is required for engine bento: the online feature store, redis://HOST:PORT/DB" .Values.onlineStore }}
   - --log-dir=/var/log/tidegate
+  {{- if ne (int .Values.maxBodyMegabytes) 1 }}
+  - --body-limit={{ mul .Values.maxBodyMegabytes 1048576 }}
+  {{- end }}
   {{- with .Values.records }}
   - --records={{ . }}
   {{- end }}

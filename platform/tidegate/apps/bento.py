@@ -16,6 +16,7 @@ from tidegate.adapters.onnx.session import open_onnx
 from tidegate.apps.slot import OpenReader, assemble, release_service
 from tidegate.apps.slot_settings import SlotSettings
 from tidegate.domain.errors import InvalidInput
+from tidegate.domain.local import BODY_LIMIT
 from tidegate.serving.runtime.endpoint import Endpoint
 from tidegate.serving.runtime.http_app import AsgiApp, Receive, Scope, Send
 from tidegate.serving.runtime.release_loader import LoadedRelease, load_release
@@ -59,4 +60,5 @@ def _settings(release: LoadedRelease, environment: Mapping[str, str]) -> SlotSet
         online=environment["TIDEGATE_ONLINE"],
         log_dir=Path(environment["TIDEGATE_LOG_DIR"]),
         records=environment.get("TIDEGATE_RECORDS", ""),
+        body_limit=int(environment.get("TIDEGATE_BODY_LIMIT", str(BODY_LIMIT))),
     )

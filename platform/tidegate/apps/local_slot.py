@@ -21,5 +21,6 @@ def local_slot(project: Project, release: Path, model: str, slot: str, port: int
         port=port,
         online=open_features(project, model).online_address(project.local.online_store),
         log_dir=StateFolder(project.state).logs,
+        body_limit=project.model(model).body_limit,
         trusted_keys=tuple(str(key) for key in trusted_keys(project)),
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.adapters.files.release_keys import TRUSTED_KEYS
+from tidegate.domain.local import BODY_LIMIT
 
 MODULE = "tidegate.apps.slot"
 
@@ -36,7 +37,7 @@ class SlotSettings:
     log_dir: Path = field(metadata={"help": "folder of the inference log", "type": Path})
     records: str = field(default="", metadata={"help": "the inference log: redis://HOST:PORT/DB; by default --log-dir"})
     host: str = field(default="127.0.0.1", metadata={"help": "address to listen on"})
-    body_limit: int = field(default=1024 * 1024, metadata={"help": "largest request body in bytes", "type": int})
+    body_limit: int = field(default=BODY_LIMIT, metadata={"help": "largest request body in bytes", "type": int})
     sample_rate: float = field(default=1.0, metadata={"help": "share of requests in the inference log, 0 to 1", "type": float})
     drain_seconds: float = field(default=1.0, metadata={"help": "how long kept-alive clients may take to leave", "type": float})
     trusted_keys: tuple[str, ...] = field(

@@ -174,7 +174,7 @@ def build_release(
     rules = config.rules_of("drift")
     output = training_output(platform, model, found.version)
     digest = check_bound(output, found, platform.ledger)
-    folder = serving or platform.project.model(model).its_serving()
+    folder = serving or platform.project.model(model).serving
     what = f"building a release of {model}/{found.version}"
     check_output(output, what)
     check_service(folder, platform.state.logs / ".bentoml", what)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from tidegate.domain.project import Project
+from tidegate.domain.project import MEGABYTE, Project
 
 LOOPBACK = "127.0.0.1"
+BODY_LIMIT = MEGABYTE
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class LocalConfig:
     drain_seconds: float = 10.0
     stop_seconds: float = 10.0
     request_timeout_seconds: float = 15.0
-    max_request_bytes: int = 4 * 1024 * 1024
+    max_request_bytes: int = 4 * MEGABYTE  # of what is no model's
+    body_limits: Mapping[str, int] = field(default_factory=dict)  # bytes of a request, by model; of others BODY_LIMIT
     gateway_workers: int = 2
 
     @classmethod
@@ -44,4 +47,5 @@ class LocalConfig:
             replicas=local.replicas,
             online_store=local.online_store,
             default_model=local.default_model or only,
+            body_limits={name: model.body_limit for name, model in project.models.items()},
         )

@@ -20,6 +20,7 @@ from tidegate.domain.schedule import Schedule
 API_VERSION = "tidegate/v1"
 NAMESPACE = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 VERIFIER_KEY = r"^[^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44}$"
+MEGABYTE = 1024 * 1024
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,39}$"
 
 
@@ -91,6 +92,14 @@ class ModelConfig:
     )
     monitor: Path = key("monitor", "YAML file with the model's gates, SLOs and drift monitor.", exists="file")
     approval: Approval = key("approval", "Whether a person must approve each promotion.", default=Approval.NONE)
+    max_body_megabytes: int = key(
+        "maxBodyMegabytes", "The largest body of a request, at the gateway and in a slot.", default=1, minimum=1, maximum=64
+    )
+
+    @property
+    def body_limit(self) -> int:
+        """In bytes."""
+        return self.max_body_megabytes * MEGABYTE
 
     def its_features(self) -> FeaturesConfig:
         """Raises InvalidInput for a model without features."""

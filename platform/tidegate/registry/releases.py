@@ -36,14 +36,14 @@ class ReleaseStore:
         self,
         output: TrainingOutput,
         version: ModelVersion,
-        serving: Path,
+        serving: Path | None,
         monitor: Mapping[str, Any],
         thresholds: Mapping[str, Any],
         gates: Mapping[str, bytes] | None = None,
     ) -> ReleaseManifest:
         """Put a release together and return its manifest.
 
-        `serving` is the model's serving folder (it may be empty or absent: then the generic endpoints serve the model);
+        `serving` is the model's serving folder (it may be empty or absent: then the endpoint is made of its contract);
         `monitor` the values of its monitor file; `thresholds` what drift calibration made of the output's reference;
         `gates` the files of gates of the project's own, by their paths from the monitor file.
         """
@@ -52,7 +52,7 @@ class ReleaseStore:
         try:
             for part in ("model", "features", "profile"):
                 shutil.copytree(output.folder / part, draft / part, ignore=shutil.ignore_patterns(*IGNORED_NAMES))
-            if serving.is_dir():
+            if serving is not None and serving.is_dir():
                 shutil.copytree(serving, draft / SERVING, ignore=shutil.ignore_patterns(*IGNORED_NAMES))
             for name, content in (gates or {}).items():
                 (draft / name).parent.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,8 @@ from tidegate.domain.slots import Slot
 from tidegate.ports.local import ModelRoutes
 
 pytestmark = pytest.mark.e2e
-TOO_LARGE = b"x" * (4 * 1024 * 1024 + 1)
+LIMIT = 6 * 1024 * 1024
+TOO_LARGE = b"x" * (LIMIT + 1)
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -71,7 +72,11 @@ class Gateway:
     def __init__(self, folder: Path) -> None:
         ports = free_ports()
         config = LocalConfig(
-            gateway_port=ports["gatewayPort"], admin_port=ports["adminPort"], default_model="demand", request_timeout_seconds=2
+            gateway_port=ports["gatewayPort"],
+            admin_port=ports["adminPort"],
+            default_model="demand",
+            request_timeout_seconds=2,
+            body_limits={"demand": LIMIT},
         )
         self.port = config.gateway_port
         self.blue, self.other_blue, self.green = Echo(), Echo(), Echo()
@@ -190,6 +195,17 @@ def test_predictions_are_counted_by_slot_and_kind_apart_from_all_else_and_over_s
     assert (seen[Slot.BLUE].completed, seen[Slot.BLUE].refused_4xx, seen[Slot.BLUE].errors_5xx) == (6, 1, 0)
     assert (seen[Slot.GREEN].completed, mirrored[Slot.GREEN].completed, mirrored[Slot.BLUE].completed) == (1, 5, 0)
     assert max(seen[Slot.BLUE].latency_buckets_ms.values()) == 6
+
+
+def test_each_model_has_its_own_limit_of_a_body_and_what_fits_is_mirrored_whole(gateway: Gateway) -> None:
+    gateway.route(Slot.BLUE, mirror=True)
+    fits, too_large = b"x" * (LIMIT - 10), b"x" * (LIMIT + 1)
+    for path in ("/predict", "/models/demand/predict", "/v2/models/demand/infer"):
+        assert gateway.ask("POST", path, body=fits)[0] == 200
+        status, _, body = gateway.ask("POST", path, body=too_large)
+        assert (status, "larger" in json.loads(body)["error"]) == (413, True)
+    eventually(lambda: len(gateway.green.seen) == 3)
+    assert {headers["content-length"] for _, _, headers in gateway.green.seen} == {str(len(fits))}
 
 
 def test_what_computes_too_long_is_asked_of_one_replica_and_what_lost_its_replica_of_two(gateway: Gateway) -> None:

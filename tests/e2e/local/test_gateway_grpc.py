@@ -42,7 +42,12 @@ def configuration(ports: dict[str, int], servers: list[Server]) -> dict[str, Any
 
     def filled(part: Any, server: Server) -> Any:
         words = {"@MODEL@": server.name, "@RELEASE@": "r", "@NAMESPACE@": "models", "@TIMEOUT@": "5"}
-        text = json.dumps(part).replace('"@PORT@"', "9").replace('"@GRPC_PORT@"', str(server.port))
+        text = (
+            json.dumps(part)
+            .replace('"@PORT@"', "9")
+            .replace('"@BODY_LIMIT@"', "1048576")
+            .replace('"@GRPC_PORT@"', str(server.port))
+        )
         for word, value in words.items():
             text = text.replace(word, value)
         return json.loads(text)

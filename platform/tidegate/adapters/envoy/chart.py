@@ -29,7 +29,7 @@ from tidegate.adapters.envoy.upstream import upstream
 from tidegate.domain.local import LocalConfig
 
 MODEL, RELEASE, NAMESPACE, TIMEOUT, MODELS = "@MODEL@", "@RELEASE@", "@NAMESPACE@", "@TIMEOUT@", "@MODELS@"
-PORT, GRPC_PORT = "@PORT@", "@GRPC_PORT@"  # the chart takes their quotes away
+PORT, GRPC_PORT, BODY_LIMIT = "@PORT@", "@GRPC_PORT@", "@BODY_LIMIT@"  # the chart takes their quotes away
 PATIENCE_SECONDS = 615.0  # longer than any time-out of a model that the chart takes
 FOLDER = "/etc/envoy"  # where the ConfigMap lies
 ANYWHERE, CLIENTS_PORT, SHOWN_PORT, ADMIN_PORT = "0.0.0.0", 8080, 8082, 9901
@@ -38,8 +38,8 @@ ACTIVE_GRPC = f"{ACTIVE}-grpc"
 
 
 def files() -> dict[str, Json]:
-    backend = Backend(MODEL, ACTIVE, MODEL, f"{TIMEOUT}s", SHADOW)
-    grpc = Backend(MODEL, ACTIVE_GRPC, MODEL, f"{TIMEOUT}s")
+    backend = Backend(MODEL, ACTIVE, MODEL, f"{TIMEOUT}s", SHADOW, body_limit=BODY_LIMIT)
+    grpc = Backend(MODEL, ACTIVE_GRPC, MODEL, f"{TIMEOUT}s", body_limit=BODY_LIMIT)
     return {
         "bootstrap.json": bootstrap(),
         "routes.json": {

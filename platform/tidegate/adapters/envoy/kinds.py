@@ -44,15 +44,17 @@ READS = RetryPolicy((*UNREACHED.on, "reset"))  # the replica went away: what it 
 
 @dataclass(frozen=True)
 class Kind:
-    """Counted under `<model>/<slot>/<name>`. What `predicts` is mirrored to a candidate and counted by the gates."""
+    """Counted under `<model>/<slot>/<name>`. What `predicts` is mirrored to a candidate and counted by the gates; what
+    `takes_bodies` does so up to its model's limit."""
 
     name: str
     retries: RetryPolicy = NEVER
     predicts: bool = False
+    takes_bodies: bool = True
 
 
 PREDICT = Kind("predict", READS, predicts=True)  # a release's own endpoint
 INFER = Kind("infer", READS, predicts=True)  # the Open Inference Protocol
-OTHER = Kind("other", UNREACHED)  # probes and documents
+OTHER = Kind("other", UNREACHED, takes_bodies=False)  # probes and documents
 GRPC = Kind("grpc", READS)  # the Open Inference Protocol by gRPC: its failures are no HTTP status, so no gate counts it
 PREDICTING = tuple(kind.name for kind in (PREDICT, INFER, OTHER, GRPC) if kind.predicts)

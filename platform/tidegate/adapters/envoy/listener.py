@@ -20,6 +20,7 @@ CLIENT_ID = "x-client-request-id"
 CLIENT_ID_BYTES = 128
 OWN_HEADERS = "x-tidegate-"
 PATH_BYTES = 256
+BUFFER = "envoy.filters.http.buffer"
 FLUSH = "0.25s"  # histograms are merged at each flush of the statistics, and gates look twice a second
 Json = dict[str, Any]
 
@@ -73,7 +74,7 @@ def connection_manager(patience: float, max_request_bytes: int, access_log: str)
         http_filters=[
             {
                 # whole requests only: a slow sender costs the slots nothing, and a retry has the body
-                "name": "envoy.filters.http.buffer",
+                "name": BUFFER,
                 "typed_config": typed("envoy.extensions.filters.http.buffer.v3.Buffer", max_request_bytes=max_request_bytes),
             },
             {
@@ -82,6 +83,12 @@ def connection_manager(patience: float, max_request_bytes: int, access_log: str)
             },
         ],
     )
+
+
+def buffer_of_route(max_request_bytes: int | str) -> Json:
+    """The limit of a body on one route, in place of the listener's."""
+    buffer = {"max_request_bytes": max_request_bytes}
+    return typed("envoy.extensions.filters.http.buffer.v3.BufferPerRoute", buffer=buffer)
 
 
 def identity() -> Json:

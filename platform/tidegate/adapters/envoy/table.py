@@ -8,6 +8,7 @@ Invariants:
   long as no dot is in it.)
 - Only what may predict is mirrored. Whether another replica is asked once more, and when, is the policy of a route's kind
   (`kinds`): predictions are reads, and are asked again when their replica went away.
+- A body has at most the bytes of its model's limit, as in the slot that it is for.
 - `/` is one model's by an explicit setting, or because it is the project's only one; else nobody's.
 """
 
@@ -17,8 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tidegate.adapters.envoy.kinds import GRPC, INFER, OTHER, PREDICT, Kind
-from tidegate.adapters.envoy.listener import CLIENT_ID, METADATA, Json, seconds, typed
-from tidegate.domain.local import LocalConfig
+from tidegate.adapters.envoy.listener import BUFFER, CLIENT_ID, METADATA, Json, buffer_of_route, seconds, typed
+from tidegate.domain.local import BODY_LIMIT, LocalConfig
 from tidegate.domain.slots import Slot
 from tidegate.ports.local import ModelRoutes
 
@@ -47,6 +48,7 @@ class Backend:
     timeout: str
     shadow: str = ""
     slot: str = ""
+    body_limit: int | str = BODY_LIMIT  # bytes of a request
 
 
 def route_configuration(config: LocalConfig, models: Sequence[ModelRoutes]) -> Json:
@@ -110,6 +112,7 @@ def _backend(config: LocalConfig, model: ModelRoutes, slot: Slot) -> Backend:
         seconds(config.request_timeout_seconds),
         cluster_name(model.model, slot.other, shadow=True) if model.mirror else "",
         str(slot),
+        config.body_limits.get(model.model, BODY_LIMIT),
     )
 
 
@@ -187,6 +190,8 @@ def route(backend: Backend, kind: Kind, match: Json, rewrite: Json | None = None
         "route": action,
         "metadata": {"filter_metadata": {METADATA: {"model": backend.model, "kind": kind.name} | slot}},
     }
+    if kind.takes_bodies:
+        rendered["typed_per_filter_config"] = {BUFFER: buffer_of_route(backend.body_limit)}
     if backend.slot:
         header = {"key": SLOT_HEADER, "value": backend.slot}
         rendered["response_headers_to_add"] = [{"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}]

@@ -53,7 +53,7 @@ class ServingApp:
 
     def __init__(self, routes: Routes, metrics: ServingMetrics, log: InferenceLog, lifespan: AsgiApp, body_limit: int) -> None:
         self._routes, self._metrics, self._log, self._lifespan = routes, metrics, log, lifespan
-        self._body_limit = body_limit
+        self._body_limit, self._discard_limit = body_limit, max(DISCARD_LIMIT, body_limit)
         self._release = routes.release_id.encode()
         self._draining = False
         self._clock = process_clock()
@@ -141,9 +141,9 @@ class ServingApp:
         return _handled(route, exchange)
 
     async def _read(self, headers: dict[str, str], receive: Receive) -> bytes:
-        """The whole body; of one that is too large at most DISCARD_LIMIT is read, so that the client sees the answer."""
+        """The whole body; of one that is too large at most `_discard_limit` is read, so that the client sees the answer."""
         length = headers.get("content-length", "")
-        if length.isdigit() and int(length) > DISCARD_LIMIT:
+        if length.isdigit() and int(length) > self._discard_limit:
             raise BodyTooLarge(read_whole=False)
         chunks: list[bytes] = []
         size, more = 0, True
@@ -156,7 +156,7 @@ class ServingApp:
             size += len(chunk)
             if size <= self._body_limit:
                 chunks.append(chunk)
-            elif size > DISCARD_LIMIT:
+            elif size > self._discard_limit:
                 raise BodyTooLarge(read_whole=False)
         if size > self._body_limit:
             raise BodyTooLarge(read_whole=True)
