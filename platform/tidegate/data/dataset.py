@@ -23,7 +23,7 @@ import polars as pl
 from tidegate.domain.errors import InvalidInput
 from tidegate.files.source_code import Sources
 
-Kind = Literal["identifier", "text", "category", "integer", "number", "boolean", "timestamp", "date"]
+Kind = Literal["identifier", "text", "category", "integer", "number", "boolean", "timestamp", "date", "bytes"]
 Split = Callable[[pl.DataFrame], Mapping[str, pl.DataFrame]]
 
 ROWS = "rows"  # the class of a dataset that is not split
@@ -44,6 +44,7 @@ class Column:
               boolean     true and false, 1 and 0, and the texts that `true` and `false` name
               timestamp   a date and time; ISO 8601 or as one of `formats`; without an offset it is on the wall clock of `zone`
               date        a day; ISO 8601 or as one of `formats`
+      bytes       as they are, such as an image's; from Parquet alone
     empty     texts that stand for nothing
     formats   how dates or times are written, as strftime has it: '%d/%m/%Y'; 'epoch s' and 'epoch ms' count from 1970. Of
               several, a value must have one meaning

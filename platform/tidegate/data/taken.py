@@ -93,7 +93,8 @@ def _with(dataset: Dataset, earlier: Taken | None, pulled: Pulled) -> Taken:
 
 def _typed(dataset: Dataset, rows: SourceRows) -> tuple[pl.DataFrame, tuple[str, ...]]:
     values = typed(f"source file {rows.part}", rows.raw, dataset)
-    original = rows.raw.select(pl.struct(pl.all()).struct.json_encode().alias(ORIGINAL))
+    writable = rows.raw.with_columns(pl.selectors.binary().bin.encode("base64"))  # JSON has no bytes
+    original = writable.select(pl.struct(pl.all()).struct.json_encode().alias(ORIGINAL))
     first_invalid = pl.coalesce([pl.when(mask).then(pl.lit(name)) for name, mask in values.invalid.items()])
     invalid = (
         pl.select(first_invalid.cast(pl.String).alias(INVALID))

@@ -25,6 +25,7 @@ WANTED = {
     "boolean": "true or false",
     "timestamp": "a date and time as 2011-09-01 08:30:00",
     "date": "a day as 2011-09-01",
+    "bytes": "bytes, as of an image",
 }
 HINTS = {
     "number": "where a comma or point is meant otherwise, name it in the definition: decimal=',', thousands='.'",
@@ -118,6 +119,8 @@ def _converted(values: pl.Series, column: Column, decimal: str) -> pl.Series | N
     dtype, text = values.dtype, values.dtype == pl.String
     if column.kind == "text":
         return values if text else None
+    if column.kind == "bytes":
+        return values if dtype == pl.Binary else None
     if column.kind in ("identifier", "category") and (text or dtype.is_numeric()):
         if dtype.is_float():
             values = values.set(values != values.floor(), None).cast(pl.Int64, strict=False)
