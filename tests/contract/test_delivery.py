@@ -59,6 +59,7 @@ def local(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Delivery:
         state=StateFolder(folder),
         release={each.digest: each for each in (LIVE, NEXT)}.__getitem__,
         is_up=lambda: True,
+        started_otherwise=lambda: "",
         drift=lambda model: [],
         ledger_remarks=lambda model: [],
         online_status=lambda manifest: None,

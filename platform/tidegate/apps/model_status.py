@@ -60,6 +60,8 @@ def model_status(platform: Platform, model: str, with_drift: bool) -> Standing:
     problems += [problem for problem in platform.target.problems() if problem not in problems]
     if not running:
         problems.append("nothing runs; start it with 'tidegate up'")
+    elif other := part(platform.started_otherwise):
+        problems.append(f"{other}, or use what it was started with")
     drift, drift_note = part(lambda: _drift(platform, model, with_drift, live)) or (None, "it could not be looked at")
     features = part(lambda: platform.online_status(manifest) if manifest else None)
     return Standing(

@@ -325,6 +325,12 @@ class Platform(OpenedProject):
 
         return supervisor_pid(self.state) is not None
 
+    def started_otherwise(self) -> str:
+        """What the supervisor that runs was started with, where that is not what this project says; else empty."""
+        from tidegate.apps.supervision import started_otherwise
+
+        return started_otherwise(self.project)
+
     def down(self) -> bool:
         """Drain and stop everything; False when nothing ran."""
         from tidegate.apps.supervision import stop_supervisor

@@ -91,14 +91,19 @@ def _pid_of(state: StateFolder, holder: Runs) -> int | None:
 
 def check_same(project: Project, attempt: str) -> None:
     """Raise Conflict when the supervisor that runs for the state folder was started with another project file or ports."""
+    if other := started_otherwise(project):
+        raise Conflict(f"{attempt}: {other}, or use what it was started with; nothing was changed")
+
+
+def started_otherwise(project: Project) -> str:
+    """What the supervisor that runs was started with, where that is something else, and how to end it; else empty."""
     found = running(StateFolder(project.state).supervisor_lock)
     differences = found.differences(Runs.of(project, __version__)) if found else []
-    if found and differences:
-        command = f"tidegate -C {found.file} down" if found.of_another_project else "tidegate down"
-        raise Conflict(
-            f"{attempt}: the supervisor of {project.state} (pid {found.pid}) was started with {', '.join(differences)}; "
-            f"nothing was changed: end it with '{command}' first, or use what it was started with"
-        )
+    if not found or not differences:
+        return ""
+    command = f"tidegate -C {found.file} down" if found.of_another_project else "tidegate down"
+    started = f"the supervisor of {project.state} (pid {found.pid}) was started with {', '.join(differences)}"
+    return f"{started}: end it with '{command}' first"
 
 
 # --- who hangs ----------------------------------------------------------------------------------------------------------

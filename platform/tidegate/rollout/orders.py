@@ -19,6 +19,7 @@ from tidegate.domain.release import ReleaseManifest
 from tidegate.ports.ledger import Ledger
 from tidegate.ports.traffic import Target
 from tidegate.rollout.admission import refuse_while_held, require_overridable, require_reason
+from tidegate.rollout.past import Past, past
 from tidegate.rollout.plan import Plan, RolloutConfig, plan, plan_rollback
 from tidegate.rollout.state import Json, Rollout, RolloutStore, Status
 from tidegate.rollout.unrecorded import Recorder
@@ -106,11 +107,11 @@ class Orders:
                     f"'tidegate rollout abort {model} --reason TEXT'"
                 )
             desired = self.target.desired(model)
-            previous = way_back(model, self.store.all(model), desired.active_release, to)
+            previous = self._way_back(model, desired.active_release, to)
             manifest = releases(previous)
             if running is not None:
                 self._supersede(running, f"a rollback to {previous[:12]}", "rollback")
-            made = plan_rollback(model, previous, desired, config)
+            made = plan_rollback(model, manifest.digest, desired, config)
             return self._add(manifest, made, "rollback", reason, {})
 
     def goes_back_to(self, model: str, to: str | None = None) -> str | None:
@@ -120,7 +121,16 @@ class Orders:
             return running.candidate
         if running is not None and running.switched:
             return running.plan.previous
-        return way_back(model, self.store.all(model), self.target.desired(model).active_release, to)
+        return self._way_back(model, self.target.desired(model).active_release, to)
+
+    def _way_back(self, model: str, active: str | None, to: str | None) -> str:
+        try:
+            history = past(self.store, self.ledger, model)
+        except Conflict:
+            if to is None:
+                raise
+            history = [Past.of(rollout) for rollout in self.store.all(model)]  # a person names it
+        return way_back(model, history, active, to)
 
     def abort(self, model: str, reason: str) -> Rollout:
         return self._order(model, self._unfinished(model).id, "abort", reason)
@@ -211,6 +221,7 @@ class Orders:
         rollout = replace(rollout, sequence=self.store.next_sequence(candidate.model))
         self.store.refuse_second(rollout)
         body = {"rollout": id, "kind": kind, "reason": reason, "plan": made.describe(), "overrides": dict(overrides)}
+        body |= {"previous": made.previous} if made.previous else {}
         body |= {"notes": list(notes)} if notes else {}
         self._record(kind, candidate.model, "rollout.start", candidate.id, body)
         rollout = rollout.noted(now, "start", reason)

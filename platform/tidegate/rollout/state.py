@@ -155,6 +155,11 @@ class RolloutStore:
         """A sentence for each record of the model that cannot be read."""
         return self._readable(model)[1]
 
+    def damaged_ids(self, model: str) -> set[str]:
+        """Of the records that cannot be read."""
+        known = {rollout.id for rollout in self._readable(model)[0]}
+        return {path.stem for path in (self.folder / model).glob("*.json")} - known
+
     def _readable(self, model: str) -> tuple[list[Rollout], list[str]]:
         found, problems = [], []
         for path in sorted((self.folder / model).glob("*.json")):

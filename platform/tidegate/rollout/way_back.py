@@ -9,61 +9,48 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tidegate.domain.errors import InvalidInput, NotFound
+from tidegate.rollout.past import Past, earlier
 from tidegate.rollout.plan import SHORT
-from tidegate.rollout.state import Rollout, Status
+from tidegate.rollout.state import Status
 
 
-def taken_back(history: Sequence[Rollout]) -> dict[str, str]:
-    """Releases (digests) that were rolled back from, each with how that came; `history` is oldest first."""
+def taken_back(history: Sequence[Past]) -> dict[str, str]:
+    """Releases (by the beginnings of their digests) that were rolled back from, each with how that came; `history` is oldest
+    first."""
     found: dict[str, str] = {}
-    for rollout in history:
-        if rollout.kind == "rollback" and rollout.status is Status.DONE and rollout.plan.previous:
-            why = rollout.history[0]["message"] if rollout.history else ""
-            found[rollout.plan.previous] = f"rolled back from by {rollout.actor.name}: {why}"
-        elif rollout.status is Status.DONE:
-            found.pop(rollout.candidate, None)
-        elif rollout.status is Status.ROLLED_BACK and rollout.switched and rollout.kind != "rollback":
-            found[rollout.candidate] = f"taken back: {rollout.reason}"
+    for each in history:
+        if each.kind == "rollback" and each.status is Status.DONE and each.previous:
+            found[each.previous[:SHORT]] = f"rolled back from by {each.by}: {each.why}"
+        elif each.status is Status.DONE:
+            found.pop(each.candidate[:SHORT], None)
+        elif each.status is Status.ROLLED_BACK and each.switched and each.kind != "rollback":
+            found[each.candidate[:SHORT]] = f"taken back: {each.why}"
     return found
 
 
-def was_live(history: Sequence[Rollout]) -> list[str]:
-    """Releases that were live for good, in the order in which they last became so: those whose rollout was done, and what was
-    active before one of them, though its own record may be gone."""
-    found: dict[str, None] = {}
-    for rollout in history:
-        if rollout.status is Status.DONE:
-            if rollout.plan.previous:
-                found.setdefault(rollout.plan.previous)
-            found.pop(rollout.candidate, None)
-            found[rollout.candidate] = None
-    return list(found)
-
-
-def way_back(model: str, history: Sequence[Rollout], active: str | None, to: str | None = None) -> str:
+def way_back(model: str, history: Sequence[Past], active: str | None, to: str | None = None) -> str:
     """The release to go back to, `to` when a person names one; raises NotFound where there is none, InvalidInput for one that
     never passed its gates."""
-    live = was_live(history)
+    before = earlier(history, active)
     if to is not None:
         if to == active:
             raise InvalidInput(f"rolling back model {model}: {_id(model, to)} is live already")
-        if to not in live:
+        if to[:SHORT] not in {release[:SHORT] for release in before}:
             raise InvalidInput(
                 f"rolling back model {model} to {_id(model, to)}: no rollout of it was ever done, and a rollback asks no gate; "
                 f"start one with 'tidegate rollout {model} --release {_id(model, to)}'"
             )
         return to
     fallen = taken_back(history)
-    earlier = [release for release in live if release != active]
-    good = [release for release in earlier if release not in fallen]
+    good = [release for release in before if release[:SHORT] not in fallen]
     if good:
         return good[-1]
-    if not earlier:
+    if not before:
         raise NotFound(f"rolling back model {model}: no release was active before the present one")
-    told = "; ".join(f"{_id(model, release)} was {fallen[release]}" for release in reversed(earlier))
+    told = "; ".join(f"{_id(model, release)} was {fallen[release[:SHORT]]}" for release in reversed(before))
     raise NotFound(
         f"rolling back model {model}: every earlier release was taken back itself ({told}); choose one with "
-        f"'tidegate rollback {model} --to {_id(model, earlier[-1])} --reason TEXT'"
+        f"'tidegate rollback {model} --to {_id(model, before[-1])} --reason TEXT'"
     )
 
 

@@ -46,7 +46,7 @@ def roll_back(world) -> None:
     assert world.run().status is Status.DONE
 
 
-def looked_at(world, with_drift: bool = True) -> Standing:
+def looked_at(world, with_drift: bool = True, other: str = "") -> Standing:
     by_digest = {release.digest: release for release in world.releases}
     platform = SimpleNamespace(
         state=StateFolder(world.store.folder / "state"),
@@ -57,6 +57,7 @@ def looked_at(world, with_drift: bool = True) -> Standing:
         untold=UntoldNotes(world.store.folder),
         release=by_digest.__getitem__,
         is_up=lambda: True,
+        started_otherwise=lambda: other,
         drift=lambda _: [],
         ledger_remarks=lambda _: ["1 entries of demand wait to be recorded (freeze)"],
         online_status=lambda _: {"until": "2011-09-01T00:00:00+00:00", "written_at": 1_000_000.0, "rows": 4_017},
@@ -182,3 +183,9 @@ def test_a_damaged_record_is_named(world) -> None:
 
 def test_a_release_nobody_rolled_out_has_no_origin() -> None:
     assert origin_of("f" * 64, []).kind == ""
+
+
+def test_a_supervisor_that_was_started_with_something_else_is_said_so(world) -> None:
+    other = "the supervisor of state (pid 7) was started with gatewayPort 8800 (here: 9800): end it with 'tidegate down' first"
+    assert "gatewayPort 8800 (here: 9800)" in looked_at(world, other=other).problem
+    assert "gatewayPort" not in looked_at(world).problem

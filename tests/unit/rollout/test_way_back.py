@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import pytest
 
-from tidegate.domain.errors import Conflict, InvalidInput, NotFound
+from tidegate.domain.errors import Conflict, IntegrityError, InvalidInput, NotFound
 from tidegate.domain.verdict import Verdict
+from tidegate.ledger.memory import MemoryLedger
+from tidegate.ports.ledger import Entry
 from tidegate.rollout.state import Status
 
 
@@ -15,9 +20,12 @@ def done(world, number: int) -> None:
 
 
 def rollback(world, to: int | None = None):
-    by_digest = {release.digest: release for release in world.releases}
     digest = world.releases[to - 1].digest if to else None
-    ordered = world.orders.rollback("demand", "complaints", by_digest.__getitem__, world.config, digest)
+
+    def release(reference: str):
+        return next(each for each in world.releases if each.digest.startswith(reference))
+
+    ordered = world.orders.rollback("demand", "complaints", release, world.config, digest)
     world.id = ordered.id
     return world.run()
 
@@ -148,3 +156,49 @@ def test_overrides_given_to_a_rollout_under_way_count(world) -> None:
     assert (joined.id, joined.overrides["drift"]["actor"]) == (world.id, "ada")
     assert world.run().status is Status.DONE
     assert [entry.body["gate"] for entry in world.ledger.entries() if entry.action == "override"] == ["drift"]
+
+
+def damage(world, id: str) -> None:
+    (world.store.folder / "demand" / f"{id}.json").write_bytes(b'{"id": ')
+
+
+def test_a_damaged_record_of_a_rollback_does_not_bring_the_bad_release_back(told) -> None:
+    done(told, 2)
+    done(told, 3)
+    rollback(told)
+    assert live(told) == 2
+    damage(told, told.id)
+    assert told.orders.goes_back_to("demand") == told.releases[0].digest, "3 was gone back from, as the ledger knows"
+    rollback(told)
+    assert live(told) == 1
+
+
+def test_a_damaged_record_of_a_good_release_leaves_it_good(told) -> None:
+    done(told, 2)
+    second = told.id
+    done(told, 3)
+    damage(told, second)
+    damage(told, told.id)
+    rollback(told)
+    assert live(told) == 2
+
+
+@pytest.mark.parametrize("ledger", ["damaged", "without it"])
+def test_a_damaged_record_that_the_ledger_does_not_tell_about_needs_a_person_to_name_the_release(told, ledger: str) -> None:
+    done(told, 2)
+    done(told, 3)
+    rollback(told)
+    damage(told, told.id)
+
+    class Silent(MemoryLedger):
+        def entries(self, *about: object, **more: object) -> Iterator[Entry]:  # type: ignore[override]
+            if ledger == "damaged":
+                raise IntegrityError("entry 3 was edited")
+            return iter(())
+
+    told.orders = replace(told.orders, ledger=Silent())
+    with pytest.raises(Conflict, match=r"which release is good is not known: name one with .*--to RELEASE.*demand@"):
+        rollback(told)
+    assert live(told) == 2
+    rollback(told, to=1)
+    assert live(told) == 1
