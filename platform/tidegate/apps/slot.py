@@ -69,6 +69,16 @@ def build(settings: SlotSettings, open_reader: OpenReader | None = None) -> Slot
     return assemble(settings, release, endpoint, service_asgi(service), open_reader)
 
 
+def open_predictor(
+    release: LoadedRelease, online: str, open_reader: OpenReader | None = None
+) -> tuple[Predictor, OnlineFeatureReader | None]:
+    """A release over the online store at an address, and its reader of the store; none where no features are stored."""
+    if not release.contract.stored:
+        return Predictor(release, None), None
+    reader = (open_reader or wiring.online_reader)(for_model(online, release.manifest.model), release.contract)
+    return Predictor(release, StoreGuard(reader, remote="://" in online)), reader
+
+
 def assemble(
     settings: SlotSettings,
     release: LoadedRelease,
@@ -77,10 +87,7 @@ def assemble(
     open_reader: OpenReader | None = None,
 ) -> SlotApp:
     """The application of a release over its online store. `lifespan` is BentoML's application: it is told of start and stop."""
-    reader = None
-    if release.contract.stored:
-        reader = (open_reader or wiring.online_reader)(for_model(settings.online, settings.model), release.contract)
-    predictor = Predictor(release, StoreGuard(reader, remote="://" in settings.online) if reader else None)
+    predictor, reader = open_predictor(release, settings.online, open_reader)
     endpoint.bind(predictor)
     manifest = release.manifest
     identity = Identity(manifest.model, manifest.digest, settings.slot, settings.replica)

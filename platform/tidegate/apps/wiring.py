@@ -6,7 +6,7 @@ else. tests/unit/test_structure.py holds every other module to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from tidegate.ports.model_scorer import ModelScorer
     from tidegate.ports.pipeline_runs import PipelineRunner
     from tidegate.ports.registry import ModelRegistry
+    from tidegate.ports.row_files import RowSink, RowSource
     from tidegate.serving.records import InferenceLogFiles
 
 # --- what every target has ------------------------------------------------------------------------------------------
@@ -122,6 +123,20 @@ def pipeline_runner(project: Project, endpoint: str | None) -> PipelineRunner:
     from tidegate.adapters.kfp.runner import KfpEndpointRunner, LocalKfpRunner
 
     return KfpEndpointRunner(endpoint) if endpoint else LocalKfpRunner(StateFolder(project.state).pipelines)
+
+
+def row_source(path: Path, types: Mapping[str, str]) -> RowSource:
+    """The rows of a Parquet or CSV file; `types` are the datatypes of some columns."""
+    from tidegate.adapters.arrow.row_files import ArrowRows
+
+    return ArrowRows(path, types)
+
+
+def row_sink(notes: Mapping[str, str]) -> RowSink:
+    """Parquet files that have `notes` in their metadata."""
+    from tidegate.adapters.arrow.row_files import ArrowParquet
+
+    return ArrowParquet(notes)
 
 
 def cron_times() -> CronTimes:

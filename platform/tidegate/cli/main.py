@@ -45,6 +45,7 @@ COMMANDS = {
     "gate": ("evidence", "Verdicts of gates, with their evidence."),
     "replay": ("evidence", "Recompute a served prediction to the bit, down to the invoice lines."),
     "ledger": ("evidence", "The tamper-evident record of what was done and why."),
+    "predict": ("predictions", "Score a file of rows by the code that serves."),
     "serve": ("processes", "Serve one release in the foreground."),
     "up": ("processes", "Start the platform and keep it running."),
     "down": ("processes", "Stop every process; data stay."),
