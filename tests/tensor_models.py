@@ -199,5 +199,8 @@ class CaseReader:
     def watermark(self) -> Watermark | None:
         return None
 
+    def expired(self) -> Mapping[str, int]:
+        return {}
+
     def close(self) -> None:
         """Nothing is held."""

@@ -1,25 +1,18 @@
-"""Looking without changing: replay with lineage, recorded verdicts, what the online store holds."""
+"""Looking without changing: replay with lineage, recorded verdicts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tidegate.apps.rows_behind import Source, rows_behind
-from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import NotFound
 from tidegate.domain.release import Lineage
-from tidegate.domain.verdict import Evidence, Finding, GateResult, Verdict, evaluate_closed
 from tidegate.ports.gates import GateContext
 from tidegate.ports.ledger import Ledger, Query
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from tidegate.apps.platform import Platform
     from tidegate.ports.inference_records import InferenceRecord
     from tidegate.serving.replay import ReplayResult
@@ -69,93 +62,6 @@ def _verdicts(ledger: Ledger) -> Iterator[tuple[float, Mapping[str, Any]]]:
             yield from ((entry.at, verdict) for verdict in entry.body["gates"])
 
 
-def known_entities(platform: Platform, model: str, moment: datetime) -> list[str]:
-    import polars as pl
-
-    from tidegate.data.tables import TIME
-
-    contract = platform.contract(model)
-    folder = platform.feature_folder(model).tables
-    known: set[str] | None = None
-    for view in contract.stored:
-        table = pl.scan_parquet(folder / f"{view}.parquet").filter(pl.col(TIME) <= moment)
-        here = set(table.select(pl.col(contract.entity).unique()).collect()[contract.entity].to_list())
-        known = here if known is None else known & here
-    return sorted(known or ())
-
-
-def online_features(platform: Platform, model: str, entities: Sequence[str]) -> dict[str, dict[str, Any]]:
-    from tidegate.adapters.packed.online import open_online_reader
-    from tidegate.serving.runtime.vectors import stored_names
-
-    contract = platform.contract(model)
-    reader = open_online_reader(platform.feature_store(model).online_url, contract)
-    try:
-        rows = reader.read(entities)
-    finally:
-        reader.close()
-    names = stored_names(contract)
-    return {
-        entity: {
-            "found": bool(rows.found[i]),
-            "event_timestamp": _iso(int(rows.event_times[i])) if rows.found[i] else None,
-            "values": dict(zip(names, rows.values[i].tolist(), strict=True)) if rows.found[i] else {},
-        }
-        for i, entity in enumerate(entities)
-    }
-
-
-def check_features(platform: Platform, model: str, entities: int) -> GateResult:
-    return evaluate_closed("features", f"{model}/online", lambda: _check_features(platform, model, entities))
-
-
-def _check_features(platform: Platform, model: str, entities: int) -> tuple[Verdict, Evidence]:
-    import polars as pl
-
-    from tidegate.adapters.packed.online import open_online_reader
-    from tidegate.files.source_code import Sources
-    from tidegate.serving.runtime.vectors import assemble, load_on_demand
-
-    store, contract = platform.feature_store(model), platform.contract(model)
-    table = pl.scan_parquet(platform.feature_folder(model).tables / f"{next(iter(contract.stored))}.parquet")
-    names = table.select(pl.col(contract.entity).unique().sort()).collect()[contract.entity].to_list()
-    chosen = names[:: max(1, len(names) // entities)][:entities]
-    mark = store.verify_online(contract)
-    reader = open_online_reader(store.online_url, contract)
-    try:
-        rows = reader.read(chosen)
-    finally:
-        reader.close()
-    found = np.flatnonzero(rows.found)
-    if not len(found):
-        return Verdict.INCONCLUSIVE, Evidence(
-            "the online store holds none of the entities; run 'tidegate features materialize'"
-        )
-    request = {name: np.ones(len(found), dtype=np.int64) for name in contract.request}
-    frame = pl.DataFrame(
-        {
-            contract.entity: [chosen[i] for i in found],
-            "event_timestamp": pl.Series(rows.event_times[found]).cast(pl.Datetime("us", "UTC")),
-            **request,
-        }
-    )
-    offline = _vectors(store.historical(contract, frame), contract)
-    repo = platform.project.model(model).its_features().repo
-    function = load_on_demand(Sources.of(repo), contract.on_demand) if contract.on_demand else None
-    online = assemble(contract, rows.values[found], rows.event_times[found], request, function)
-    wrong = ~((online == offline) | (np.isnan(online) & np.isnan(offline)))
-    findings = tuple(
-        Finding(name, float(wrong[:, i].sum()), "0 differing values", not wrong[:, i].any())
-        for i, name in enumerate(contract.vector)
-    )
-    summary = f"{int(wrong.sum()):,} of {wrong.size:,} values of {len(found):,} entities differ between online and offline"
-    if mark and (changed := store.outdated(mark)):
-        summary += (
-            f"; the table of {', '.join(changed)} was built anew since the store was filled: 'tidegate features materialize'"
-        )
-    return (Verdict.FAIL if wrong.any() else Verdict.PASS), Evidence(summary, len(found), findings=findings)
-
-
 def replay_request(platform: Platform, request_id: str) -> Replayed:
     from tidegate.adapters.onnx.session import open_onnx
     from tidegate.files.release_folder import read_contract
@@ -180,14 +86,3 @@ def _record(platform: Platform, request_id: str) -> tuple[InferenceRecord, str]:
         except NotFound as error:
             missing = error
     raise missing
-
-
-def _vectors(frame: pl.DataFrame, contract: FeatureContract) -> np.ndarray:
-    import polars as pl
-
-    columns = [frame[name].cast(pl.Float32).fill_null(float("nan")).to_numpy() for name in contract.vector]
-    return np.stack(columns, axis=1)
-
-
-def _iso(microseconds: int) -> str:
-    return datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from tidegate.apps.freshness import freshness, missing_views
 from tidegate.domain.errors import IntegrityError
 from tidegate.domain.release import ReleaseManifest
 
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 
 
 def online_status(platform: Platform, manifest: ReleaseManifest) -> dict[str, Any] | None:
-    """`until` (ISO): all that was known then is in the rows; `written_at`: when; `rows`: of the view with the fewest.
+    """`until` (ISO): all that was known then is in the rows; `written_at`: when; `rows`: of the view with the fewest; `views`:
+    how fresh each view is, and `missing`, a sentence for each whose values are all older than its TTL.
 
     The oldest of the contract's views counts. None when the release stores no features; `until` is None for a store of an
     earlier version, which does not say. Raises Unavailable or IntegrityError when the store cannot be read as it was written.
@@ -32,15 +34,18 @@ def online_status(platform: Platform, manifest: ReleaseManifest) -> dict[str, An
     finally:
         reader.close()
     if mark is None:
-        return {"until": None, "written_at": None, "rows": None}
+        return {"until": None, "written_at": None, "rows": None, "views": [], "missing": []}
     if missing := [view for view in contract.stored if view not in mark.views]:
         raise IntegrityError(
             f"online features of {manifest.id}: the watermark lacks view '{missing[0]}'; run 'tidegate features materialize'"
         )
     views = mark.views.values()
+    fresh = freshness(contract, mark, platform.clock())
     until = datetime.fromtimestamp(min(view.until for view in views) / 1e6, UTC)
     return {
         "until": until.isoformat(),
         "written_at": min(view.written_at for view in views),
         "rows": min(view.rows for view in views),
+        "views": fresh,
+        "missing": missing_views(fresh),
     }

@@ -83,7 +83,7 @@ class Platform(OpenedProject):
 
     def known_entities(self, model: str, moment: datetime) -> list[str]:
         """The entities that the online store holds once it is brought to `moment`, sorted."""
-        from tidegate.apps.inspection import known_entities
+        from tidegate.apps.model_features import known_entities
 
         return known_entities(self, model, moment)
 
@@ -98,17 +98,30 @@ class Platform(OpenedProject):
         return build_tables(definition, self.data(model), self.feature_folder(model).tables, until, self.progress)
 
     def materialize(self, model: str, until: datetime | None = None) -> int:
-        """Bring the online store to `until` (default: the newest rows); returns the number of entities."""
+        """Bring the online store to `until` (default: now); returns the number of entities."""
         return self.feature_store(model).materialize(until or datetime.now(UTC))
 
     def contract(self, model: str) -> FeatureContract:
         return self.feature_store(model).contract(self.project.model(model).its_features().service)
 
     def online_features(self, model: str, entities: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """What the online store holds: by entity `found`, `event_timestamp` (ISO) and `values` by stored feature."""
-        from tidegate.apps.inspection import online_features
+        """What the online store holds of keys as people write them (`domain.key_texts`): by entity `key`, `found`,
+        `event_timestamp` (ISO) and `values` by stored feature, None where one is missing."""
+        from tidegate.apps.model_features import online_features
 
         return online_features(self, model, entities)
+
+    def features_at(self, model: str, entities: Sequence[str], moment: datetime) -> dict[str, dict[str, Any]]:
+        """The same as the offline path knew it at a past moment."""
+        from tidegate.apps.model_features import features_at
+
+        return features_at(self, model, entities, moment)
+
+    def freshness(self, model: str) -> list[dict[str, Any]]:
+        """Of each view that the model's service reads: how far the online rows were brought, and how old the newest is."""
+        from tidegate.apps.model_features import online_freshness
+
+        return online_freshness(self, model)
 
     def online_status(self, release: ReleaseManifest) -> dict[str, Any] | None:
         from tidegate.apps.online_status import online_status
@@ -117,7 +130,7 @@ class Platform(OpenedProject):
 
     def check_features(self, model: str, entities: int) -> GateResult:
         """The online store's rows of up to `entities` entities against the offline path, value by value."""
-        from tidegate.apps.inspection import check_features
+        from tidegate.apps.model_features import check_features
 
         return check_features(self, model, entities)
 

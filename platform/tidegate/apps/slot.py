@@ -96,7 +96,7 @@ def assemble(
     info = {"model": manifest.model, "version": manifest.version, "release": manifest.id}
     metrics = ServingMetrics(log, info | {"slot": settings.slot, "replica": str(settings.replica)})
     if reader:
-        metrics.register(FeatureMetrics(reader.watermark))
+        metrics.register(FeatureMetrics(reader.watermark, release.contract.ttl, reader.expired))
     routes = Routes(predictor, endpoint, metrics)
     serving = ServingApp(routes, metrics, log, lifespan, settings.body_limit)
     return SlotApp(_wrapped(release, serving), serving, log, predictor)

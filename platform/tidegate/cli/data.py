@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tidegate.apps.freshness import span
 from tidegate.cli.session import Session, command, dry_run_option, examples, model_argument, moment
+from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import InvalidInput
 from tidegate.files.feature_folder import feature_folder
 from tidegate.files.layout import StateFolder
@@ -102,7 +104,9 @@ def apply(session: Session, model: str | None, dry_run: bool) -> None:
         session.emit({"model": name, "repo": str(repo)}, f"would register the definitions below {repo}")
         return
     services = session.platform.apply_features(name)
-    session.emit({"model": name, "services": list(services)}, f"registered; feature services: {', '.join(services)}")
+    remarks = session.platform.feature_store(name).remarks()
+    lines = [f"registered; feature services: {', '.join(services)}", *(f"  {remark}" for remark in remarks)]
+    session.emit({"model": name, "services": list(services), "remarks": remarks}, "\n".join(lines))
 
 
 @features.command(epilog=examples("tidegate features build demand", "tidegate features build demand --until 2011-09-01T06:00"))
@@ -136,8 +140,12 @@ def materialize(session: Session, model: str | None, until: str | None, dry_run:
         plan = {"model": name, "until": _iso(time), "onlineStore": session.project.local.online_store}
         session.emit(plan, f"would bring the online store ({plan['onlineStore']}) to {_iso(time) or 'the newest rows'}")
         return
+    from tidegate.apps.freshness import missing_views
+
     written = session.platform.materialize(name, time)
-    session.emit({"model": name, "entities": written}, f"{written:,} entities written to the online store")
+    missing = missing_views(session.platform.freshness(name))
+    lines = [f"{written:,} entities written to the online store", *(f"  {sentence}" for sentence in missing)]
+    session.emit({"model": name, "entities": written, "missing": missing}, "\n".join(lines))
 
 
 @features.command(epilog=examples("tidegate features show demand", "tidegate features show demand 85123A 22423 --json"))
@@ -149,20 +157,59 @@ def show(session: Session, model: str, entities: tuple[str, ...]) -> None:
     name = session.model(model)
     contract = session.platform.contract(name)
     if not entities:
-        stored = [f"  {view}: {', '.join(names)}" for view, names in contract.stored.items()]
-        text = [f"service '{contract.service}' of entity '{contract.entity}', schema {contract.schema_digest[:12]}", *stored]
-        text += [
-            f"  on demand ({contract.on_demand}): {', '.join(contract.derived)}",
-            f"request: {', '.join(contract.request)}",
-        ]
-        session.emit({**contract.to_json(), "schema_digest": contract.schema_digest}, "\n".join(text))
+        session.emit({**contract.to_json(), "schema_digest": contract.schema_digest}, _contract_text(contract))
         return
-    rows = session.platform.online_features(name, entities)
+    _emit_features(session, session.platform.online_features(name, entities))
+
+
+@features.command(
+    "get",
+    epilog=examples(
+        "tidegate features get demand 85123A",
+        "tidegate features get demand 85123A --at 2011-06-01 --json",
+        "tidegate features get delays carrier=AA,flight=12",
+    ),
+)
+@click.argument("model")
+@click.argument("keys", nargs=-1, required=True, metavar="KEY...")
+@click.option(
+    "--at", "at", metavar="TIME", help="As it was known then (UTC), by the feature tables; by default what is served now."
+)
+@command()
+def get(session: Session, model: str, keys: tuple[str, ...], at: str | None) -> None:
+    """The stored features of each KEY, now or at a past moment. A key of several parts is written as carrier=AA,flight=12, or
+    as JSON."""
+    name, time = session.model(model), moment(at)
+    found = session.platform.features_at(name, keys, time) if time else session.platform.online_features(name, keys)
+    _emit_features(session, found)
+
+
+def _emit_features(session: Session, rows: dict[str, dict[str, Any]]) -> None:
     lines = []
-    for entity, row in rows.items():
-        lines.append(f"{entity}  {'known at ' + str(row['event_timestamp']) if row['found'] else 'not in the online store'}")
-        lines += [f"  {feature} = {value:g}" for feature, value in row["values"].items()] if row["found"] else []
+    for row in rows.values():
+        key = (
+            " ".join(f"{name}={part}" for name, part in row["key"].items()) if len(row["key"]) > 1 else row["key"].popitem()[1]
+        )
+        lines.append(f"{key}  {'known at ' + str(row['event_timestamp']) if row['found'] else 'no features are known'}")
+        lines += [f"  {feature} = {_value(value)}" for feature, value in row["values"].items()]
     session.emit(rows, "\n".join(lines))
+
+
+def _value(value: Any) -> str:
+    return "missing" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _contract_text(contract: FeatureContract) -> str:
+    key = ", ".join(f"{part.name} ({part.datatype})" for part in contract.key)
+    lines = [f"service '{contract.service}' of {key}, schema {contract.schema_digest[:12]}"]
+    for view, names in contract.stored.items():
+        about = [f"by {', '.join(contract.view_keys[view])}"] if view in contract.view_keys else []
+        about += [f"a value holds {span(contract.ttl[view])}"] if view in contract.ttl else []
+        typed = [f"{name} ({datatype})" if (datatype := contract.types.get(f"{view}__{name}")) else name for name in names]
+        lines.append(f"  {view}{' (' + ', '.join(about) + ')' if about else ''}: {', '.join(typed)}")
+    if contract.on_demand:
+        lines.append(f"  on demand ({contract.on_demand}): {', '.join(contract.derived)}")
+    return "\n".join([*lines, f"request: {', '.join(contract.request) or 'nothing'}"])
 
 
 @features.command(epilog=examples("tidegate features check demand --entities 500"))

@@ -39,6 +39,8 @@ def status_table(status: Standing, now: float | None = None) -> Panel:
         table.add_row(slot.slot, f"{slot.release or 'empty'}  {slot.ready}/{slot.wanted} ready{traffic}")
     if status.features is not None:
         table.add_row("features", _features(status.features, now))
+        for sentence in status.features.get("missing", ()):
+            table.add_row("", Text(sentence, style="bold red"))
     table.add_row("drift", _drift(status.drift) if status.drift else Text(status.drift_note))
     table.add_row("frozen", _frozen(status.frozen, now))
     if status.registry is not None:

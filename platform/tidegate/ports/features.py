@@ -49,6 +49,18 @@ class ViewMark:
 
 
 @dataclass(frozen=True)
+class StoreClock:
+    """An online store's own time: what it was brought to, and from there on with ours, `ahead` microseconds before it."""
+
+    until: int
+    ahead: float
+
+    def at(self, now: float) -> int:
+        """The store's moment (microseconds since the epoch) at `now` (seconds): what is older than a TTL then is missing."""
+        return max(self.until, int(now * 1e6 + self.ahead))
+
+
+@dataclass(frozen=True)
 class Watermark:
     """How far an online store was brought. `sequence` grows by one with each write; `id` is a digest of the rest."""
 
@@ -56,6 +68,13 @@ class Watermark:
     id: str
     views: Mapping[str, ViewMark]
     format: int = 1
+
+    @property
+    def clock(self) -> StoreClock | None:
+        """None of a store without views."""
+        marks = self.views.values()
+        ahead = max((each.until - each.written_at * 1e6 for each in marks), default=0.0)
+        return StoreClock(max(each.until for each in marks), ahead) if marks else None
 
 
 class OnlineFeatureReader(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +39,7 @@ def status(tmp_path: Path, folder: FeatureFolder) -> Callable[[], dict[str, Any]
         project=SimpleNamespace(local=SimpleNamespace(online_store="sqlite")),
         releases=SimpleNamespace(folder=lambda _: release),
         feature_folder=lambda _: folder,
+        clock=time.time,
     )
     return lambda: online_status(platform, read_manifest(release))  # type: ignore[arg-type]
 
@@ -72,12 +74,21 @@ def test_a_slots_metrics_give_the_age_of_its_rows(folder: FeatureFolder) -> None
     materialize(folder, SEPTEMBER)
     reader = open_online_reader(folder.online_address(), CONTRACT)
     registry = CollectorRegistry()
-    registry.register(FeatureMetrics(reader.watermark))
+    hours = 3.0
+    metrics = FeatureMetrics(
+        reader.watermark, {"demand": 7200.0}, lambda: {"demand": 3}, clock=lambda: time.time() + 3600 * hours
+    )
+    registry.register(metrics)
     assert b"timestamp_seconds{" not in generate_latest(registry)  # nothing was looked at yet
     reader.ping()
     view = next(iter(CONTRACT.stored))
     until = "tidegate_features_until_timestamp_seconds"
     assert registry.get_sample_value(until, {"view": view}) == SEPTEMBER / 1e6
+    age = registry.get_sample_value("tidegate_features_age_seconds", {"view": view})
+    assert age is not None
+    assert 3600 * hours <= age < 3600 * (hours + 1)
+    assert registry.get_sample_value("tidegate_features_ttl_seconds", {"view": "demand"}) == 7200
+    assert registry.get_sample_value("tidegate_features_expired_rows_total", {"view": "demand"}) == 3
     assert registry.get_sample_value("tidegate_features_rows", {"view": view}) == 2
     materialize(folder, SEPTEMBER + DAY_US)
     reader.ping()

@@ -130,7 +130,7 @@ class FeastFeatureStore:
         return contract_of(self._applied(), service, str(self._repo))
 
     def historical(self, contract: FeatureContract, entity_rows: pl.DataFrame) -> pl.DataFrame:
-        keys = self._keys(contract, entity_rows)
+        keys = self._keys(contract, entity_rows, contract.request)
         # Rows that differ in request inputs alone share stored features: each is joined once.
         found = self._stored_at(contract, keys.unique(maintain_order=True))
         stored = keys.join(found, on=keys.columns, how="left", maintain_order="left", nulls_equal=True)
@@ -144,13 +144,17 @@ class FeastFeatureStore:
         columns = feature_columns(contract, values, times, request, function, words)
         return entity_rows.hstack([series(name, columns[name], types.get(name, "")) for name in contract.vector])
 
-    def stored_at(self, contract: FeatureContract, entities: Sequence[str], moment: datetime) -> pl.DataFrame:
-        """The stored features, `view__feature`, of each entity as they were known at `moment`, in the order asked for."""
-        asked = pl.DataFrame(columns_of(entities, contract.key)).with_columns(pl.lit(moment).cast(TIME_TYPE).alias(TIME))
-        keys = self._keys(contract, asked)
+    def stored(self, contract: FeatureContract, entity_rows: pl.DataFrame) -> pl.DataFrame:
+        """The stored features, `view__feature`, of each entity row as they were known at its time, in the same order."""
+        keys = self._keys(contract, entity_rows)
         found = self._stored_at(contract, keys.unique(maintain_order=True))
         names = [f"{view}__{name}" for view, kept in contract.stored.items() for name in kept]
         return keys.join(found, on=keys.columns, how="left", maintain_order="left", nulls_equal=True).select(names)
+
+    def stored_at(self, contract: FeatureContract, entities: Sequence[str], moment: datetime) -> pl.DataFrame:
+        """The same of `entities`, all at one moment."""
+        asked = pl.DataFrame(columns_of(entities, contract.key)).with_columns(pl.lit(moment).cast(TIME_TYPE).alias(TIME))
+        return self.stored(contract, asked)
 
     def known(self, contract: FeatureContract, moment: datetime) -> list[str]:
         """The entities that have a row in a view with the whole key at or before `moment`, sorted."""
@@ -270,10 +274,10 @@ class FeastFeatureStore:
             raise Unavailable(f"features: the offline store answered {len(found)} rows to {len(keys)}; it lost entity rows")
         return found
 
-    def _keys(self, contract: FeatureContract, rows: pl.DataFrame) -> pl.DataFrame:
-        """The key's columns and TIME of entity rows; raises InvalidInput."""
+    def _keys(self, contract: FeatureContract, rows: pl.DataFrame, request: Sequence[str] = ()) -> pl.DataFrame:
+        """The key's columns and TIME of entity rows, which have `request` inputs too; raises InvalidInput."""
         what = f"features of '{contract.service}'"
-        missing = [name for name in (*contract.key_names, TIME, *contract.request) if name not in rows.columns]
+        missing = [name for name in (*contract.key_names, TIME, *request) if name not in rows.columns]
         if missing:
             raise InvalidInput(f"{what}: entity rows lack {', '.join(missing)}")
         if rows.is_empty():

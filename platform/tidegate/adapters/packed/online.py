@@ -26,7 +26,7 @@ from tidegate.adapters.packed.rows import PackedBackend, RowKey, Stored, sorted_
 from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import IntegrityError, InvalidInput, Unavailable
 from tidegate.domain.keys import TEXT, Key, entity_of, parts_of
-from tidegate.ports.features import OnlineFeatureReader, OnlineRows, Watermark
+from tidegate.ports.features import OnlineFeatureReader, OnlineRows, StoreClock, Watermark
 
 LOOKS = 3  # at a store that is written anew while it is read
 SECOND = 1e6  # microseconds
@@ -67,13 +67,11 @@ class _Layout:
 
 @dataclass(frozen=True)
 class _Look:
-    """The store as it was when it was last looked at. `until` and `ahead`, how far the store's clock is before ours
-    (microseconds), are None where no value grows too old."""
+    """The store as it was when it was last looked at, and its clock, None where no value grows too old."""
 
     stored: Stored
     layouts: Mapping[str, _Layout]
-    until: int | None
-    ahead: float
+    clock: StoreClock | None
 
 
 class PackedOnlineReader:
@@ -109,7 +107,7 @@ class PackedOnlineReader:
         texts = {name: np.full(n, None, dtype=object) for view in self._views for name in view.texts}
         times = np.zeros(n, dtype=np.int64)
         found = np.zeros(n, dtype=bool)
-        moment = None if look.until is None else max(look.until, int(self._clock() * SECOND + look.ahead))
+        moment = None if look.clock is None else look.clock.at(self._clock())
         for view in self._views:
             index: list[int] = []
             raw: list[bytes] = []
@@ -216,13 +214,10 @@ class PackedOnlineReader:
     def _refresh(self) -> _Look:
         stored = self._backend.stored()
         layouts = {view.name: self._layout(view, stored.views) for view in self._views}
-        until, ahead = None, 0.0
-        if stored.watermark is not None and any(view.ttl is not None for view in self._views):
-            marks = [each for view, each in stored.watermark.views.items() if view in layouts]
-            if marks:
-                until = max(each.until for each in marks)
-                ahead = max(each.until - each.written_at * SECOND for each in marks)
-        self._look = _Look(stored, layouts, until, ahead)
+        self._look = _Look(stored, layouts, None)
+        mark = self.watermark()
+        if mark is not None and any(view.ttl is not None for view in self._views):
+            self._look = _Look(stored, layouts, mark.clock)
         return self._look
 
     def _layout(self, view: _View, there: Mapping[str, Columns]) -> _Layout:
