@@ -157,15 +157,15 @@ CASES = {
 }
 
 
-def release_of(releases: Path, case: Case, serving: Mapping[str, str] | None = None) -> Path:
-    """`releases/<digest>/` of the case's model, by the name `any`."""
+def release_of(releases: Path, case: Case, more: Mapping[str, bytes]) -> Path:
+    """`releases/<digest>/` of the case's model, by the name `any`, with `more` files."""
     contract = with_tensors(case.contract, inputs_of(open_onnx(case.onnx, "case")), "case")
     staging = releases / "staging"
     files = {
         "model/model.onnx": case.onnx,
         "features/features.json": canonical_json(contract.to_json()),
         "monitor.json": b"{}",
-        **{f"serving/{name}": text.encode() for name, text in (serving or {}).items()},
+        **more,
     }
     for name, content in files.items():
         (staging / name).parent.mkdir(parents=True, exist_ok=True)

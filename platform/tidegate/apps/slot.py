@@ -38,7 +38,7 @@ from tidegate.serving.runtime.http_routes import Routes
 from tidegate.serving.runtime.http_server import bind, serve
 from tidegate.serving.runtime.inference_log import Identity, InferenceLog, LogLimits
 from tidegate.serving.runtime.metrics import ServingMetrics
-from tidegate.serving.runtime.release_loader import LoadedRelease, load_release, serving_module
+from tidegate.serving.runtime.release_loader import LoadedRelease, load_release, profile_function, serving_module
 from tidegate.serving.runtime.store_guard import StoreGuard
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ def assemble(
     manifest = release.manifest
     identity = Identity(manifest.model, manifest.digest, settings.slot, settings.replica)
     limits = LogLimits(sample_rate=settings.sample_rate)
-    log = InferenceLog(settings.log_dir, identity, limits, wiring.record_sink(settings.records, manifest.model))
+    sink = wiring.record_sink(settings.records, manifest.model)
+    log = InferenceLog(settings.log_dir, identity, limits, sink, profile_function(release))
     info = {"model": manifest.model, "version": manifest.version, "release": manifest.id}
     metrics = ServingMetrics(log, info | {"slot": settings.slot, "replica": str(settings.replica)})
     if reader:

@@ -22,8 +22,9 @@ class InferenceRecord:
     """One request of n rows. Equal `id` ties a mirrored request to the live one.
 
     `tensors` are the model's inputs exactly as it got them, all but those that were too large to be kept, of which `digests`
-    has the SHA-256 of their bytes. `id` is the gateway's; `client_id` is what the client called the request, `route` the one
-    that predicted (`predict`, `infer`), `error` why there is no prediction. Each of these three is empty where it is not known.
+    has the SHA-256 of their bytes, and `profile` columns, [n] each. `id` is the gateway's; `client_id` is what the client
+    called the request, `route` the one that predicted (`predict`, `infer`), `error` why there is no prediction. Each of these
+    three is empty where it is not known.
     """
 
     id: str
@@ -43,6 +44,7 @@ class InferenceRecord:
     error: str = ""
     tensors: Mapping[str, np.ndarray] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
+    profile: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

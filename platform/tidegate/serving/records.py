@@ -43,6 +43,7 @@ class _Line(msgspec.Struct):
     inputs: dict[str, list[bool | int | float | str]] = msgspec.field(default_factory=dict)
     event_times: list[int] = msgspec.field(default_factory=list)
     features: str = ""
+    profile: dict[str, list[bool | int | float | str | None]] = msgspec.field(default_factory=dict)
     tensors: dict[str, _Array] = msgspec.field(default_factory=dict)
     outputs: dict[str, _Array] = msgspec.field(default_factory=dict)
 
@@ -279,12 +280,14 @@ def _record(head: RecordHead, line: _Line) -> InferenceRecord:
         error=head.error,
         tensors=({FEATURES: features} if features.size else {}) | whole,
         digests={name: array.digest for name, array in line.tensors.items() if array.digest},
+        profile={name: _values(values) for name, values in line.profile.items() if len(values) == line.rows},
     )
 
 
-def _values(values: Sequence[bool | int | float | str]) -> np.ndarray:
+def _values(values: Sequence[bool | int | float | str | None]) -> np.ndarray:
+    """A column; where there is no value it is NaN, or None among texts."""
     if any(isinstance(value, str) for value in values):
-        return _texts(values)
+        return _texts(values, missing=True)
     array = np.array(values)
     return array if array.dtype.kind in "biuf" else np.array(values, dtype=np.float64)  # whole numbers beyond 64 bits
 
@@ -295,7 +298,7 @@ def _array(array: _Array) -> np.ndarray:
     return np.frombuffer(base64.b64decode(array.data, validate=True), dtype=np.dtype(array.dtype)).reshape(array.shape)
 
 
-def _texts(values: Sequence[object]) -> np.ndarray:
-    if not all(isinstance(value, str) for value in values):
+def _texts(values: Sequence[object], missing: bool = False) -> np.ndarray:
+    if not all(isinstance(value, str) or (missing and value is None) for value in values):
         raise ValueError("texts and numbers in one column")
     return np.array(values, dtype=TEXT)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from tidegate.adapters.onnx.session import open_onnx
 from tidegate.apps.slot import SlotApp, build
 from tidegate.apps.slot_settings import SlotSettings
 from tidegate.domain.datatypes import DATATYPES, TEXT
+from tidegate.domain.errors import InvalidInput
 from tidegate.ports.inference_records import InferenceRecord, Selection
 from tidegate.serving.records import InferenceLogFiles
 from tidegate.serving.replay import replay
@@ -23,9 +26,9 @@ INFER = "/v2/models/any/infer"
 
 
 class Slot:
-    def __init__(self, case: Case, tmp_path: Path, serving: dict[str, str] | None = None) -> None:
-        self.folder, self.logs = release_of(tmp_path / "releases", case, serving), tmp_path / "logs"
-        settings = SlotSettings(self.folder, "any", "blue", 0, 0, "fake", self.logs)
+    def __init__(self, case: Case, tmp_path: Path, files: Mapping[str, bytes] | None = None, **more: Any) -> None:
+        self.folder, self.logs = release_of(tmp_path / "releases", case, files or {}), tmp_path / "logs"
+        settings = SlotSettings(self.folder, "any", "blue", 0, 0, "fake", self.logs, **more)
         self.slot: SlotApp = build(settings, lambda location, contract: CaseReader(case))
         self.client = AsgiClient(self.slot.app)
 
@@ -175,33 +178,48 @@ class Any:
     async def predict(self, request: Asked, /) -> Said:
         return endpoint.answer(request)
 """
-    slot = Slot(CASES["texts in, texts out"], tmp_path, {"service.py": code})
+    slot = Slot(CASES["texts in, texts out"], tmp_path, {"serving/service.py": code.encode()})
     assert slot.client.post("/predict", {"comment": "fine"}).json == {"label": "fine"}
 
 
-def test_an_input_too_large_for_the_log_is_there_by_its_digest(tmp_path: Path) -> None:
-    shape = [None, 64, 64]
-    large = Case(
-        onnx_of([node("Flatten", ["image"], ["out"])], {"image": ("FP32", shape)}, {"out": ("FP32", [None, 4096])}), {}, {}, {}
+PROFILE = {
+    "monitor.json": b'{"profile": "profile/light.py:light"}',
+    "profile/light.py": b"def light(tensors):\n    return {'light': tensors['image'].max(axis=(1, 2)), 'kind': ['a'] * 65}\n",
+}
+WRONG = {**PROFILE, "profile/light.py": b"def light(tensors):\n    return {'light': tensors['absent']}\n"}
+
+
+@pytest.mark.parametrize(
+    ("files", "columns"),
+    [
+        ({}, {"image.mean": [0.25] * 65, "image.spread": [0.0] * 65}),
+        (PROFILE, {"light": [0.25] * 65, "kind": ["a"] * 65}),
+        (WRONG, {}),
+    ],
+)
+def test_an_input_too_large_for_the_log_is_there_by_its_digest_and_columns(
+    tmp_path: Path, files: dict[str, bytes], columns: dict[str, list[Any]]
+) -> None:
+    image, flat = {"image": ("FP32", [None, 64, 64])}, {"flat": ("FP32", [None, 4096])}
+    slot = Slot(
+        Case(onnx_of([node("Flatten", ["image"], ["flat"])], image, flat), {}, {}, {}), tmp_path, files=files, body_limit=2**21
     )
-    slot = Slot(large, tmp_path)
-    array = np.zeros((65, 64, 64), dtype=np.float32)
+    array = np.full((65, 64, 64), 0.25, dtype=np.float32)
     tensor = {"name": "image", "shape": [65, 64, 64], "datatype": "FP32", "parameters": {"binary_data_size": array.nbytes}}
     head = json.dumps({"inputs": [tensor]}).encode()
     headers = {"content-type": "application/octet-stream", "inference-header-content-length": str(len(head))}
-    settings = SlotSettings(slot.folder, "any", "blue", 1, 0, "fake", slot.logs, body_limit=2**21)
-    slot.slot = build(settings)
-    assert AsgiClient(slot.slot.app).post(INFER, head + array.tobytes(), headers).status == 200
+    assert slot.client.post(INFER, head + array.tobytes(), headers).status == 200
     (record,) = slot.records()
-    assert (list(record.tensors), list(record.digests)) == ([], ["image"])
-    with pytest.raises(Exception, match="'image' was too large for the inference log"):
+    assert (list(record.tensors), record.digests) == ([], {"image": hashlib.sha256(array.tobytes()).hexdigest()})
+    assert {name: values.tolist() for name, values in record.profile.items()} == columns
+    with pytest.raises(InvalidInput, match="'image' was too large for the inference log"):
         replay(record, slot.folder, open_model=open_onnx)
 
 
 def test_a_model_without_features_opens_no_store(tmp_path: Path) -> None:
     case = CASES["texts in, texts out"]
     assert case.contract == NO_FEATURES
-    settings = SlotSettings(release_of(tmp_path, case), "any", "blue", 0, 0, "redis://127.0.0.1:1/0", tmp_path / "logs")
+    settings = SlotSettings(release_of(tmp_path, case, {}), "any", "blue", 0, 0, "redis://127.0.0.1:1/0", tmp_path / "logs")
     client = AsgiClient(build(settings).app)
     assert [client.get(path).status for path in ("/readyz", "/v2/models/any/ready")] == [200, 200]
     assert client.post("/predict", case.body).status == 200

@@ -9,31 +9,26 @@ Records are JSON objects, one a line. By default they go to segments `<slot>-<re
 the `LogSink` that is given; a clean stop leaves `<slot>-<replica>-<pid>.summary.json` in the folder with the counts. Limits:
 lines are not fsynced, so a crash of the machine (not of the process) may lose what the kernel had not written yet; a killed
 process loses at most what waited in the queue.
-
-A record has every tensor that the model got, so that its prediction can be computed again; but one larger than
-`LogLimits.tensor_bytes` is there by its shape and the digest of its bytes alone.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import logging
 import os
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import numpy as np
 
-from tidegate.domain.datatypes import TEXT
 from tidegate.ports.log_sink import LogSink
-from tidegate.serving.runtime.dataplane import Prediction
+from tidegate.serving.runtime.record_lines import TENSOR_BYTES, Served, record_of
+from tidegate.serving.runtime.release_loader import Profile
+
+__all__ = ["Identity", "InferenceLog", "LogCounts", "LogLimits", "Served", "sampled"]
 
 logger = logging.getLogger("tidegate.inference_log")
 
@@ -46,7 +41,7 @@ class LogLimits:
     records: int = 8192
     bytes: int = 64 * 1024 * 1024
     segment_bytes: int = 64 * 1024 * 1024
-    tensor_bytes: int = 1024 * 1024
+    tensor_bytes: int = TENSOR_BYTES
     flush_seconds: float = 0.1
     sample_rate: float = 1.0
 
@@ -59,29 +54,6 @@ class Identity:
     release: str
     slot: str
     replica: int
-
-
-@dataclass(frozen=True)
-class Served:
-    """One answered request, as it goes into the log. `at` is seconds since the epoch when it was answered, `client_id` what
-    the client called it, `route` the name of the route that answered."""
-
-    id: str
-    at: float
-    shadow: bool
-    status: int
-    latency_ms: float
-    prediction: Prediction | None = None
-    error: str = ""
-    client_id: str = ""
-    route: str = ""
-
-    @property
-    def nbytes(self) -> int:
-        if self.prediction is None:
-            return len(self.error)
-        arrays = (*self.prediction.tensors.values(), *self.prediction.outputs.values())
-        return sum(_text_bytes(a) if a.dtype == TEXT else a.nbytes for a in arrays)
 
 
 @dataclass
@@ -113,63 +85,19 @@ def sampled(request_id: str, rate: float) -> bool:
     return point < rate * 2**64
 
 
-def encode_array(array: np.ndarray) -> str:
-    """Base64 of the array's little-endian bytes in row-major order."""
-    return base64.b64encode(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()).decode("ascii")
-
-
-def described(array: np.ndarray) -> dict[str, Any]:
-    """A tensor with its values: base64, or a flat list of texts."""
-    if array.dtype == TEXT:
-        return {"dtype": "str", "shape": array.shape, "data": array.ravel().tolist()}
-    return {"dtype": array.dtype.name, "shape": array.shape, "data": encode_array(array)}
-
-
-def digested(array: np.ndarray) -> dict[str, Any]:
-    """A tensor without its values, by the digest of their bytes: SHA-256, of texts that of their JSON list."""
-    content = msgspec.json.encode(array.ravel().tolist()) if array.dtype == TEXT else np.ascontiguousarray(array).tobytes()
-    name = "str" if array.dtype == TEXT else array.dtype.name
-    return {"dtype": name, "shape": array.shape, "digest": hashlib.sha256(content).hexdigest()}
-
-
-def _text_bytes(array: np.ndarray) -> int:
-    return sum(8 + len(text) for text in array.ravel().tolist())
-
-
-def _inputs(prediction: Prediction, limit: int) -> dict[str, Any]:
-    """The model's inputs but for `features`, which has a field of its own."""
-    features = prediction.features
-    others = {name: array for name, array in prediction.tensors.items() if array is not features}
-    sizes = {name: _text_bytes(array) if array.dtype == TEXT else array.nbytes for name, array in others.items()}
-    return {name: described(array) if sizes[name] <= limit else digested(array) for name, array in others.items()}
-
-
-def record_of(served: Served, identity: Mapping[str, Any], tensor_bytes: int = LogLimits.tensor_bytes) -> dict[str, Any]:
-    """The JSON object of one request; `features`, `tensors` and `outputs` are absent when there was no prediction, and
-    `tensors` when the model has no input but `features`."""
-    record: dict[str, Any] = {"id": served.id, "at": round(served.at, 6), **identity, "shadow": served.shadow}
-    record |= {"client_id": served.client_id, "route": served.route}
-    record |= {"status": served.status, "latency_ms": round(served.latency_ms, 3)}
-    prediction = served.prediction
-    if prediction is None:
-        return record | {"rows": 0, "error": served.error}
-    record |= {
-        "entities": prediction.entities,
-        "inputs": {name: values.tolist() for name, values in prediction.inputs.items()},
-        "event_times": prediction.event_times.tolist(),
-        "rows": prediction.rows,
-        "features": encode_array(prediction.features),
-        "outputs": {name: described(values) for name, values in prediction.outputs.items()},
-    }
-    others = _inputs(prediction, tensor_bytes)
-    return record | {"tensors": others} if others else record
-
-
 class InferenceLog:
     """Takes records from the request path (`offer`) and writes them from a thread of its own."""
 
-    def __init__(self, folder: Path, identity: Identity, limits: LogLimits | None = None, sink: LogSink | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        identity: Identity,
+        limits: LogLimits | None = None,
+        sink: LogSink | None = None,
+        profile: Profile | None = None,
+    ) -> None:
         self.limits = limits or LogLimits()
+        self._profile = profile
         self._identity = asdict(identity)
         self._folder = folder
         self._stem = f"{identity.slot}-{identity.replica}-{os.getpid()}"
@@ -235,7 +163,9 @@ class InferenceLog:
         lines, statuses, dropped = [], [], Counter[int]()
         for served in batch:
             try:
-                lines.append(msgspec.json.encode(record_of(served, self._identity, self.limits.tensor_bytes)) + b"\n")
+                lines.append(
+                    msgspec.json.encode(record_of(served, self._identity, self.limits.tensor_bytes, self._profile)) + b"\n"
+                )
                 statuses.append(served.status)
             except Exception:
                 logger.exception("inference log: record of request %s cannot be encoded", served.id)

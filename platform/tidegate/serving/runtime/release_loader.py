@@ -7,20 +7,24 @@ byte code, and runs under module names that hold the release's digest, so two re
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import InvalidInput, TidegateError
 from tidegate.domain.release import ReleaseManifest
-from tidegate.files.release_folder import MODEL, SERVING, read_contract, read_manifest, verified_bytes
+from tidegate.files.release_folder import MODEL, MONITOR, SERVING, read_contract, read_manifest, verified_bytes
 from tidegate.files.source_code import Sources
 from tidegate.ports.tensor_model import OpenModel, TensorModel
 from tidegate.serving.runtime.model_check import check_model
 from tidegate.serving.runtime.vectors import OnDemand, load_on_demand
 
 FEATURES_FOLDER = "features"
+Profile = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,25 @@ def serving_module(folder: Path, manifest: ReleaseManifest, name: str) -> Module
         raise
     except Exception as error:
         raise InvalidInput(f"release {manifest.id}: {file} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def profile_function(release: LoadedRelease) -> Profile | None:
+    """The function `profile` of the release's monitor file, of verified bytes; None where it names none."""
+    manifest = release.manifest
+    if MONITOR not in manifest.files:
+        return None
+    named = json.loads(verified_bytes(release.folder, manifest, MONITOR)).get("profile", "")
+    file, _, name = str(named).partition(":")
+    if not file:
+        return None
+    content, label = verified_bytes(release.folder, manifest, file), f"tidegate_release_{manifest.digest}_profile"
+    try:
+        function = getattr(Sources(label, {file: content}, release.folder).module(file), name, None)
+    except Exception as error:
+        raise InvalidInput(f"release {release.id}: {file} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not callable(function):
+        raise InvalidInput(f"release {release.id}: {file} defines no function '{name}'")
+    return function  # type: ignore[no-any-return]
 
 
 def release_sources(folder: Path, manifest: ReleaseManifest, part: str) -> Sources:
