@@ -10,6 +10,7 @@ import polars as pl
 
 from tidegate.data.dataset import ORIGINAL, QUARANTINE, ROW, ROWS, SOURCE, SOURCE_ROW, Dataset
 from tidegate.data.taken import INVALID
+from tidegate.data.values import UTC_TIME
 from tidegate.domain.errors import InvalidInput
 from tidegate.domain.project import NAME_PATTERN
 
@@ -23,8 +24,13 @@ def classify(dataset: Dataset, taken: pl.DataFrame, narrow: Sequence[str] = ()) 
 
     `narrow` names columns of numbers that some part has in single precision: between parts they are compared in that.
     """
-    rows = taken.with_row_index(ROW).with_columns(**dataset.normalize)
-    rows = rows.with_columns(_reason(dataset, narrow).alias(REASON))
+    try:
+        rows = taken.with_row_index(ROW).with_columns(**dataset.normalize)
+        _require_time(dataset, rows)
+        rows = rows.with_columns(_reason(dataset, narrow).alias(REASON))
+    except pl.exceptions.PolarsError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InvalidInput(f"dataset '{dataset.name}': normalize or a rule cannot be computed ({reason})") from error
     rows = _with_time_gaps(dataset, rows)
     refused = rows.filter(pl.col(REASON).is_not_null())
     kept = rows.filter(pl.col(REASON).is_null()).drop(REASON, ORIGINAL, INVALID)
@@ -34,9 +40,19 @@ def classify(dataset: Dataset, taken: pl.DataFrame, narrow: Sequence[str] = ()) 
     return {**classes, QUARANTINE: refused.select(SOURCE, SOURCE_ROW, REASON, ORIGINAL)}
 
 
+def _require_time(dataset: Dataset, rows: pl.DataFrame) -> None:
+    kind = rows.schema[dataset.time] if dataset.time else None
+    if kind is not None and kind not in (pl.Date, UTC_TIME):
+        raise InvalidInput(
+            f"dataset '{dataset.name}': time '{dataset.time}' is {kind} after normalize, required Date or {UTC_TIME}"
+        )
+
+
 def _reason(dataset: Dataset, narrow: Sequence[str]) -> pl.Expr:
     """Why a row is refused, or null: a cell is invalid or missing, it is a repetition, or a rule says so."""
     required = [name for name, column in dataset.columns.items() if not column.nullable]
+    if dataset.time and dataset.time not in required:
+        required.append(dataset.time)
     reasons = [
         (pl.col(INVALID).is_not_null(), pl.concat_str(pl.lit("invalid_"), pl.col(INVALID))),
         *((pl.col(name).is_null(), pl.lit(f"missing_{name}")) for name in required),

@@ -116,7 +116,9 @@ class Dataset:
         known = [*self.columns, *self.normalize, SOURCE]
         if not self.columns:
             raise InvalidInput(f"{what} has no columns; name at least one")
-        if taken := sorted({SOURCE, SOURCE_ROW, ORIGINAL, ROW, "reason"}.intersection(self.columns)):
+        if taken := sorted(
+            {SOURCE, SOURCE_ROW, ORIGINAL, ROW, "reason", "invalid"}.intersection([*self.columns, *self.normalize])
+        ):
             raise InvalidInput(f"{what}: '{taken[0]}' is a name of the engine's own; name the column otherwise")
         if unknown := [name for name in self.identity if name not in known]:
             raise InvalidInput(f"{what}: identity names '{unknown[0]}', which is no column; columns are {', '.join(known)}")

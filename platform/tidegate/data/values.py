@@ -51,7 +51,7 @@ def typed(what: str, raw: pl.DataFrame, dataset: Dataset) -> Typed:
     """The columns of `dataset` of one file's rows; raises InvalidInput that names `what`, column, row and what is wanted."""
     columns, invalid, narrow = {}, {}, []
     for name, column in dataset.columns.items():
-        found = _find(what, raw, column, dataset)
+        found = _find(what, raw, column)
         values = raw[found]
         if values.dtype == pl.Float32 and column.kind == "number":
             narrow.append(name)
@@ -69,18 +69,11 @@ def typed(what: str, raw: pl.DataFrame, dataset: Dataset) -> Typed:
     return Typed(columns, invalid, tuple(narrow))
 
 
-def _find(what: str, raw: pl.DataFrame, column: Column, dataset: Dataset) -> str:
+def _find(what: str, raw: pl.DataFrame, column: Column) -> str:
     for name in column.names:
         if name in raw.columns:
             return name
     wanted = " or ".join(f"'{name}'" for name in column.names)
-    only = raw.columns[0] if len(raw.columns) == 1 else ""
-    other = next((d for d in (";", "\t", "|", ",") if d in only and d != dataset.csv.delimiter), None)
-    if other:
-        raise InvalidInput(
-            f"{what}: its only column is {only[:80]!r}: its fields are divided by {other!r}, not by "
-            f"{dataset.csv.delimiter!r}; name it in the definition: csv=Csv(delimiter={other!r})"
-        )
     raise InvalidInput(
         f"{what}: column {wanted} is missing; its columns are {', '.join(map(repr, raw.columns[:12]))}"
         f"{', ...' if len(raw.columns) > 12 else ''}"

@@ -140,3 +140,86 @@ def test_the_schema_in_docs_is_the_generated_one_and_accepts_what_the_reader_acc
 
 def test_this_repositorys_own_project_file_is_valid() -> None:
     assert "demand" in load_project(ROOT, check_files=False).models
+
+
+DATASETS = TEXT.replace(
+    """    ingest: features/ingest.py
+    sources: [data/one.parquet, data/two.parquet]
+""",
+    "    datasets: [orders]\n",
+).replace(
+    "models:\n",
+    "datasets:\n  orders: {definition: features/ingest.py, sources: [data/one.parquet, data]}\nmodels:\n",
+)
+
+
+def test_datasets_stand_beside_the_models_and_a_source_may_be_a_folder(tmp_path: Path) -> None:
+    project = load_project(write(tmp_path, DATASETS), environ={})
+    assert project.model("demand").datasets == ("orders",)
+    orders = project.dataset("orders")
+    assert (orders.definition, orders.sources) == (
+        tmp_path / "features/ingest.py",
+        (tmp_path / "data/one.parquet", tmp_path / "data"),
+    )
+    with pytest.raises(NotFound, match="did you mean 'orders'"):
+        project.dataset("order")
+
+
+def test_the_earlier_form_is_a_dataset_of_the_models_own_name(tmp_path: Path) -> None:
+    project = load_project(write(tmp_path), environ={})
+    assert project.dataset("demand").definition == tmp_path / "features/ingest.py"
+    assert (project.model("demand").ingest, project.model("demand").sources) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (DATASETS.replace("[orders]", "[order]"), "datasets names 'order', no dataset of the project; did you mean"),
+        (TEXT.replace("    ingest: features/ingest.py\n", ""), "has one of 'ingest' and 'sources'; both are required"),
+        (DATASETS.replace("datasets: [orders]", "datasets: [orders]\n    ingest: features/ingest.py\n    sources: [data]"),
+         "has 'ingest' and there is 'datasets' too"),
+        (DATASETS.replace("data]}", "none.csv]}"), "names 'none.csv', but there is no such file or folder"),
+    ],
+)  # fmt: skip
+def test_datasets_that_do_not_fit_are_refused(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(InvalidInput, match=says):
+        load_project(write(tmp_path, text), environ={})
+
+
+def test_a_model_does_without_what_it_has_none_of(tmp_path: Path) -> None:
+    text = "apiVersion: tidegate/v1\nproject: shop\nmodels:\n  bare: {monitor: monitor.yaml}\n"
+    bare = load_project(write(tmp_path, text), environ={}).model("bare")
+    assert (bare.datasets, bare.features, bare.pipeline, bare.serving) == ((), None, None, None)
+    for asked, says in (
+        (bare.its_features, "no features"),
+        (bare.its_pipeline, "no pipeline"),
+        (bare.its_serving, "no serving"),
+    ):
+        with pytest.raises(InvalidInput, match=f"model 'bare' has {says}"):
+            asked()
+
+
+def test_the_tables_lie_beside_the_features_or_where_it_is_said(tmp_path: Path) -> None:
+    features = load_project(write(tmp_path), environ={}).model("demand").its_features()
+    assert features.tables_definition == tmp_path / "features/demand_tables.py"
+    named = TEXT.replace("service: demand}", "service: demand, tables: pipeline.py}")
+    assert (
+        load_project(write(tmp_path, named), environ={}).model("demand").its_features().tables_definition
+        == tmp_path / "pipeline.py"
+    )
+
+
+@pytest.mark.parametrize(
+    "address", ["s3://bucket/state", "gs://bucket", "https://example.org/state", "file:///tmp/state", "S3://b"]
+)
+def test_a_path_that_is_an_address_is_refused_and_makes_no_folder(tmp_path: Path, address: str) -> None:
+    text = TEXT.replace("models:", f"stateDir: {address}\nmodels:", 1)
+    with pytest.raises(
+        InvalidInput, match=rf"tidegate.yaml:3: stateDir is '{address}': that is an address; allowed: a path on this"
+    ):
+        load_project(write(tmp_path, text), environ={})
+    with pytest.raises(InvalidInput, match=r"TIDEGATE_STATE is .*: that is an address"):
+        load_project(write(tmp_path), environ={"TIDEGATE_STATE": address})
+    with pytest.raises(InvalidInput, match=r"sources\[0\] is .*: that is an address"):
+        load_project(write(tmp_path, TEXT.replace("data/one.parquet", address)), environ={})
+    assert not [path for path in tmp_path.iterdir() if ":" in path.name]

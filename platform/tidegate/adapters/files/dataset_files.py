@@ -30,6 +30,7 @@ SUFFIXES = PARQUET + TEXT
 ALLOWED = ".parquet and .csv (also .pq, .tsv and either with .gz)"
 # Encodings in which a line ends with the byte 10 and nothing else does, so that what is appended can be read by itself.
 BYTEWISE = {"utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252", "cp1250", "cp1251"}
+DELIMITERS = (";", "\t", "|", ",")
 MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
@@ -181,6 +182,7 @@ def _delimited(what: str, path: Path, content: bytes, how: Csv) -> pl.DataFrame:
     text = _decoded(what, path, content, how)
     if not text.strip():
         raise InvalidInput(f"{what}: it has no line of names; give a file with one, or name them: csv=Csv(header=(...))")
+    _refuse_other_delimiter(what, text, how)
     try:
         raw = pl.read_csv(
             text.encode(),
@@ -194,6 +196,19 @@ def _delimited(what: str, path: Path, content: bytes, how: Csv) -> pl.DataFrame:
         reason = _why(text, how, error)
         raise InvalidInput(f"{what}: it cannot be read as CSV with fields divided by {how.delimiter!r}: {reason}") from error
     return _without_blank_lines(raw, text, how)
+
+
+def _refuse_other_delimiter(what: str, text: str, how: Csv) -> None:
+    first = text.lstrip().partition("\n")[0]
+    if len(how.header) == 1 or how.delimiter in first:
+        return
+    other = max((each for each in DELIMITERS if each in first), key=first.count, default=None)
+    if other and first.count(other) == text.strip().rpartition("\n")[2].count(other):
+        comma = " and, where numbers are written 2,95, decimal=','" if other == ";" else ""
+        raise InvalidInput(
+            f"{what}: its fields are divided by {other!r}, not by {how.delimiter!r}; name it in the definition: "
+            f"csv=Csv(delimiter={other!r}){comma}"
+        )
 
 
 def _why(text: str, how: Csv, error: BaseException) -> str:
