@@ -143,7 +143,7 @@ class Orders:
             self.store.set_hold(model, hold)
             running = self.store.unfinished(model)
             if running is not None and running.status is Status.RUNNING:
-                self.store.save(replace(running, request=hold))
+                self.store.ordered(replace(running, request=hold))
             self.recorder.back(model, "freeze", model, hold, self.actor)
 
     def unfreeze(self, model: str, reason: str) -> Rollout | None:
@@ -157,6 +157,8 @@ class Orders:
             self.recorder.forward(model, "unfreeze", model, {"reason": reason}, self.actor)
             self.store.set_hold(model, None)
             if frozen is None:
+                if running is not None and (running.request or {}).get("kind") == "freeze":  # not carried out yet
+                    self.store.save(replace(running, request=None))
                 return None
             return self._go_on(frozen, f"unfrozen by {self.actor.name}: {reason}")
 
@@ -197,7 +199,7 @@ class Orders:
         if running.status.terminal:
             raise Conflict(f"{kind} of rollout {running.id}: it is {running.status} already")
         order = {"kind": kind, **named(self.actor), "reason": reason, "at": self.clock()}
-        ordered = self.store.save(replace(running, request=order))
+        ordered = self.store.ordered(replace(running, request=order))
         body = {"rollout": running.id, **order}
         self.recorder.back(running.model, f"rollout.{kind}_ordered", running.candidate_id, body, self.actor)
         return ordered
@@ -227,7 +229,7 @@ class Orders:
         rollout = rollout.noted(now, "start", reason)
         for note in notes:
             rollout = rollout.noted(now, "override", note)
-        return self.store.save(rollout)
+        return self.store.ordered(rollout) if kind == "rollback" else self.store.save(rollout)
 
     def _record(self, kind: str, model: str, action: str, subject: str, body: dict[str, Any]) -> None:
         record = self.recorder.back if kind == "rollback" else self.recorder.forward

@@ -23,6 +23,7 @@ from tidegate.domain.actor import UNKNOWN, Actor, named, named_in
 from tidegate.domain.errors import Conflict, IntegrityError, NotFound, TidegateError
 from tidegate.domain.formats import Format, Unknown, document
 from tidegate.files.durable_files import locked, read_json, remove, replace_durably
+from tidegate.files.reserve import Reserve
 from tidegate.rollout.plan import Plan, Stage
 
 
@@ -123,6 +124,7 @@ class RolloutStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.reserve = Reserve(folder)
         self._ended: set[tuple[str, str]] = set()  # terminal records never change, so they are read once
 
     @contextmanager
@@ -142,7 +144,12 @@ class RolloutStore:
     def save(self, rollout: Rollout) -> Rollout:
         content = json.dumps(rollout.to_json(), indent=1, allow_nan=False).encode()
         replace_durably(self.folder / rollout.model / f"{rollout.id}.json", content)
+        self.reserve.keep()
         return rollout
+
+    def ordered(self, rollout: Rollout) -> Rollout:
+        """Save what a person ordered to end or to hold: on a full disk, in the room that is kept for it."""
+        return self.reserve.for_order(lambda: self.save(rollout))
 
     def models(self) -> list[str]:
         return sorted(path.name for path in self.folder.glob("*") if path.is_dir())
@@ -224,7 +231,8 @@ class RolloutStore:
         if hold is None:
             remove(path)
         else:
-            replace_durably(path, json.dumps(hold).encode())
+            self.reserve.for_order(lambda: replace_durably(path, json.dumps(hold).encode()))
+            self.reserve.keep()
 
 
 def _hold(value: Any) -> Json:

@@ -19,6 +19,7 @@ from typing import Any
 from tidegate.domain.actor import Actor, named, named_in
 from tidegate.domain.errors import IntegrityError, TidegateError
 from tidegate.files.durable_files import replace_durably
+from tidegate.files.reserve import Reserve
 from tidegate.ports.ledger import Ledger
 
 Json = dict[str, Any]
@@ -101,7 +102,8 @@ class Recorder:
         path = self._path(model)
         try:
             if entries:
-                replace_durably(path, json.dumps(entries).encode())
+                content = json.dumps(entries).encode()
+                Reserve(self.folder).for_order(lambda: replace_durably(path, content))
             elif had:
                 path.unlink(missing_ok=True)
             self._kept.pop(model, None)

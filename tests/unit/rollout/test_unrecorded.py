@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,6 +117,58 @@ def test_a_rollback_to_the_release_before_goes_all_the_way_without_the_ledger(wo
     assert world.engine.settled("demand", world.id)
     started = [entry.body["kind"] for entry in world.ledger.entries() if entry.action == "rollout.start"]
     assert started == ["rollout", "rollback"]
+
+
+@pytest.fixture
+def full_state(tmp_path: Path, world) -> Iterator[tuple[Any, Callable[[], Path]]]:
+    """A world whose whole state is on one disk, and what fills that."""
+    with small_disk(tmp_path / "disk", "8m") as at:
+        world = type(world)(at / "rollouts")
+        world.ledger = FileLedger(at / "ledger", at / "keys", world.clock)
+        world.orders = Orders(world.store, world.target, world.ledger, Actor("ada"), world.clock)
+        world.restart()
+        yield world, lambda: fill(at)
+
+
+def test_a_state_disk_that_is_full_altogether_still_takes_an_abort_in_the_room_that_was_kept(full_state) -> None:
+    world, fill_up = full_state
+    world.start()
+    world.run("bake")
+    filling = fill_up()
+    world.orders.abort("demand", "orders look wrong")
+    assert RolloutStore(world.store.folder).load("demand", world.id).request["reason"] == "orders look wrong"
+    for _ in range(10):
+        world.step()
+    assert world.target.route["demand"] == (Slot.BLUE, False)
+    filling.unlink()
+    assert world.engine.settled("demand", world.id)
+    assert "rollout.abort_ordered" in subjects(world)
+
+
+def test_a_state_disk_that_is_full_altogether_still_takes_a_freeze_and_room_is_kept_again_later(full_state) -> None:
+    world, fill_up = full_state
+    world.start()
+    world.run("shadow")
+    filling = fill_up()
+    world.orders.freeze("demand", "stocktaking")
+    assert RolloutStore(world.store.folder).hold("demand")["reason"] == "stocktaking"
+    assert not world.store.reserve.path.exists()
+    filling.unlink()
+    world.orders.unfreeze("demand", "over")
+    assert world.run().status is Status.DONE
+    assert world.store.reserve.path.stat().st_blocks * 512 >= world.store.reserve.size
+
+
+def test_a_rollback_is_taken_on_a_full_disk_too(full_state) -> None:
+    world, fill_up = full_state
+    world.start()
+    assert world.run().status is Status.DONE
+    fill_up()
+    by_digest = {release.digest: release for release in world.releases}
+    world.id = world.orders.rollback("demand", "complaints", by_digest.__getitem__, world.config).id
+    for _ in range(20):
+        world.step()
+    assert world.target.desired("demand").active_release == world.releases[0].digest
 
 
 @pytest.mark.parametrize("verdict", [Verdict.FAIL, Verdict.ERROR])

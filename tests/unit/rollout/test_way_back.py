@@ -202,3 +202,11 @@ def test_a_damaged_record_that_the_ledger_does_not_tell_about_needs_a_person_to_
     assert live(told) == 2
     rollback(told, to=1)
     assert live(told) == 1
+
+
+def test_a_freeze_that_is_lifted_before_it_was_carried_out_freezes_nothing(world) -> None:
+    world.start()
+    world.run("shadow")
+    world.orders.freeze("demand", "stocktaking")
+    assert world.orders.unfreeze("demand", "never mind") is None
+    assert world.run().status is Status.DONE
