@@ -23,16 +23,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def arguments(folder: Path, logs: Path, port: int) -> list[str]:
-    """The command of a slot over a real packed store with the SKUs of the builder's reader."""
-    store = logs.parent / "online.db"
+def arguments(folder: Path, logs: Path, port: int, online: str = "") -> list[str]:
+    """The command of a slot over a real packed store with the SKUs of the builder's reader, by default a file."""
+    store = online or str(logs.parent / "online.db")
     names = [f"S{i}" for i in range(20)]
     values = np.array([[i, i / 4] for i in range(20)], dtype=np.float64)
     rows = ViewRows(CONTRACT.stored["sku_sales"], names, np.full(20, T0, dtype=np.int64), values)
-    backend = open_backend(str(store), writable=True)
+    backend = open_backend(store, writable=True)
     backend.write({"sku_sales": rows}, replace=True)
     backend.close()
-    return SlotSettings(folder, "demand", "green", 1, port, str(store), logs).command()
+    return SlotSettings(folder, "demand", "green", 1, port, store, logs).command()
 
 
 @dataclass
