@@ -167,7 +167,7 @@ def serve_gates(session: Session, dry_run: bool, **given: Any) -> None:
 
 @click.command(epilog=examples("tidegate replay 1c2f7a", "tidegate replay 1c2f7a --json"))
 @click.argument("request_id")
-@click.option("--lines", default=5, show_default=True, type=click.IntRange(0), help="Invoice lines shown for each entity.")
+@click.option("--lines", default=5, show_default=True, type=click.IntRange(0), help="Rows of data shown for each entity.")
 @command()
 def replay(session: Session, request_id: str, lines: int) -> None:
     """Recompute the prediction that answered REQUEST_ID (header x-request-id) from its release, to the bit.

@@ -43,7 +43,7 @@ COMMANDS = {
     "drift": ("evidence", "Compare what a release sees with what it was trained on."),
     "monitor": ("evidence", "Watch the live releases of a cluster for drift."),
     "gate": ("evidence", "Verdicts of gates, with their evidence."),
-    "replay": ("evidence", "Recompute a served prediction to the bit, down to the invoice lines."),
+    "replay": ("evidence", "Recompute a served prediction to the bit, down to the rows of its data."),
     "ledger": ("evidence", "The tamper-evident record of what was done and why."),
     "predict": ("predictions", "Score a file of rows by the code that serves."),
     "serve": ("processes", "Serve one release in the foreground."),

@@ -138,7 +138,7 @@ def _differs(dtype: pl.DataType, a: pl.Expr, b: pl.Expr) -> pl.Expr:
     if dtype != pl.Float64:
         return a.ne_missing(b)
     a, b = a.fill_nan(None), b.fill_nan(None)
-    apart = (a - b).abs() > TOLERANCE * pl.max_horizontal(a.abs(), b.abs())
+    apart = ((a - b).abs() > TOLERANCE * a.abs()) & ((a - b).abs() > TOLERANCE * b.abs())
     return (a.is_null() != b.is_null()) | apart.fill_null(False)
 
 

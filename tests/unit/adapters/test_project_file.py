@@ -176,11 +176,13 @@ def test_the_earlier_form_is_a_dataset_of_the_models_own_name(tmp_path: Path) ->
     [
         (DATASETS.replace("[orders]", "[order]"), "datasets names 'order', no dataset of the project; did you mean"),
         (TEXT.replace("    ingest: features/ingest.py\n", ""), "has one of 'ingest' and 'sources'; both are required"),
-        (DATASETS.replace("datasets: [orders]", "datasets: [orders]\n    ingest: features/ingest.py\n    sources: [data]"),
-         "has 'ingest' and there is 'datasets' too"),
+        (
+            DATASETS.replace("datasets: [orders]", "datasets: [orders]\n    ingest: features/ingest.py\n    sources: [data]"),
+            "has 'ingest' and there is 'datasets' too",
+        ),
         (DATASETS.replace("data]}", "none.csv]}"), "names 'none.csv', but there is no such file or folder"),
     ],
-)  # fmt: skip
+)
 def test_datasets_that_do_not_fit_are_refused(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(InvalidInput, match=says):
         load_project(write(tmp_path, text), environ={})

@@ -24,8 +24,11 @@ NOON = datetime(2024, 3, 5, 12, 0, tzinfo=UTC)
 
 
 def flights(hours: int = 400) -> pl.DataFrame:
-    rows = [(carrier, number, START + i * HOUR + timedelta(minutes=7 * number), float(i % 13)) for i in range(hours)
-            for carrier, number in (("AA", 1), ("AA", 2), ("BA", 1))]  # fmt: skip
+    rows = [
+        (carrier, number, START + i * HOUR + timedelta(minutes=7 * number), float(i % 13))
+        for i in range(hours)
+        for carrier, number in (("AA", 1), ("AA", 2), ("BA", 1))
+    ]
     return pl.DataFrame(rows, schema=["carrier", "number", "at", "delay"], orient="row").with_columns(
         pl.col("at").cast(pl.Datetime("us", "UTC"))
     )
