@@ -25,7 +25,8 @@ FORMER = {
     "tidegate.features.ingest": "tidegate.data.ingest",
     "tidegate.features.point_in_time": "tidegate.data.point_in_time",
     "tidegate.features.source_files": "tidegate.data.dataset",
-    "tidegate.registry.external": "tidegate.training.foreign_models",
+    "tidegate.registry.external": "tidegate.apps.training_output",
+    "tidegate.training.foreign_models": "tidegate.apps.training_output",
 }
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from tidegate.adapters.files.project_file import load_project
 from tidegate.adapters.onnx.session import open_onnx
 from tidegate.apps.platform import Platform
-from tidegate.training.foreign_models import external_output
+from tidegate.apps.training_output import external_output
 
 __all__ = ["Platform", "external_output", "load_project", "open_onnx", "open_project"]
 

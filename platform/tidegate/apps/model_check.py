@@ -74,20 +74,23 @@ def check_service(serving: Path | None, home: Path, what: str) -> None:
     service_parts(module, what)
 
 
-def reference_tensors(reference: pl.DataFrame, contract: FeatureContract, what: str) -> dict[str, np.ndarray]:
-    """The model's inputs as far as a reference has them: those made of features, and others that are columns of their names."""
+def reference_tensors(
+    reference: pl.DataFrame, contract: FeatureContract, what: str, of: str = REFERENCE
+) -> dict[str, np.ndarray]:
+    """The model's inputs as far as a reference (or other rows, said as `of`) has them: those made of features, and others that
+    are columns of their names."""
     columns = {name: column_of(reference[name]) for name in contract.vector if name in reference.columns}
     if len(columns) < len(contract.vector):
         missing = next(name for name in contract.vector if name not in columns)
-        raise InvalidInput(f"{what}: {REFERENCE} has no column '{missing}', required: every feature of the contract's vector")
+        raise InvalidInput(f"{what}: {of} has no column '{missing}', required: every feature of the contract's vector")
     made = assembled(contract, columns) if len(reference) else {}
     asked = {
-        tensor.name: _column(reference[tensor.name], tensor, what) for tensor in contract.asked if tensor.name in reference
+        tensor.name: _column(reference[tensor.name], tensor, what, of) for tensor in contract.asked if tensor.name in reference
     }
     return made | asked
 
 
-def _column(series: pl.Series, tensor: InputTensor, what: str) -> np.ndarray:
+def _column(series: pl.Series, tensor: InputTensor, what: str, of: str) -> np.ndarray:
     wanted = f"{tensor.datatype} {list(tensor.shape)}"
     try:
         dtype = dtype_of(tensor.datatype)
@@ -96,11 +99,9 @@ def _column(series: pl.Series, tensor: InputTensor, what: str) -> np.ndarray:
         shape = (len(series), *(a if a != -1 else b for a, b in zip(tensor.shape[1:], array.shape[1:], strict=True)))
         array = array.reshape(shape)
     except (ValueError, TypeError, OverflowError) as error:
-        raise InvalidInput(
-            f"{what}: column '{tensor.name}' of {REFERENCE} is {series.dtype}, required {wanted} ({error})"
-        ) from error
+        raise InvalidInput(f"{what}: column '{tensor.name}' of {of} is {series.dtype}, required {wanted} ({error})") from error
     if dtype == TEXT and not all(isinstance(value, str) for value in array.ravel().tolist()):
-        raise InvalidInput(f"{what}: column '{tensor.name}' of {REFERENCE} has missing values, required texts ({wanted})")
+        raise InvalidInput(f"{what}: column '{tensor.name}' of {of} has missing values, required texts ({wanted})")
     return array
 
 

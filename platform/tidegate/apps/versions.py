@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidegate.domain.actor import PLATFORM, Actor
-from tidegate.domain.errors import Conflict, NotFound
+from tidegate.domain.errors import Conflict, NotFound, TidegateError
 from tidegate.domain.release import ReleaseManifest
 from tidegate.domain.verdict import GateResult
 from tidegate.files.release_signature import BUILT
 from tidegate.ports.registry import ModelVersion, check_digests
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tidegate.apps.platform import Platform
+    from tidegate.files.evaluation import Evaluation
     from tidegate.files.training_output import TrainingOutput
     from tidegate.registry.offline_gates import Approval
 
@@ -123,6 +126,32 @@ def champion(platform: Platform, model: str) -> ModelVersion | None:
         raise lacking(model, version, live.id if live else None) from error
 
 
+def _scores(
+    platform: Platform, output: TrainingOutput, found: ModelVersion, leading: ModelVersion | None, min_rows: int
+) -> Callable[[], Evaluation]:
+    """Scores the version, and the champion on the same rows; what either rests on is verified."""
+    from tidegate.apps.scoring import scores
+    from tidegate.registry.evidence import check_bound
+
+    def scored() -> Evaluation:
+        champion = None
+        if leading is not None and leading.version != found.version:
+            theirs = training_output(platform, leading.model, leading.version)
+            check_bound(theirs, leading, platform.ledger, record=False)
+            champion = leading.version, theirs
+        return scores(output, champion, min_rows, f"scoring {found.model}/{found.version}")
+
+    return scored
+
+
+def _scored_here(output: TrainingOutput) -> bool:
+    """Whether the platform can score the version: its evaluation says by what. One that cannot be read is the gates' to say."""
+    try:
+        return bool(output.evaluation.summary.losses)
+    except TidegateError:
+        return False
+
+
 def promote(
     platform: Platform, model: str, version: str, approved: Approval | None, dry_run: bool, actor: Actor = PLATFORM
 ) -> Promotion:
@@ -139,15 +168,17 @@ def promote(
     leading = champion(platform, model)
     output = training_output(platform, model, found.version)
     digest = check_bound(output, found, platform.ledger, record=not dry_run)
+    rules = platform.monitor(model).promotion
     results = offline_gates(
         output,
         f"{model}/{found.version}",
         found.artifact_digest,
         leading.version if leading else None,
-        platform.monitor(model).promotion,
+        rules,
         platform.project.model(model).approval is Rule.REQUIRED,
         approved,
         version=found.version,
+        scores=_scores(platform, output, found, leading, rules.min_rows) if _scored_here(output) else None,
     )
     promotion = Promotion(found, tuple(results))
     if not dry_run:

@@ -8,8 +8,12 @@ evaluation.parquet
     event_timestamp, ...    what else tells rows apart (`identity`), and whatever the pipeline keeps beside
 evaluation.json
     {"schema": 2, "n": rows, "loss": what the loss is, for people, "scored": "pipeline" or "platform" (who computed it),
-     "baselines": [...], "champion": version or null, "identity": [columns], "forecasts": {forecast: {metric: value}}}
+     "baselines": [...], "champion": version or null, "identity": [columns], "forecasts": {forecast: {metric: value}},
+     "losses": what the platform scores by, absent where a pipeline computed the losses}
     Metrics are the pipeline's own, shown and kept; `loss`, the mean over the forecast's rows, is always among them.
+
+Rows that the platform scores hold the model's inputs (the contract's vector, and what else it asks for, by name), `outcome` (or
+several, `outcome_<name>`) and for each baseline its prediction, `baseline_<name>`, in the form of the model's output.
 
 Version 1 had `actual` and quantiles of each forecast; its loss is the absolute error of the median.
 """
@@ -24,9 +28,9 @@ from typing import Any
 import polars as pl
 
 from tidegate.domain.errors import InvalidInput
-from tidegate.domain.formats import Format, Unknown, document
+from tidegate.domain.formats import Format, Unknown, added, document
 
-LOSS, SEGMENT, METRIC = "loss_", "segment_", "loss"
+LOSS, SEGMENT, BASELINE, METRIC = "loss_", "segment_", "baseline_", "loss"
 MODEL_FORECAST, CHAMPION_FORECAST = "model", "champion"
 TIME = "event_timestamp"
 PIPELINE, PLATFORM = "pipeline", "platform"
@@ -45,6 +49,7 @@ class Summary:
     baselines: tuple[str, ...] = ()
     champion: str | None = None
     identity: tuple[str, ...] = ()
+    losses: Mapping[str, Any] = added(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {"schema": FORMAT.newest, **document(self)}
@@ -58,6 +63,7 @@ class Evaluation:
     summary: Summary
     key: tuple[str, ...]
     where: str = "the evaluation"
+    remark: str = ""  # what has to be known of the champion's losses, or why there are none
     _sound: dict[str, pl.Series] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -92,7 +98,7 @@ class Evaluation:
             return self
         column = LOSS + CHAMPION_FORECAST
         kept = self.rows.drop_nulls(column) if column in self.rows.columns else self.rows.clear()
-        return Evaluation(kept, self.summary, self.key, self.where)
+        return Evaluation(kept, self.summary, self.key, self.where, self.remark)
 
     def losses(self, forecast: str) -> pl.Series:
         """The loss of each row; raises InvalidInput unless all are finite numbers."""
@@ -160,11 +166,11 @@ def read(rows: pl.DataFrame, said: Mapping[str, Any], key: Sequence[str], where:
     """An evaluation of any version; raises InvalidInput, IntegrityError that names `where`."""
     summary = FORMAT.read(said, Summary, where)
     return Evaluation(
-        rows if said.get("schema", 1) > 1 else _with_losses(rows), summary, tuple(key), f"{where}: the evaluation"
+        rows if said.get("schema", 1) > 1 else of_version_1(rows), summary, tuple(key), f"{where}: the evaluation"
     )
 
 
-def _with_losses(rows: pl.DataFrame) -> pl.DataFrame:
+def of_version_1(rows: pl.DataFrame) -> pl.DataFrame:
     """What version 1 wrote, with the absolute error of each forecast's median as its loss."""
     names = [name.removesuffix(MEDIAN) for name in rows.columns if name.endswith(MEDIAN)]
     if OUTCOME not in rows.columns or not rows.schema[OUTCOME].is_numeric():

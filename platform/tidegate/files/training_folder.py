@@ -8,6 +8,7 @@ from tidegate.domain.digests import digest_of
 from tidegate.files.digests import folder_files
 
 EVALUATION, SUMMARY, LINEAGE, CARD, PLOTS = "evaluation.parquet", "evaluation.json", "lineage.json", "card.md", "plots"
+LOSSES = "losses"  # a loss of one's own, in Python; the platform scores by it
 
 
 def output_digest(folder: Path) -> str:

@@ -7,9 +7,10 @@
     evaluation.parquet          held-out rows: the key, a loss of each forecast, segments (tidegate.files.evaluation)
     evaluation.json             what the loss is, who computed it, against what, and the metrics of each forecast
     lineage.json                domain.release.Lineage
+    losses/*.py                 a loss of one's own, by which the platform scores
     plots/*.png, card.md        for people
 
-Only the files named here are read, and none of them can hold code but the on-demand modules, which are sources.
+Only the files named here are read, and none of them can hold code but the on-demand modules and the loss, which are sources.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -19,11 +19,13 @@ import polars as pl
 from tidegate.domain.actor import Actor
 from tidegate.domain.errors import InvalidInput
 from tidegate.domain.verdict import Evidence, Finding, GateResult, Verdict, evaluate_closed
-from tidegate.files.evaluation import CHAMPION_FORECAST, MODEL_FORECAST, SEGMENT, Evaluation
+from tidegate.files.evaluation import BASELINE, CHAMPION_FORECAST, MODEL_FORECAST, SEGMENT, Evaluation
 from tidegate.files.training_output import TrainingOutput
 from tidegate.ports.promotion_rules import PromotionRules
 from tidegate.statistics.resampling import CONFIDENCE, Ratio, blocks_of, ratio
 
+SAME = 1e-6  # relative and absolute: sums of float32 may be added up in another order on another machine
+AGAIN = "train again, or register rows with the model's inputs, the outcome and 'losses': then the platform scores both"
 MIN_UNITS = 10  # a bootstrap over fewer is no bound: over one it is the ratio itself
 
 
@@ -114,9 +116,12 @@ def no_worse_than_champion(
     evaluated = evaluation.summary.champion
     if evaluated != champion:
         return Verdict.INCONCLUSIVE, Evidence(
-            f"evaluated against champion version {evaluated or 'none'}, but the champion is version {champion}; train again"
+            f"evaluated against champion version {evaluated or 'none'}, but the champion is version {champion}; "
+            f"{evaluation.remark or AGAIN}"
         )
-    return _compared(evaluation, CHAMPION_FORECAST, 1 + rules.no_worse_than_champion.margin, rules.min_rows)
+    verdict, evidence = _compared(evaluation, CHAMPION_FORECAST, 1 + rules.no_worse_than_champion.margin, rules.min_rows)
+    summary = f"{evidence.summary}; {evaluation.remark}" if evaluation.remark else evidence.summary
+    return verdict, replace(evidence, summary=summary)
 
 
 def _by_rule(rule: str, key: str, what: str, evaluation: Evaluation) -> tuple[Verdict, Evidence]:
@@ -161,6 +166,47 @@ def segments(evaluation: Evaluation, champion: str | None, rules: PromotionRules
     return verdict, Evidence(text, judged, {"worst": worst.observed}, {"limit": limit}, tuple(findings))
 
 
+def same_scores(registered: Evaluation, computed: Evaluation) -> tuple[Verdict, Evidence]:
+    """The losses that were registered are those that the platform computes; raises InvalidInput naming one that is not."""
+    if len(registered.rows) != len(computed.rows):
+        raise InvalidInput(f"{len(registered.rows)} rows were registered, {len(computed.rows)} are scored")
+    names = [name for name in computed.forecasts if name != CHAMPION_FORECAST]
+    for name in names:
+        said, found = registered.losses(name).to_numpy(), computed.losses(name).to_numpy()
+        apart = np.flatnonzero(~np.isclose(said, found, rtol=SAME, atol=SAME))
+        if len(apart):
+            row = int(apart[0])
+            of = " ".join(f"{key}={computed.rows[key][row]}" for key in computed.identity or computed.key)
+            raise InvalidInput(
+                f"the loss of '{name}' in row {row} {f'({of}) ' if of else ''}is {said[row]:.6g} as registered, "
+                f"{found[row]:.6g} as the platform computes it; {len(apart):,} of {len(said):,} rows differ: register what the "
+                "model really gives"
+            )
+    trainers = [name for name in computed.baselines if BASELINE + name not in computed.rows.columns]
+    ours = ", ".join(name for name in names if name not in trainers)
+    text = f"{len(computed.rows):,} rows of {ours} scored by the platform ({computed.summary.loss}), as registered"
+    if trainers:
+        text += f"; the losses of {', '.join(trainers)} are the trainer's"
+    return Verdict.PASS, Evidence(text, sample_size=len(computed.rows))
+
+
+def _once(make: Callable[[], Evaluation]) -> Callable[[], Evaluation]:
+    """What `make` gives or raises, made once."""
+    kept: list[Evaluation | Exception] = []
+
+    def made() -> Evaluation:
+        if not kept:
+            try:
+                kept.append(make())
+            except Exception as error:  # each gate that looks at it is an ERROR, with this message
+                kept.append(error)
+        if isinstance(kept[0], Exception):
+            raise kept[0]
+        return kept[0]
+
+    return made
+
+
 def _segment(name: str, rows: Evaluation, other: str, limit: float) -> Finding:
     """Unlike the whole, a segment may be one that is easy: where both lose nothing they are alike."""
     ours, theirs = float(rows.losses(MODEL_FORECAST).sum()), float(rows.losses(other).sum())
@@ -197,13 +243,20 @@ def offline_gates(
     approval_required: bool = False,
     approved: Approval | None = None,
     version: str = "",
+    scores: Callable[[], Evaluation] | None = None,
 ) -> list[GateResult]:
-    """All offline gates of `subject` (`MODEL/VERSION`), in a fixed order; none is skipped because another failed."""
+    """All offline gates of `subject` (`MODEL/VERSION`), in a fixed order; none is skipped because another failed.
+
+    `scores` gives the evaluation with losses that the platform computed itself, of a version that it can score: then nothing is
+    judged by the numbers that the trainer wrote, and gate `scores` is an ERROR where the two differ.
+    """
+    judged = _once(scores) if scores else lambda: output.evaluation
     checks: Mapping[str, Callable[[], tuple[Verdict, Evidence]]] = {
         "artifact_digest": lambda: artifact_digest(output, registered_digest),
-        "beats_baseline": lambda: beats_baseline(output.evaluation, rules),
-        "no_worse_than_champion": lambda: no_worse_than_champion(output.evaluation, champion, rules, version),
-        "segments": lambda: segments(output.evaluation, champion, rules),
+        **({"scores": lambda: same_scores(output.evaluation, judged())} if scores else {}),
+        "beats_baseline": lambda: beats_baseline(judged(), rules),
+        "no_worse_than_champion": lambda: no_worse_than_champion(judged(), champion, rules, version),
+        "segments": lambda: segments(judged(), champion, rules),
         "approval": lambda: approval(approval_required, approved),
     }
     return [evaluate_closed(name, subject, check) for name, check in checks.items()]

@@ -20,7 +20,7 @@ from tidegate.domain.digests import canonical_json
 from tidegate.domain.errors import InvalidInput
 from tidegate.domain.release import Lineage
 from tidegate.domain.verdict import Finding
-from tidegate.files.evaluation import CHAMPION_FORECAST, LOSS, METRIC, MODEL_FORECAST, PIPELINE, Evaluation, Summary
+from tidegate.files.evaluation import CHAMPION_FORECAST, LOSS, METRIC, MODEL_FORECAST, PIPELINE, PLATFORM, Evaluation, Summary
 from tidegate.files.release_folder import CONTRACT, MODEL, REFERENCE
 from tidegate.files.training_folder import CARD, EVALUATION, LINEAGE, SUMMARY
 from tidegate.files.training_output import TrainingOutput, open_output
@@ -53,6 +53,7 @@ def write_parts(
     reference: pl.DataFrame,
     evaluation: pl.DataFrame,
     loss: str,
+    losses: Mapping[str, Any] | None = None,
     champion: str | None = None,
     identity: Sequence[str] = (),
     metrics: Mapping[str, Mapping[str, float]] | None = None,
@@ -68,7 +69,8 @@ def write_parts(
     out = folder
     if features is not None:
         shutil.copytree(features / FEATURES, out / FEATURES, dirs_exist_ok=True)
-    evaluated = summarised(evaluation, contract, loss, PIPELINE, champion, identity, metrics or {})
+    scored = PLATFORM if losses else PIPELINE
+    evaluated = summarised(evaluation, contract, loss, scored, champion, identity, metrics or {}, losses or {})
     _write(out / CONTRACT, canonical_json(contract.to_json()))
     said = {**(details or {}), **evaluated.summary.to_json()}
     _write(out / MODEL, onnx)
@@ -91,6 +93,7 @@ def summarised(
     champion: str | None,
     identity: Sequence[str],
     metrics: Mapping[str, Mapping[str, float]],
+    losses: Mapping[str, Any],
 ) -> Evaluation:
     """The rows with their summary, checked: the mean loss of each forecast beside the metrics that are given."""
     if not loss:
@@ -107,7 +110,7 @@ def summarised(
         forecasts[name] = {METRIC: draft.mean_loss(name), **metrics.get(name, {})}
     forecasts |= {name: dict(values) for name, values in metrics.items() if name not in forecasts}
     named = champion if compared else None
-    summary = Summary(len(rows), loss, scored, forecasts, draft.baselines, named, tuple(identity))
+    summary = Summary(len(rows), loss, scored, forecasts, draft.baselines, named, tuple(identity), losses)
     return Evaluation(rows, summary, contract.key_names)
 
 
