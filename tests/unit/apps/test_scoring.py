@@ -1,4 +1,4 @@
-"""Versions that were trained elsewhere, scored by the platform: candidate and champion on the same rows, and no trainer's word."""
+"""Versions trained elsewhere, scored by the platform: candidate and champion on the same rows, and no word of a trainer."""
 
 from __future__ import annotations
 

@@ -56,7 +56,8 @@ def test_a_newer_evaluation_is_refused_by_its_number(tmp_path: Path) -> None:
 
 
 def made(rows: pl.DataFrame, **more: object) -> Evaluation:
-    arguments = {"loss": "absolute error", "scored": "pipeline", "champion": None, "identity": (), "metrics": {}} | more
+    said = {"loss": "absolute error", "scored": "pipeline", "losses": {}}
+    arguments = {**said, "champion": None, "identity": (), "metrics": {}} | more
     return summarised(rows, outputs.CONTRACT, **arguments)
 
 
