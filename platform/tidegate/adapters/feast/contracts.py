@@ -41,7 +41,8 @@ def key_of(registry: Any, view: Any) -> Key:
 
 def features_of(view: Any) -> dict[str, str]:
     """The datatype of each feature of a view's spec that can be stored."""
-    return {each.name: FEATURE_TYPES[each.value_type] for each in view.features if each.value_type in FEATURE_TYPES}
+    keys = {column.name for column in view.entity_columns}
+    return {f.name: FEATURE_TYPES[f.value_type] for f in view.features if f.value_type in FEATURE_TYPES and f.name not in keys}
 
 
 def contract_of(registry: Any, service: str, repo: str) -> FeatureContract:

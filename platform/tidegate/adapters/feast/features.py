@@ -176,8 +176,9 @@ class FeastFeatureStore:
         with locked(self._folder.root / ".materialize.lock"):
             filled = self._to_fill(store)
             views = {view.name: self._latest(store, view, end) for view in filled}
-            widest = max((len(view.entity_columns) for view in filled), default=0)
-            entities = {e for view in filled if len(view.entity_columns) == widest for e in views[view.name].entities}
+            parts = {view.name: len({column.name for column in view.entity_columns}) for view in filled}
+            widest = max(parts.values(), default=0)
+            entities = {e for name, rows in views.items() if parts[name] == widest for e in rows.entities}
             if not entities:
                 raise InvalidInput(
                     f"features materialize: no feature row at or before {end:%Y-%m-%d %H:%M}; choose a later moment"
@@ -241,7 +242,7 @@ class FeastFeatureStore:
         self._check_table(view)
         source = view.batch_source
         columns = {mapped: column for column, mapped in source.field_mapping.items()}
-        keys = sorted(column.name for column in view.entity_columns)
+        keys = sorted({column.name for column in view.entity_columns})  # Feast repeats those of a stream's view
         names = [*keys, *features]
         asked = [columns.get(name, name) for name in names]
         with _quiet():

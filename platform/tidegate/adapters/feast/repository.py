@@ -21,6 +21,7 @@ from tidegate.files.source_code import Sources
 
 CONFIG = "feature_store.yaml"
 PACKED = "tidegate.adapters.feast.packed_store.PackedOnlineStore"
+DUCKDB = "tidegate.adapters.feast.offline_store.MicrosecondOfflineStore"
 TAKEN = ("project", "project_description", "entity_key_serialization_version", "coerce_tz_aware")
 REPLACED_OFFLINE = ("file", "dask", "pandas")  # which lose entity rows without an earlier feature row
 _one_at_a_time = threading.Lock()
@@ -39,7 +40,8 @@ def repo_config(repo: Path, registry: Path, online_url: str) -> Any:
     kept = {name: raw[name] for name in TAKEN if name in raw}
     kept["registry"] = {"registry_type": "file", "path": str(registry)}
     kept["online_store"] = {"type": PACKED, "url": online_url}
-    kept["offline_store"] = {"type": "duckdb"} if offline["type"] in REPLACED_OFFLINE else offline
+    by_duckdb = offline["type"] in ("duckdb", *REPLACED_OFFLINE)
+    kept["offline_store"] = {"type": DUCKDB} if by_duckdb else offline
     try:
         return RepoConfig(**kept, provider="local", repo_path=repo)
     except (ValidationError, TypeError, AttributeError, ValueError) as error:
