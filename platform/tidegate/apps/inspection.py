@@ -13,7 +13,7 @@ from tidegate.ports.gates import GateContext
 from tidegate.ports.ledger import Ledger, Query
 
 if TYPE_CHECKING:
-    from tidegate.apps.platform import Platform
+    from tidegate.apps.project_evidence import ProjectEvidence
     from tidegate.ports.inference_records import InferenceRecord
     from tidegate.serving.replay import ReplayResult
 
@@ -31,7 +31,7 @@ class Replayed:
     sources: tuple[Source, ...]
 
 
-def gate_context(platform: Platform, model: str, seconds: float) -> GateContext:
+def gate_context(platform: ProjectEvidence, model: str, seconds: float) -> GateContext:
     """What is on the slots now: the preview's release as candidate, or the live one when there is no other."""
     desired = platform.target.desired(model)
     if desired.active is None:
@@ -62,7 +62,7 @@ def _verdicts(ledger: Ledger) -> Iterator[tuple[float, Mapping[str, Any]]]:
             yield from ((entry.at, verdict) for verdict in entry.body["gates"])
 
 
-def replay_request(platform: Platform, request_id: str) -> Replayed:
+def replay_request(platform: ProjectEvidence, request_id: str) -> Replayed:
     from tidegate.adapters.onnx.session import open_onnx
     from tidegate.files.release_folder import read_contract
     from tidegate.gates.kinds.parity import entity_rows, offline_tensors
@@ -79,7 +79,7 @@ def replay_request(platform: Platform, request_id: str) -> Replayed:
     return Replayed(result, record.at, str(record.slot), record.shadow, manifest.version, manifest.lineage, sources)
 
 
-def _record(platform: Platform, request_id: str) -> tuple[InferenceRecord, str]:
+def _record(platform: ProjectEvidence, request_id: str) -> tuple[InferenceRecord, str]:
     for model in platform.project.models:
         try:
             return platform.records(model).find(request_id), model

@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     import polars as pl
 
     from tidegate.adapters.feast.features import FeastFeatureStore
-    from tidegate.apps.platform import Platform
+    from tidegate.apps.project_data import ProjectData
 
 Shown = dict[str, dict[str, Any]]
 SECOND = 1e6
 
 
-def known_entities(platform: Platform, model: str, moment: datetime) -> list[str]:
+def known_entities(platform: ProjectData, model: str, moment: datetime) -> list[str]:
     return platform.feature_store(model).known(platform.contract(model), moment)
 
 
-def online_features(platform: Platform, model: str, keys: Sequence[str]) -> Shown:
+def online_features(platform: ProjectData, model: str, keys: Sequence[str]) -> Shown:
     """By entity: its key, `found`, `event_timestamp` and the values of stored features, None where one is missing."""
     from tidegate.serving.runtime.vectors import stored_names
 
@@ -52,7 +52,7 @@ def online_features(platform: Platform, model: str, keys: Sequence[str]) -> Show
     return shown
 
 
-def features_at(platform: Platform, model: str, keys: Sequence[str], moment: datetime) -> Shown:
+def features_at(platform: ProjectData, model: str, keys: Sequence[str], moment: datetime) -> Shown:
     """The same as the offline path knew it at `moment`."""
     contract = platform.contract(model)
     entities = list(dict.fromkeys(entity_from_text(key, contract.key) for key in keys))
@@ -65,7 +65,7 @@ def features_at(platform: Platform, model: str, keys: Sequence[str], moment: dat
     return shown
 
 
-def online_freshness(platform: Platform, model: str) -> list[dict[str, Any]]:
+def online_freshness(platform: ProjectData, model: str) -> list[dict[str, Any]]:
     """`freshness` of what the online store holds of the model's service; none of a store of an earlier version."""
     contract = platform.contract(model)
     reader = wiring.online_reader(platform.feature_store(model).online_url, contract)
@@ -77,11 +77,11 @@ def online_freshness(platform: Platform, model: str) -> list[dict[str, Any]]:
     return freshness(contract, mark, platform.clock()) if mark else []
 
 
-def check_features(platform: Platform, model: str, entities: int) -> GateResult:
+def check_features(platform: ProjectData, model: str, entities: int) -> GateResult:
     return evaluate_closed("features", f"{model}/online", lambda: _check(platform, model, entities))
 
 
-def _check(platform: Platform, model: str, entities: int) -> tuple[Verdict, Evidence]:
+def _check(platform: ProjectData, model: str, entities: int) -> tuple[Verdict, Evidence]:
     store, contract = platform.feature_store(model), platform.contract(model)
     names = store.known(contract, datetime.now(UTC))
     chosen = names[:: max(1, len(names) // entities)][:entities]

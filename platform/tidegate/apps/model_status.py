@@ -18,7 +18,7 @@ from tidegate.rollout.admission import overridden
 from tidegate.rollout.plan import Check
 
 if TYPE_CHECKING:
-    from tidegate.apps.platform import Platform
+    from tidegate.apps.project_evidence import ProjectEvidence
     from tidegate.rollout.state import Rollout
 
 Part = TypeVar("Part")
@@ -35,7 +35,7 @@ class Origin:
     evidence: tuple[Mapping[str, Any], ...] = ()
 
 
-def model_status(platform: Platform, model: str, with_drift: bool) -> Standing:
+def model_status(platform: ProjectEvidence, model: str, with_drift: bool) -> Standing:
     problems: list[str] = []
 
     def part(look: Callable[[], Part]) -> Part | None:
@@ -121,7 +121,7 @@ def evidence_of(rollout: Rollout) -> tuple[Mapping[str, Any], ...]:
     return tuple(found)
 
 
-def standing_of(platform: Platform, rollout: Rollout) -> Standing:
+def standing_of(platform: ProjectEvidence, rollout: Rollout) -> Standing:
     """A rollout, and what is live beside it; nothing else is looked at."""
     model = rollout.model
     live = platform.target.desired(model).active_release
@@ -170,12 +170,12 @@ def _next_steps(found: Rollout) -> tuple[str, ...]:
     )
 
 
-def _due(platform: Platform, model: str) -> Mapping[str, Any] | None:
+def _due(platform: ProjectEvidence, model: str) -> Mapping[str, Any] | None:
     due = platform.untold.due(model)
     return None if due is None else {"release": due.release, "version": due.version, "at": due.at, "reason": due.reason}
 
 
-def _damage(platform: Platform, model: str) -> list[str]:
+def _damage(platform: ProjectEvidence, model: str) -> list[str]:
     """Sentences about files of the model that are damaged or gone, and that something else stands in for."""
     from tidegate.rollout.wanted import look_up
 
@@ -189,7 +189,7 @@ def _frozen(hold: Mapping[str, Any] | None, rollout: Rollout | None) -> Mapping[
     return dict(rollout.frozen) if rollout is not None and rollout.frozen is not None else None
 
 
-def _drift(platform: Platform, model: str, wanted: bool, live: str | None) -> tuple[Mapping[str, Any] | None, str]:
+def _drift(platform: ProjectEvidence, model: str, wanted: bool, live: str | None) -> tuple[Mapping[str, Any] | None, str]:
     if live is None:
         return None, "nothing is live"
     if not wanted:
@@ -201,7 +201,7 @@ def _drift(platform: Platform, model: str, wanted: bool, live: str | None) -> tu
     return {**to_json(latest.result), "week": latest.week, "advice": latest.advice}, ""
 
 
-def _slots(platform: Platform, model: str) -> tuple[SlotView, ...]:
+def _slots(platform: ProjectEvidence, model: str) -> tuple[SlotView, ...]:
     status, traffic = platform.target.slots(model), platform.target.traffic(model)
     views = []
     for slot in Slot:

@@ -10,10 +10,10 @@ from tidegate.domain.errors import IntegrityError
 from tidegate.domain.release import ReleaseManifest
 
 if TYPE_CHECKING:
-    from tidegate.apps.platform import Platform
+    from tidegate.apps.opened import OpenedProject
 
 
-def online_status(platform: Platform, manifest: ReleaseManifest) -> dict[str, Any] | None:
+def online_status(platform: OpenedProject, manifest: ReleaseManifest) -> dict[str, Any] | None:
     """`until` (ISO): all that was known then is in the rows; `written_at`: when; `rows`: of the view with the fewest; `views`:
     how fresh each view is, and `missing`, a sentence for each whose values are all older than its TTL.
 

@@ -13,7 +13,7 @@ from tidegate.domain.keys import parts_of
 if TYPE_CHECKING:
     import polars as pl
 
-    from tidegate.apps.platform import Platform
+    from tidegate.apps.project_evidence import ProjectEvidence
     from tidegate.data.model_data import ModelData
     from tidegate.domain.contract import FeatureContract
     from tidegate.ports.inference_records import InferenceRecord
@@ -31,7 +31,7 @@ class Source:
     latest: tuple[Mapping[str, Any], ...]
 
 
-def rows_behind(platform: Platform, model: str, contract: FeatureContract, record: InferenceRecord) -> Iterator[Source]:
+def rows_behind(platform: ProjectEvidence, model: str, contract: FeatureContract, record: InferenceRecord) -> Iterator[Source]:
     """Rows of each entity before the moment its features were known, of each class that has the columns of the key."""
     from tidegate.data.model_data import ModelData
 

@@ -12,14 +12,14 @@ from tidegate.domain.project import Project
 from tidegate.files.layout import StateFolder
 
 if TYPE_CHECKING:
-    from tidegate.apps.platform import Platform
+    from tidegate.apps.opened import OpenedProject
     from tidegate.ports.pipeline_runs import PipelineRunner
     from tidegate.ports.registry import ModelVersion
 
 ENDPOINT = "TIDEGATE_KFP_ENDPOINT"  # the address of a Kubeflow Pipelines API; without it, pipelines run on this machine
 
 
-def train(platform: Platform, model: str, until: datetime | None = None, data: Path | None = None) -> ModelVersion:
+def train(platform: OpenedProject, model: str, until: datetime | None = None, data: Path | None = None) -> ModelVersion:
     """Run the pipeline of `model` on the datasets below `data` (or the project's) before `until` (default: all)."""
     from tidegate.adapters.files.project_file import load_project
     from tidegate.apps.datasets import model_data

@@ -22,7 +22,7 @@ from tidegate.ports.registry import ModelVersion, check_digests
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tidegate.apps.platform import Platform
+    from tidegate.apps.opened import OpenedProject
     from tidegate.files.evaluation import Evaluation
     from tidegate.files.training_output import TrainingOutput
     from tidegate.registry.offline_gates import Approval
@@ -42,7 +42,7 @@ class Promotion:
         return bool(self.results) and all(result.verdict.opens for result in self.results)
 
 
-def find_version(platform: Platform, model: str, version: str) -> ModelVersion:
+def find_version(platform: OpenedProject, model: str, version: str) -> ModelVersion:
     platform.project.model(model)
     if version != LATEST:
         return platform.registry.get(model, version)
@@ -52,7 +52,7 @@ def find_version(platform: Platform, model: str, version: str) -> ModelVersion:
     return max(versions, key=lambda each: int(each.version))
 
 
-def version_to_release(platform: Platform, model: str) -> ModelVersion:
+def version_to_release(platform: OpenedProject, model: str) -> ModelVersion:
     """The candidate, or else the champion: what a release is built of when nobody says which version."""
     from tidegate.registry.promotion import CANDIDATE, aliased
 
@@ -65,7 +65,7 @@ def version_to_release(platform: Platform, model: str) -> ModelVersion:
     return found
 
 
-def training_output(platform: Platform, model: str, version: str) -> TrainingOutput:
+def training_output(platform: OpenedProject, model: str, version: str) -> TrainingOutput:
     """The training output of a version, fetched from the registry; what is kept of it here is verified each time."""
     from tidegate.files.training_output import open_output
 
@@ -79,7 +79,7 @@ def training_output(platform: Platform, model: str, version: str) -> TrainingOut
     return open_output(check_digests(kept, found, what))
 
 
-def register_external(platform: Platform, model: str, folder: Path) -> ModelVersion:
+def register_external(platform: OpenedProject, model: str, folder: Path) -> ModelVersion:
     from tidegate.apps.model_check import check_output, decide_tensors
     from tidegate.files.training_output import open_output
     from tidegate.registry.evidence import record_registration
@@ -94,7 +94,7 @@ def register_external(platform: Platform, model: str, folder: Path) -> ModelVers
     return version
 
 
-def accept_evidence(platform: Platform, model: str, version: str, reason: str, actor: Actor) -> ModelVersion:
+def accept_evidence(platform: OpenedProject, model: str, version: str, reason: str, actor: Actor) -> ModelVersion:
     """Bind, on a person's word, the evidence of a version that was registered before digests of it were recorded."""
     from tidegate.registry.evidence import bind, recorded_digest
 
@@ -107,7 +107,7 @@ def accept_evidence(platform: Platform, model: str, version: str, reason: str, a
     return found
 
 
-def champion(platform: Platform, model: str) -> ModelVersion | None:
+def champion(platform: OpenedProject, model: str) -> ModelVersion | None:
     """The version that answers requests: by what is live, else by the ledger, else by the registry's alias.
 
     An alias that somebody moved or deleted does not change who the champion is. Raises Conflict when the registry lacks it.
@@ -127,7 +127,7 @@ def champion(platform: Platform, model: str) -> ModelVersion | None:
 
 
 def _scores(
-    platform: Platform, output: TrainingOutput, found: ModelVersion, leading: ModelVersion | None, min_rows: int
+    platform: OpenedProject, output: TrainingOutput, found: ModelVersion, leading: ModelVersion | None, min_rows: int
 ) -> Callable[[], Evaluation]:
     """Scores the version, and the champion on the same rows; what either rests on is verified."""
     from tidegate.apps.scoring import scores
@@ -153,7 +153,7 @@ def _scored_here(output: TrainingOutput) -> bool:
 
 
 def promote(
-    platform: Platform, model: str, version: str, approved: Approval | None, dry_run: bool, actor: Actor = PLATFORM
+    platform: OpenedProject, model: str, version: str, approved: Approval | None, dry_run: bool, actor: Actor = PLATFORM
 ) -> Promotion:
     from tidegate.apps.reconcile import settle
     from tidegate.domain.errors import GateClosed
@@ -188,7 +188,7 @@ def promote(
 
 
 def build_release(
-    platform: Platform, model: str, version: str | None, serving: Path | None, actor: Actor = PLATFORM
+    platform: OpenedProject, model: str, version: str | None, serving: Path | None, actor: Actor = PLATFORM
 ) -> ReleaseManifest:
     from tidegate.apps.model_check import check_output, check_service
     from tidegate.gates.drift_check import watched
