@@ -19,9 +19,9 @@ LEAK = '''
 _honest = build
 
 
-def build(sales, returns, until):
+def build(data, until):
     """`units_recent` of the day after: what a careless shift does."""
-    tables = _honest(sales, returns, until)
+    tables = _honest(data, until)
     history = tables["demand_history"].sort("sku", "event_timestamp")
     ahead = pl.col("units_recent").shift(-1).over("sku").fill_null(0.0)
     return {**tables, "demand_history": history.with_columns(units_recent=ahead)}

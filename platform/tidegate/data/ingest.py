@@ -32,28 +32,35 @@ from tidegate.ports.dataset_source import DatasetSource
 def ingest(dataset: Dataset, source: DatasetSource, out: Path, progress: Callable[[str], None] | None = None) -> IngestReport:
     """Sort what `source` has into the files of `out`, which is replaced as a whole; raises InvalidInput, Unavailable."""
     what = f"ingest '{dataset.name}'"
+    say = progress or (lambda _: None)
     taken, pulled = take(dataset, source, out)
-    for rows in pulled.rows if progress else ():
-        progress(f"read {rows.part}, {len(rows.raw):,} new rows")  # type: ignore[misc]
+    for rows in pulled.rows:
+        say(f"read {rows.part}, {len(rows.raw):,} new rows")
+    if taken is None:
+        say("nothing is new")
+        return load_report(out)
     narrow = sorted({name for names in taken.narrow.values() for name in names})
     classes = classify(dataset, taken.rows, narrow)
     report = _report(dataset, taken, classes)
-    if not any(report.counts[name] for name in report.classes):
-        parts, reasons = ", ".join(taken.parts), ", ".join(f"{count:,} {reason}" for reason, count in report.reasons.items())
-        found = (
-            f"of {report.rows_in:,} rows of {parts} none can be used ({reasons})"
-            if reasons
-            else f"there are no rows in {parts}"
-        )
-        raise InvalidInput(f"{what}: {found}; check sources and definition")
+    _require_rows(what, report)
     if sum(report.counts.values()) != report.rows_in:
         raise AssertionError(f"{what} lost rows: {report.rows_in} in, {report.counts}")
     with replaced_folder(out, what) as folder:
         for name, frame in classes.items():
             frame.write_parquet(folder / f"{name}.parquet", compression="zstd")
-        taken.write(dataset, folder)
         (folder / REPORT).write_text(json.dumps(written(report), indent=2) + "\n", encoding="utf-8")
+        taken.write(dataset, folder)
     return report
+
+
+def _require_rows(what: str, report: IngestReport) -> None:
+    if any(report.counts[name] for name in report.classes):
+        return
+    parts, reasons = ", ".join(report.sources), ", ".join(f"{count:,} {reason}" for reason, count in report.reasons.items())
+    found = (
+        f"of {report.rows_in:,} rows of {parts} none can be used ({reasons})" if reasons else f"there are no rows in {parts}"
+    )
+    raise InvalidInput(f"{what}: {found}; check sources and definition")
 
 
 def _report(dataset: Dataset, taken: Taken, classes: Mapping[str, pl.DataFrame]) -> IngestReport:

@@ -1,7 +1,7 @@
 """The rows that were taken of a dataset's source, typed and with their originals: what the next pull is added to.
 
     taken.parquet   the definition's columns, source, source_row, original, invalid (the first column with an invalid cell)
-    taken.json      the source's cursor, its parts, and by what definition and reader the rows were made
+    taken.json      the source's cursor, its parts, by what definition and reader the rows were made, and digests of all files
 
 A definition or a reader that changed makes cells otherwise, so then everything is taken anew. That needs a source that gives
 its rows again.
@@ -20,6 +20,7 @@ import polars as pl
 from tidegate.data.dataset import ORIGINAL, SOURCE, SOURCE_ROW, Dataset
 from tidegate.data.values import typed
 from tidegate.domain.errors import InvalidInput
+from tidegate.files.digests import file_digest, folder_files
 from tidegate.ports.dataset_source import DatasetSource, Pulled, SourceRows
 
 ROWS, STATE = "taken.parquet", "taken.json"
@@ -37,6 +38,7 @@ class Taken:
     cursor: Mapping[str, Any]
 
     def write(self, dataset: Dataset, folder: Path) -> None:
+        """Add what was taken to the files in `folder`, and the digests of them all."""
         self.rows.write_parquet(folder / ROWS, compression="zstd", compression_level=1)
         state = {
             "reader": READER,
@@ -44,30 +46,42 @@ class Taken:
             "parts": dict(self.parts),
             "narrow": dict(self.narrow),
             "cursor": self.cursor,
+            "files": folder_files(folder),
         }
         (folder / STATE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
 
 
-def take(dataset: Dataset, source: DatasetSource, folder: Path) -> tuple[Taken, Pulled]:
-    """What was taken before, if it still holds, and what is new of `source`; raises InvalidInput, Unavailable."""
-    earlier = _earlier(dataset, source, folder)
-    pulled = source.pull(earlier.cursor if earlier else None)
-    return _with(dataset, earlier, pulled), pulled
+def take(dataset: Dataset, source: DatasetSource, folder: Path) -> tuple[Taken | None, Pulled]:
+    """What was taken before, if it still holds, with what is new of `source`; None where nothing is and the files of `folder`
+    are those that were made of it. Raises InvalidInput, Unavailable."""
+    state = _state(dataset, source, folder)
+    pulled = source.pull(state["cursor"] if state else None)
+    if state is None:
+        return _with(dataset, None, pulled), pulled
+    if not (pulled.rows or pulled.replaced) and list(pulled.parts.items()) == list(state["parts"].items()):
+        return None, pulled
+    return _with(
+        dataset, Taken(pl.read_parquet(folder / ROWS), state["parts"], state["narrow"], state["cursor"]), pulled
+    ), pulled
 
 
-def _earlier(dataset: Dataset, source: DatasetSource, folder: Path) -> Taken | None:
+def _state(dataset: Dataset, source: DatasetSource, folder: Path) -> dict[str, Any] | None:
+    """How far the source was taken; None where all is to be taken anew."""
+    if not (folder / STATE).is_file():
+        return None
     try:
-        state = json.loads((folder / STATE).read_bytes())
-        if state["reader"] == READER and dataset.digest and state["definition"] == dataset.digest:
-            return Taken(pl.read_parquet(folder / ROWS), state["parts"], state["narrow"], state["cursor"])
-    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError):
-        pass  # nothing was taken, or it is damaged: all is taken anew
-    else:
-        if not source.capabilities.rereads:
-            raise InvalidInput(
-                f"dataset '{dataset.name}': its definition was changed, and its source gives no row a second time; give the "
-                "changed definition a name of its own"
-            )
+        state: dict[str, Any] = json.loads((folder / STATE).read_bytes())
+        whole = all(file_digest(folder / name) == digest for name, digest in state["files"].items())
+        same = dataset.digest and (state["reader"], state["definition"]) == (READER, dataset.digest)
+        if whole and same:
+            return state
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass  # damaged
+    if not source.capabilities.rereads:
+        raise InvalidInput(
+            f"dataset '{dataset.name}': what was taken of its source is damaged, or was made by another definition, and the "
+            "source gives no row a second time; restore both, or give the changed definition a name of its own"
+        )
     return None
 
 

@@ -190,8 +190,26 @@ def test_a_second_pull_takes_what_is_new_and_another_definition_takes_all_again(
     assert source.pulls[-1] is not None
     ingest(replace(READINGS, digest="2"), source, tmp_path / "out")
     assert source.pulls[-1] is None
-    with pytest.raises(InvalidInput, match="its source gives no row a second time"):
+    with pytest.raises(InvalidInput, match="the source gives no row a second time"):
         ingest(replace(READINGS, digest="3"), MemorySource(source.parts, rereads=False), tmp_path / "out")
+
+
+def test_a_pull_of_nothing_new_leaves_the_files_and_a_damaged_file_is_made_anew(tmp_path: Path) -> None:
+    source, said = MemorySource({"p": [reading(1), reading(2)]}), list[str]()
+    first = ingest(READINGS, source, tmp_path / "out")
+    files = {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in (tmp_path / "out").iterdir()}
+    assert ingest(READINGS, source, tmp_path / "out", said.append) == first
+    assert said == ["nothing is new"]
+    assert {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in (tmp_path / "out").iterdir()} == files
+    for name in ("rows.parquet", "taken.parquet", "taken.json", "ingest.json"):
+        (tmp_path / "out" / name).write_bytes(b"damaged")
+        assert ingest(READINGS, source, tmp_path / "out") == first
+        assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == {
+            file.name: content for file, (_, content) in files.items()
+        }
+    (tmp_path / "out/taken.parquet").unlink()
+    with pytest.raises(InvalidInput, match="what was taken of its source is damaged"):
+        ingest(READINGS, replace(source, rereads=False), tmp_path / "out")
 
 
 PARTS = st.lists(
