@@ -46,12 +46,9 @@ class Panel:
 
 
 def build_panel(sales: pl.DataFrame, until: datetime, home_country: str) -> Panel:
-    """The panel of `sales` (sku, at, units, unit_price, country) before the midnight `until` (UTC)."""
-    if until.tzinfo is None or until.astimezone(UTC) != until.astimezone(UTC).replace(
-        hour=0, minute=0, second=0, microsecond=0
-    ):
-        raise InvalidInput(f"training: until is {until.isoformat()}, required a midnight in UTC, as 2011-09-01T00:00:00+00:00")
-    known = sales.filter(pl.col("at") < until)
+    """The panel of `sales` (sku, at, units, unit_price, country) on the whole days (UTC) before `until`."""
+    end = until.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    known = sales.filter(pl.col("at") < end)
     if known.is_empty():
         raise InvalidInput(f"training: no sale before {until:%Y-%m-%d}; choose a later 'until'")
     daily = (
@@ -67,7 +64,7 @@ def build_panel(sales: pl.DataFrame, until: datetime, home_country: str) -> Pane
     first: date = daily["day"].min()  # type: ignore[assignment]
     rows = daily["sku"].replace_strict(skus, pl.int_range(len(skus), eager=True)).to_numpy()
     columns = (daily["day"] - first).dt.total_days().to_numpy()
-    shape = (len(skus), (until.date() - first).days)
+    shape = (len(skus), (end.date() - first).days)
     matrices = []
     for name in ("units", "home", "revenue"):
         matrix = np.zeros(shape)
