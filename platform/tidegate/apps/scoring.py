@@ -24,7 +24,7 @@ from tidegate.apps.model_check import reference_tensors
 from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import InvalidInput, TidegateError
 from tidegate.files.evaluation import BASELINE, CHAMPION_FORECAST, LOSS, MODEL_FORECAST, TIME, Evaluation
-from tidegate.files.release_folder import MODEL
+from tidegate.files.release_folder import MODEL, REFERENCE
 from tidegate.files.source_code import Sources
 from tidegate.files.training_folder import EVALUATION, LOSSES
 from tidegate.files.training_output import TrainingOutput
@@ -106,14 +106,26 @@ def scored_rows(
     return rows.with_columns(pl.Series(name, values) for name, values in found.items())
 
 
-def outputs_on(rows: pl.DataFrame, contract: FeatureContract, model: TensorModel, what: str) -> dict[str, np.ndarray]:
+def said_of_reference(output: TrainingOutput, what: str) -> dict[str, np.ndarray]:
+    """The model's outputs for rows of its reference, or of its evaluation where that alone holds its inputs; {} for neither."""
+    wanted, model = required_columns(output.contract), open_onnx((output.folder / MODEL).read_bytes(), what)
+    for frame, of in ((output.reference, REFERENCE), (output.evaluation.rows, EVALUATION)):
+        if len(frame) and set(wanted) <= set(frame.columns):
+            some = frame.gather_every(max(1, len(frame) // BATCH))
+            return outputs_on(some, output.contract, model, what, of)
+    return {}
+
+
+def outputs_on(
+    rows: pl.DataFrame, contract: FeatureContract, model: TensorModel, what: str, of: str = EVALUATION
+) -> dict[str, np.ndarray]:
     """The model's outputs for `rows`; raises InvalidInput naming an input that they lack."""
     missing = [name for name in required_columns(contract) if name not in rows.columns]
     if missing:
         raise InvalidInput(f"{what}: the evaluated rows have no column '{missing[0]}', an input of the model")
     parts: list[dict[str, np.ndarray]] = []
     for start in range(0, len(rows), BATCH):
-        tensors = reference_tensors(rows.slice(start, BATCH), contract, what, EVALUATION)
+        tensors = reference_tensors(rows.slice(start, BATCH), contract, what, of)
         parts.append(model.run(tensors))
     if not parts:
         raise InvalidInput(f"{what}: there is no evaluated row")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,11 +21,12 @@ from tidegate.files.release_signature import BUILT
 from tidegate.ports.registry import ModelVersion, check_digests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
     from tidegate.apps.opened import OpenedProject
     from tidegate.files.evaluation import Evaluation
     from tidegate.files.training_output import TrainingOutput
+    from tidegate.registry.collapse import Answers
     from tidegate.registry.offline_gates import Approval
 
 LATEST = "latest"
@@ -126,22 +128,40 @@ def champion(platform: OpenedProject, model: str) -> ModelVersion | None:
         raise lacking(model, version, live.id if live else None) from error
 
 
-def _scores(
-    platform: OpenedProject, output: TrainingOutput, found: ModelVersion, leading: ModelVersion | None, min_rows: int
-) -> Callable[[], Evaluation]:
-    """Scores the version, and the champion on the same rows; what either rests on is verified."""
-    from tidegate.apps.scoring import scores
-    from tidegate.registry.evidence import check_bound
+@dataclass(frozen=True)
+class _Judged:
+    """A version that is run beside the champion (another version, or None), whose training output is verified like its own."""
 
-    def scored() -> Evaluation:
-        champion = None
-        if leading is not None and leading.version != found.version:
-            theirs = training_output(platform, leading.model, leading.version)
-            check_bound(theirs, leading, platform.ledger, record=False)
-            champion = leading.version, theirs
-        return scores(output, champion, min_rows, f"scoring {found.model}/{found.version}")
+    platform: OpenedProject
+    output: TrainingOutput
+    version: ModelVersion
+    champion: ModelVersion | None
 
-    return scored
+    def scores(self, min_rows: int) -> Evaluation:
+        """Of both, on the version's rows."""
+        from tidegate.apps.scoring import scores
+
+        theirs = self._theirs()
+        champion = (self.champion.version, theirs) if self.champion and theirs else None
+        return scores(self.output, champion, min_rows, f"scoring {self.version.model}/{self.version.version}")
+
+    def answers(self) -> tuple[Mapping[str, Answers], Mapping[str, Answers] | None]:
+        """Of each, to its own reference."""
+        from tidegate.apps.scoring import said_of_reference
+        from tidegate.registry.collapse import answers_of
+
+        theirs = self._theirs()
+        ours = answers_of(said_of_reference(self.output, f"running {self.version.model}/{self.version.version}"))
+        return ours, answers_of(said_of_reference(theirs, "running the champion")) if theirs else None
+
+    def _theirs(self) -> TrainingOutput | None:
+        from tidegate.registry.evidence import check_bound
+
+        if self.champion is None:
+            return None
+        theirs = training_output(self.platform, self.champion.model, self.champion.version)
+        check_bound(theirs, self.champion, self.platform.ledger, record=False)
+        return theirs
 
 
 def _scored_here(output: TrainingOutput) -> bool:
@@ -169,6 +189,8 @@ def promote(
     output = training_output(platform, model, found.version)
     digest = check_bound(output, found, platform.ledger, record=not dry_run)
     rules = platform.monitor(model).promotion
+    beside = leading if leading and leading.version != found.version else None
+    judged = _Judged(platform, output, found, beside)
     results = offline_gates(
         output,
         f"{model}/{found.version}",
@@ -178,7 +200,8 @@ def promote(
         platform.project.model(model).approval is Rule.REQUIRED,
         approved,
         version=found.version,
-        scores=_scores(platform, output, found, leading, rules.min_rows) if _scored_here(output) else None,
+        scores=partial(judged.scores, rules.min_rows) if _scored_here(output) else None,
+        answers=judged.answers,
     )
     promotion = Promotion(found, tuple(results))
     if not dry_run:

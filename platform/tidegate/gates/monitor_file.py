@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,8 @@ class Segments:
 @dataclass(frozen=True)
 class PromotionRules:
     """Offline gates. Margins are shares of the other's summed loss; a segment below `min_rows` is not judged. `without_*`
-    say what becomes of a version that has nothing of the kind to be compared with."""
+    say what becomes of a version that has nothing of the kind to be compared with. `min_spread` is the part of the champion's
+    answers unlike its commonest one that a version must keep: one that says the same to everything is refused."""
 
     beats_baseline: Margin
     no_worse_than_champion: Margin
@@ -79,11 +80,13 @@ class PromotionRules:
     without_baseline: str = choice("pass", "fail", default="fail")
     without_champion: str = choice("pass", "fail", default="pass")
     without_segments: str = choice("pass", "fail", default="fail")
+    min_spread: float = between(0, 1, default=0.1)
 
     def to_json(self) -> dict[str, Any]:
         """Without what was added since the first releases, where it has its default: what says the same has the same bytes."""
-        later = {"without_baseline": "fail", "without_champion": "pass", "without_segments": "fail"}
-        return {name: value for name, value in asdict(self).items() if later.get(name) != value}
+        later = ("without_baseline", "without_champion", "without_segments", "min_spread")
+        added = {each.name: each.default for each in fields(self) if each.name in later}
+        return {name: value for name, value in asdict(self).items() if name not in added or added[name] != value}
 
 
 @dataclass(frozen=True)

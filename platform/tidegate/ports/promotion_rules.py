@@ -35,6 +35,10 @@ class PromotionRules(Protocol):
         """`pass` or `fail`: what becomes of a model's first version."""
 
     @property
+    def min_spread(self) -> float:
+        """The part of the champion's answers unlike the commonest one that a version has to keep."""
+
+    @property
     def without_segments(self) -> str:
         """`pass` or `fail`: what becomes of a version whose evaluation names no segments."""
 

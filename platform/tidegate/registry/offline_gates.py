@@ -22,6 +22,7 @@ from tidegate.domain.verdict import Evidence, Finding, GateResult, Verdict, eval
 from tidegate.files.evaluation import BASELINE, CHAMPION_FORECAST, MODEL_FORECAST, SEGMENT, Evaluation
 from tidegate.files.training_output import TrainingOutput
 from tidegate.ports.promotion_rules import PromotionRules
+from tidegate.registry.collapse import Answers, tells_apart
 from tidegate.statistics.resampling import CONFIDENCE, Ratio, blocks_of, ratio
 
 SAME = 1e-6  # relative and absolute: sums of float32 may be added up in another order on another machine
@@ -244,11 +245,13 @@ def offline_gates(
     approved: Approval | None = None,
     version: str = "",
     scores: Callable[[], Evaluation] | None = None,
+    answers: Callable[[], tuple[Mapping[str, Answers], Mapping[str, Answers] | None]] | None = None,
 ) -> list[GateResult]:
     """All offline gates of `subject` (`MODEL/VERSION`), in a fixed order; none is skipped because another failed.
 
     `scores` gives the evaluation with losses that the platform computed itself, of a version that it can score: then nothing is
-    judged by the numbers that the trainer wrote, and gate `scores` is an ERROR where the two differ.
+    judged by the numbers that the trainer wrote, and gate `scores` is an ERROR where the two differ. `answers` gives what the
+    version says to the rows of its reference, and the champion to those of its own (gate `outputs`).
     """
     judged = _once(scores) if scores else lambda: output.evaluation
     checks: Mapping[str, Callable[[], tuple[Verdict, Evidence]]] = {
@@ -257,6 +260,7 @@ def offline_gates(
         "beats_baseline": lambda: beats_baseline(judged(), rules),
         "no_worse_than_champion": lambda: no_worse_than_champion(judged(), champion, rules, version),
         "segments": lambda: segments(judged(), champion, rules),
+        **({"outputs": lambda: tells_apart(*answers(), rules.min_spread)} if answers else {}),
         "approval": lambda: approval(approval_required, approved),
     }
     return [evaluate_closed(name, subject, check) for name, check in checks.items()]

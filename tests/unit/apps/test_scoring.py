@@ -193,3 +193,17 @@ def test_rows_that_cannot_be_scored_are_refused_as_they_are_written(
     rows = held_out(rows=50)
     with pytest.raises(InvalidInput, match=named):
         written(tmp_path / "made", classifier(1, 1), change(rows), reference=rows.select("x"), **more)
+
+
+def test_a_version_that_says_the_same_to_everything_is_found_before_it_is_served(world: World) -> None:
+    """As when one line dated a year too late made every forecast 0, and every loss small."""
+    first = registered(world, classifier(2, 1, bias=-3), held_out())
+    assert judge(world, first)["outputs"].verdict is Verdict.PASS
+    activate(world.registry, world.ledger, "demand", first)
+    empty_year = held_out().with_columns(outcome=pl.lit(0, pl.Int64), baseline_prior=pl.lit(0.001))
+    results = judge(world, registered(world, never(), empty_year))
+    assert results["beats_baseline"].verdict is Verdict.PASS  # what its trainer and its rows say
+    assert results["outputs"].verdict is Verdict.FAIL
+    assert "'probability' is 0 in 3,000 of 3,000 rows of the reference, the champion's" in results["outputs"].evidence.summary
+    alone = World(world.folder / "alone")
+    assert judge(alone, registered(alone, never(), empty_year))["outputs"].verdict is Verdict.FAIL
