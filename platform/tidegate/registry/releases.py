@@ -125,7 +125,7 @@ def refuse_pickles(folder: Path) -> None:
         if path.suffix.lower() in PICKLE_SUFFIXES or pickled:
             raise InvalidInput(
                 f"release: '{path.relative_to(folder)}' looks like a pickle, which may run code when it is loaded; "
-                "export the model to ONNX or to LightGBM's text format"
+                "export the model to ONNX, or keep it as text"
             )
 
 
