@@ -42,11 +42,13 @@ flights = view(
     carrier=String, flight=Int64, delay=Float64, seats=Int64, red_eye=Bool, aircraft=String,
 )
 weather = view("weather", [airline], timedelta(hours=12), carrier=String, wind=Float64, sky=String)
+days = view("days", [], timedelta(days=2), holiday=Bool, market=Float64)  # what all flights share
 shops = view("shops", [shop], timedelta(0), store_id=Int64, revenue=Float64)
 
 FeatureService(name="ignored", features=[shops])
 departures = FeatureService(name="departures", features=[flights, weather])
 plain = FeatureService(name="plain", features=[flights[["delay"]]])
+shared = FeatureService(name="shared", features=[flights[["delay"]], days])
 sales = FeatureService(name="sales", features=[shops])
 """
 TABLES: dict[str, dict[str, Any]] = {
@@ -60,6 +62,7 @@ TABLES: dict[str, dict[str, Any]] = {
         "aircraft": ["A320", None, "B737 – größer", "old"],
     },
     "weather": {"carrier": ["AA"], "event_timestamp": [NOON - HOUR], "wind": [11.0], "sky": ["clear"]},
+    "days": {"event_timestamp": [NOON - 3 * DAY, NOON - DAY], "holiday": [False, True], "market": [1.0, 2.0]},
     "shops": {"store_id": [-3, 14], "event_timestamp": [NOON, NOON], "revenue": [1.25, 2.5]},
 }
 

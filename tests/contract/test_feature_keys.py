@@ -162,6 +162,21 @@ def test_a_contract_without_ttls_is_recomputed_without_them(folder: FeatureFolde
     assert served["weather__wind"] == [11.0, 11.0, None]
 
 
+@pytest.mark.parametrize("hours", [0, 20, 30])
+def test_a_view_without_entities_is_known_of_all_keys(hours: int, folder: FeatureFolder, online: str, tmp_path: Path) -> None:
+    store = opened(folder, online, "shared", tmp_path)
+    contract = store.contract("shared")
+    assert contract.view_keys == {"days": ()}
+    assert store.materialize(NOON) == 3
+    served, offline = served_and_recomputed(store, contract, FLIGHTS[:3], timedelta(hours=hours))
+    assert served == offline
+    assert served["days__market"] == ([2.0] * 3 if hours < 24 else [None] * 3)
+    assert served["days__holiday"] == ([True] * 3 if hours < 24 else [None] * 3)
+    rows = read(store, contract, ['["UA",1]', "none"])
+    assert rows.found.tolist() == [False, False]  # what all share makes no flight known
+    assert store.stored_at(contract, FLIGHTS[:1], NOON - 3 * DAY)["days__market"].to_list() == [1.0]
+
+
 def test_what_was_known_at_a_past_moment(folder: FeatureFolder, tmp_path: Path) -> None:
     store = opened(folder, "sqlite", "departures", tmp_path)
     contract = store.contract("departures")
@@ -176,7 +191,7 @@ def test_what_was_known_at_a_past_moment(folder: FeatureFolder, tmp_path: Path) 
     [
         (("flight=Int64", "flight=Float64"), "join key 'flight' is of type DOUBLE"),
         (("aircraft=String,", "aircraft=Array(Float64),"), r"feature 'flights:aircraft' is of type DOUBLE_LIST, allowed are"),
-        (('weather", [airline]', 'weather", []'), "view 'weather' has no entity"),
+        (("features=[flights, weather]", "features=[days]"), "'departures' has no key: none of its views has an entity"),
         (('name="departures"', 'name="others"'), "'departures' is not registered"),
         (("hours=12), carrier=String", "hours=12), carrier=Int64"), "join key 'carrier' is (INT64|BYTES) in view"),
         (("features=[flights, weather]", 'features=[flights, weather.with_name("w")]'), "'weather' under another name"),
@@ -225,7 +240,7 @@ def test_tables_of_other_services_need_not_be_there(folder: FeatureFolder, tmp_p
     store = opened(folder, "sqlite", "plain", tmp_path)
     (folder.tables / "shops.parquet").unlink()
     assert store.materialize(NOON) == 3
-    assert sorted(open_backend(store.online_url).stored().views) == ["flights", "weather"]
+    assert sorted(open_backend(store.online_url).stored().views) == ["days", "flights", "weather"]
     with pytest.raises(NotFound, match=r"feature view 'shops': its table .* does not exist"):
         FeastFeatureStore(tmp_path / "features", folder, "sqlite", "sales").materialize(NOON)
 
@@ -236,7 +251,7 @@ def test_feasts_own_commands_write_and_read_the_same_rows(folder: FeatureFolder,
     store.materialize(NOON)
     whole = read(store, contract, FLIGHTS)
     feast = store._feast()
-    feast.materialize(NOON - 9 * DAY, NOON)
+    feast.materialize(NOON - 9 * DAY, NOON, feature_views=["flights", "weather"])
     again = read(store, contract, FLIGHTS)
     assert np.array_equal(whole.values, again.values, equal_nan=True)
     assert {n: column.tolist() for n, column in whole.texts.items()} == {

@@ -33,6 +33,12 @@ class LocalConfig:
     body_limits: Mapping[str, int] = field(default_factory=dict)  # bytes of a request, by model; of others BODY_LIMIT
     gateway_workers: int = 2
 
+    @property
+    def online_place(self) -> str:
+        """The online store as people may read it: without user, password and options."""
+        scheme, found, rest = self.online_store.partition("://")
+        return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}" if found else scheme
+
     @classmethod
     def of(cls, project: Project) -> LocalConfig:
         """The model at `/` is the one that is set, else the project's only one. A slot that is being replaced needs its ports

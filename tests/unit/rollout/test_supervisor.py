@@ -10,6 +10,7 @@ import pytest
 
 from fakes.local_parts import FakeProbe, FakeProcesses, FakeRouter
 from fakes.rollouts import Clock
+from tidegate.adapters.machine.local_target import LocalTarget
 from tidegate.domain.errors import Unavailable
 from tidegate.domain.local import LocalConfig
 from tidegate.domain.slots import Slot
@@ -321,3 +322,14 @@ def test_what_was_ready_is_forgiven_and_what_never_was_waits_longer() -> None:
     assert (waits[0], waits[-1]) == (1, 10)
     backoff.lasted("x")
     assert backoff.may_start("x", now)
+
+
+def test_an_online_store_that_was_set_after_the_start_is_said_with_what_to_do(world: World) -> None:
+    world.want(active=Slot.BLUE, blue=R1)
+    world.supervisor.reconcile()
+    assert LocalTarget(world.state.root, LocalConfig()).problems() == []
+    changed = LocalTarget(world.state.root, LocalConfig(online_store="redis://user:secret@cache:6379/0"))
+    (problem,) = changed.problems()
+    assert "slots read features from sqlite" in problem
+    assert "targets.local.onlineStore is redis://cache:6379/0 now" in problem
+    assert "'tidegate down' and 'tidegate up'" in problem

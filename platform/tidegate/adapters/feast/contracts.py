@@ -2,9 +2,9 @@
 
 The key of a service is made of the join keys of its views, in the order of their names, as Feast itself orders them: so neither
 the order of definitions nor that of a table's columns changes what an entity is called. The names of Feast's entities play no
-part. A view may have a part of the key. What cannot be served is refused here, by name, and so when definitions
-are registered: a key of another type than String, whole numbers or Bool, a feature that is no number, Bool or String, a view
-without an entity, and a view under another name.
+part. A view may have a part of the key, or none of it: Feast's views without entities hold what is known of all together. What
+cannot be served is refused here, by name, and so when definitions are registered: a key of another type than String, whole
+numbers or Bool, a feature that is no number, Bool or String, a view under another name, and a service without any key.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tidegate.domain.keys import JoinKey, Key
 
 TIME = "event_timestamp"
 ON_DEMAND_TAG = "on_demand"
-NO_ENTITY = "__dummy"
+NO_ENTITY = "__dummy"  # begins the name of Feast's entity and join key of views that have none
 # Feast's ValueType, by the names of the Open Inference Protocol
 KEY_TYPES = {2: "BYTES", 3: "INT32", 4: "INT64", 7: "BOOL"}
 FEATURE_TYPES = {2: "BYTES", 3: "INT32", 4: "INT64", 5: "FP64", 6: "FP32", 7: "BOOL"}
@@ -144,9 +144,7 @@ def _key(registry: Any, view: Any) -> dict[str, str]:
     key = {}
     for entity in view.entities:
         if entity.startswith(NO_ENTITY):
-            raise InvalidInput(
-                f"feature view '{view.name}' has no entity, and its rows no key; give its rows a key, and the view an entity"
-            )
+            continue
         name = join_keys.get(entity, entity)
         if types.get(name) not in KEY_TYPES:
             raise InvalidInput(
@@ -170,6 +168,10 @@ def _whole_key(service: str, keys: Mapping[str, Mapping[str, str]]) -> dict[str,
                     f"feature service '{service}': join key '{name}' is {datatype} in view '{view}' and {whole[name]} in "
                     "another; give it one type"
                 )
+    if not whole:
+        raise InvalidInput(
+            f"feature service '{service}' has no key: none of its views has an entity; add a view of what is asked about"
+        )
     return dict(sorted(whole.items()))
 
 

@@ -53,6 +53,7 @@ TIME_TYPE = pl.Datetime("us", "UTC")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 NUMBER = "FP64"
+NO_KEY, NO_KEY_VALUE = "__dummy_id", ""  # Feast's join key of views without entities
 
 
 class FeastFeatureStore:
@@ -176,7 +177,7 @@ class FeastFeatureStore:
         with locked(self._folder.root / ".materialize.lock"):
             filled = self._to_fill(store)
             views = {view.name: self._latest(store, view, end) for view in filled}
-            parts = {view.name: len({column.name for column in view.entity_columns}) for view in filled}
+            parts = {view.name: len(_key_columns(view)) for view in filled}
             widest = max(parts.values(), default=0)
             entities = {e for name, rows in views.items() if parts[name] == widest for e in rows.entities}
             if not entities:
@@ -242,7 +243,7 @@ class FeastFeatureStore:
         self._check_table(view)
         source = view.batch_source
         columns = {mapped: column for column, mapped in source.field_mapping.items()}
-        keys = sorted({column.name for column in view.entity_columns})  # Feast repeats those of a stream's view
+        keys = _key_columns(view)
         names = [*keys, *features]
         asked = [columns.get(name, name) for name in names]
         with _quiet():
@@ -269,8 +270,9 @@ class FeastFeatureStore:
             self._check_table(self._view(store, view))
         refs = [f"{view}:{name}" for view, names in contract.stored.items() for name in names]
         with _quiet():
-            job = store.get_historical_features(entity_df=keys.to_pandas(), features=refs, full_feature_names=True)
-            found = _frame(job.to_arrow()).cast(keys.schema)
+            asked = keys.with_columns(pl.lit(NO_KEY_VALUE).alias(NO_KEY))  # of views without entities
+            job = store.get_historical_features(entity_df=asked.to_pandas(), features=refs, full_feature_names=True)
+            found = _frame(job.to_arrow()).drop(NO_KEY).cast(keys.schema)
         if len(found) != len(keys):
             raise Unavailable(f"features: the offline store answered {len(found)} rows to {len(keys)}; it lost entity rows")
         return found
@@ -361,6 +363,11 @@ def _frame(table: Any) -> pl.DataFrame:
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)  # noqa: S101 - of a table, for the type checker
     return frame
+
+
+def _key_columns(view: Any) -> list[str]:
+    """Sorted; Feast repeats those of a stream's view, and has one of its own for a view without entities."""
+    return sorted({column.name for column in view.entity_columns} - {NO_KEY})
 
 
 def _utc(times: pl.Series) -> pl.Series:

@@ -1,7 +1,8 @@
-"""Feast's DuckDB offline store, which takes the latest rows of tables with times in nanoseconds too.
+"""Feast's DuckDB offline store, with what it lacks.
 
-pandas writes such tables, those of `feast init` among them, and DuckDB compares their times with no others. They are taken as
-microseconds, as Feast's point-in-time join takes them.
+Tables whose times are in nanoseconds: pandas writes such, those of `feast init` among them, and DuckDB compares their times
+with no others. They are taken as microseconds, as Feast's point-in-time join takes them. And tables of views without entities:
+Feast joins them by a column of its own, which other offline stores of Feast's add and this one does not.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+import ibis
 from feast.data_source import DataSource
+from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL, FeatureView
 from feast.infra.offline_stores import duckdb
 from feast.infra.offline_stores.duckdb import DuckDBOfflineStore, DuckDBOfflineStoreConfig
-from feast.infra.offline_stores.ibis import pull_latest_from_table_or_query_ibis
+from feast.infra.offline_stores.ibis import get_historical_features_ibis, pull_latest_from_table_or_query_ibis
+from feast.infra.registry.base_registry import BaseRegistry
 from feast.repo_config import RepoConfig
 from ibis.expr import datatypes
 
@@ -47,6 +51,34 @@ class MicrosecondOfflineStore(DuckDBOfflineStore):
             data_source_reader=_read,
             data_source_writer=duckdb._write_data_source,
         )
+
+    @staticmethod
+    def get_historical_features(
+        config: RepoConfig,
+        feature_views: list[FeatureView],
+        feature_refs: list[str],
+        entity_df: Any,
+        registry: BaseRegistry,
+        project: str,
+        full_feature_names: bool = False,
+        filter_by_created_timestamp: bool = False,
+    ) -> Any:
+        return get_historical_features_ibis(
+            config=config,
+            feature_views=feature_views,
+            feature_refs=feature_refs,
+            entity_df=entity_df,
+            registry=registry,
+            project=project,
+            full_feature_names=full_feature_names,
+            data_source_reader=_read_with_no_key,
+            data_source_writer=duckdb._write_data_source,
+            filter_by_created_timestamp=filter_by_created_timestamp,
+        )
+
+
+def _read_with_no_key(source: DataSource, repo_path: str) -> Any:
+    return _read(source, repo_path).mutate(**{DUMMY_ENTITY_ID: ibis.literal(DUMMY_ENTITY_VAL)})
 
 
 def _read(source: DataSource, repo_path: str) -> Any:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 from feast import Entity, FeatureView
+from feast.feature_view import DUMMY_ENTITY_ID
 from feast.infra.online_stores.online_store import OnlineStore
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
@@ -147,12 +148,12 @@ class PackedOnlineStore(OnlineStore):
 def _entity(key: EntityKey) -> str:
     """As `contracts.key_of` orders the parts: by the names of the join keys."""
     kinds = [KEYS.get(value.WhichOneof("val") or "", "") for value in key.entity_values]
-    if not all(kinds) or not kinds:
+    if not all(kinds):
         raise InvalidInput(
             f"packed online store: join keys {list(key.join_keys)}: each must be a String, a whole number or a Bool"
         )
     values = [getattr(value, value.WhichOneof("val") or "") for value in key.entity_values]
-    parts = sorted(zip(key.join_keys, kinds, values, strict=True))
+    parts = sorted(part for part in zip(key.join_keys, kinds, values, strict=True) if part[0] != DUMMY_ENTITY_ID)
     return entity_of([value for _, _, value in parts], tuple(JoinKey(name, kind) for name, kind, _ in parts))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from tidegate.domain.errors import InvalidInput
-from tidegate.domain.keys import BOOLEAN, TEXT, Key, entities_of
+from tidegate.domain.keys import BOOLEAN, TEXT, Key, entities_of, entity_of
 
 EXACT = 2**53  # up to it, float64 holds every whole number
 WORDS = (pl.String, pl.Categorical, pl.Enum)
@@ -61,6 +61,8 @@ def key_frame(frame: pl.DataFrame, key: Key, what: str) -> pl.DataFrame:
 
 def entities_in(frame: pl.DataFrame, key: Key, what: str) -> list[str]:
     """The entity of each row; raises InvalidInput."""
+    if not key:
+        return [entity_of((), key)] * len(frame)
     keys = key_frame(frame, key, what)
     return entities_of({name: keys[name].to_list() for name in keys.columns}, key)
 

@@ -50,8 +50,17 @@ class LocalTarget:
         }
 
     def problems(self) -> list[str]:
-        """What the supervisor could not do at its latest look; [] when there is no supervisor."""
-        return [str(problem) for problem in (read_observed(self.state) or {}).get("problems", {}).values()]
+        """What the supervisor could not do at its latest look, and what was set after it began; [] when there is none."""
+        observed = read_observed(self.state) or {}
+        found = [str(problem) for problem in observed.get("problems", {}).values()]
+        store = observed.get("onlineStore", self.config.online_place)
+        if store != self.config.online_place:
+            found.append(
+                f"slots read features from {store}, as it was set when the platform was started; targets.local.onlineStore is "
+                f"{self.config.online_place} now: run 'tidegate features materialize' for each model, then 'tidegate down' and "
+                "'tidegate up'"
+            )
+        return found
 
     def endpoints(self, model: str) -> Mapping[Slot, tuple[str, ...]]:
         """Base URLs of the ready replicas of each slot, to ask one of them past the gateway."""

@@ -79,7 +79,7 @@ class PackedOnlineReader:
 
     `event_times` is the newest of an entity's rows over the views, or where a value has passed its TTL since, the moment just
     after it did: recomputing offline at that time finds the same rows, and misses the same. An entity is `found` when any view
-    has a row of it; what the other views lack is missing. The event time of an entity without any row is 0.
+    with a join key has a row of it; what the other views lack is missing. The event time of an entity without any row is 0.
     """
 
     def __init__(self, backend: PackedBackend, contract: FeatureContract, clock: Callable[[], float] = time.time) -> None:
@@ -136,7 +136,8 @@ class PackedOnlineReader:
             if view.ttl is not None and moment is not None and min(stamps) < moment - view.ttl:
                 known = self._without_expired(view, moment, known, index, values, texts)
             times[index] = np.maximum(times[index], known)
-            found[index] = True
+            if view.part != ():  # what is known of all together is not known of this one
+                found[index] = True
         return OnlineRows(values, times, found, texts)
 
     def ping(self) -> None:

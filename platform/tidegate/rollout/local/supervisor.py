@@ -207,6 +207,7 @@ class Supervisor:
                 "ready": self.gateway.ready(),
                 "waits": self.gateway.waits,
             },
+            "onlineStore": self.config.online_place,
             "models": {want.model: self.replicas.observed(want) for want in desired},
             "problems": {**self.problems, **self.replicas.problems},
         }
