@@ -107,8 +107,7 @@ def _with(dataset: Dataset, earlier: Taken | None, pulled: Pulled) -> Taken:
 
 def _typed(dataset: Dataset, rows: SourceRows) -> tuple[pl.DataFrame, tuple[str, ...]]:
     values = typed(f"source file {rows.part}", rows.raw, dataset)
-    writable = rows.raw.with_columns(pl.selectors.binary().bin.encode("base64"))  # JSON has no bytes
-    original = writable.select(pl.struct(pl.all()).struct.json_encode().alias(ORIGINAL))
+    original = _written(rows.raw).select(pl.struct(pl.all()).struct.json_encode().alias(ORIGINAL))
     first_invalid = pl.coalesce([pl.when(mask).then(pl.lit(name)) for name, mask in values.invalid.items()])
     invalid = (
         pl.select(first_invalid.cast(pl.String).alias(INVALID))
@@ -119,3 +118,15 @@ def _typed(dataset: Dataset, rows: SourceRows) -> tuple[pl.DataFrame, tuple[str,
         pl.lit(rows.part).alias(SOURCE), rows.numbers.alias(SOURCE_ROW), original[ORIGINAL], invalid[INVALID]
     )
     return frame, values.narrow
+
+
+def _written(raw: pl.DataFrame) -> pl.DataFrame:
+    """The rows with bytes, which JSON has no form for, by their number; source and row say where they are."""
+    words = [
+        (pl.col(name).bin.size().cast(pl.String) + pl.lit(" bytes")).alias(name)
+        if dtype == pl.Binary
+        else pl.when(pl.col(name).is_not_null()).then(pl.lit("bytes")).alias(name)
+        for name, dtype in raw.schema.items()
+        if "Binary" in repr(dtype)
+    ]
+    return raw.with_columns(words)

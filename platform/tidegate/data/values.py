@@ -113,7 +113,9 @@ def _converted(values: pl.Series, column: Column, decimal: str) -> pl.Series | N
     if column.kind == "text":
         return values if text else None
     if column.kind == "bytes":
-        return values if dtype == pl.Binary else None
+        if isinstance(dtype, pl.Struct) and any(each.name == "bytes" for each in dtype.fields):
+            values = values.struct.field("bytes")  # as tables of images have them, beside a path
+        return values if values.dtype == pl.Binary else None
     if column.kind in ("identifier", "category") and (text or dtype.is_numeric()):
         if dtype.is_float():
             values = values.set(values != values.floor(), None).cast(pl.Int64, strict=False)

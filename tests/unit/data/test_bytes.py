@@ -20,14 +20,14 @@ PICTURES = Dataset(
 )
 
 
-def test_bytes_stay_as_they_are_and_a_refused_row_keeps_them_as_text(tmp_path: Path):
+def test_bytes_stay_as_they_are_and_a_refused_row_says_how_many_they_were(tmp_path: Path):
     images = [bytes([0, 1, 254, 255]), b"\x00\xff"]
     pl.DataFrame({"item": ["a", "b"], "image": images}).write_parquet(tmp_path / "p.parquet")
     report = ingest(PICTURES, DatasetFiles([tmp_path / "p.parquet"]), tmp_path / "out")
     assert report.counts == {"rows": 1, "quarantine": 1}
     assert pl.read_parquet(tmp_path / "out/rows.parquet")["image"].to_list() == images[:1]
     refused = pl.read_parquet(tmp_path / "out/quarantine.parquet").row(0, named=True)
-    assert (refused["reason"], refused["original"]) == ("no_image", '{"item":"b","image":"AP8="}')
+    assert (refused["reason"], refused["original"]) == ("no_image", '{"item":"b","image":"2 bytes"}')
 
 
 def test_texts_where_bytes_are_wanted_refuse_the_file(tmp_path: Path):

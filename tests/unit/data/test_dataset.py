@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -192,6 +193,27 @@ def test_a_second_pull_takes_what_is_new_and_another_definition_takes_all_again(
     assert source.pulls[-1] is None
     with pytest.raises(InvalidInput, match="the source gives no row a second time"):
         ingest(replace(READINGS, digest="3"), MemorySource(source.parts, rereads=False), tmp_path / "out")
+
+
+def test_originals_are_kept_of_rows_of_any_type(tmp_path: Path) -> None:
+    raw = pl.DataFrame(
+        {
+            "sensor": ["", "b"],
+            "at": [START, START],
+            "value": pl.Series([1.5, float("nan")], dtype=pl.Float32),
+            "image": [b"1234", None],
+            "pages": [[b"1"], None],
+            "picture": [{"bytes": b"12", "path": "x"}, None],
+            "kind": pl.Series(["a", "b"], dtype=pl.Categorical),
+            "took": [timedelta(seconds=3), None],
+            "void": [None, None],
+        }
+    )
+    raw.write_parquet(tmp_path / "a.parquet")
+    report = ingest(READINGS, DatasetFiles([tmp_path / "a.parquet"]), tmp_path / "out")
+    assert report.reasons == {"missing_sensor": 1}
+    original = json.loads(classes(tmp_path / "out")["quarantine"]["original"][0])
+    assert (original["value"], original["image"], original["pages"], original["kind"]) == (1.5, "4 bytes", "bytes", "a")
 
 
 def test_a_pull_of_nothing_new_leaves_the_files_and_a_damaged_file_is_made_anew(tmp_path: Path) -> None:

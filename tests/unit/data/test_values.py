@@ -134,3 +134,11 @@ def test_categories_of_parquet_are_texts_and_a_wrong_format_is_one_sentence() ->
     assert read(pl.Series(["a", "b"], dtype=pl.Categorical), "category")[0] == ["a", "b"]
     with pytest.raises(InvalidInput, match="zone 'Mars/Base' of a timestamp is not known"):
         read(["2011-09-01 10:00:00"], "timestamp", zone="Mars/Base")
+
+
+def test_bytes_are_taken_as_they_are_and_out_of_the_records_that_tables_of_images_have() -> None:
+    assert read(pl.Series([b"png", None]), "bytes") == ([b"png", None], [False, False])
+    records = [{"bytes": b"png", "path": "1.png"}, {"bytes": None, "path": "2.png"}]
+    assert read(pl.Series(records), "bytes")[0] == [b"png", None]
+    with pytest.raises(InvalidInput, match="required: bytes, as of an image"):
+        read(["png"], "bytes")
