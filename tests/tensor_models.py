@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -157,7 +158,7 @@ CASES = {
 }
 
 
-def release_of(releases: Path, case: Case, more: Mapping[str, bytes]) -> Path:
+def release_of(releases: Path, case: Case, more: Mapping[str, bytes] = MappingProxyType({})) -> Path:
     """`releases/<digest>/` of the case's model, by the name `any`, with `more` files."""
     contract = with_tensors(case.contract, inputs_of(open_onnx(case.onnx, "case")), "case")
     staging = releases / "staging"

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from tidegate.domain.digests import digest_of
 from tidegate.domain.formats import Format, Unknown, added, document
-from tidegate.domain.keys import JoinKey, Key
+from tidegate.domain.keys import TEXT, JoinKey, Key
 
 CONTRACT_FORMAT = Format("feature contract", Unknown.REFUSED)
 FEATURES, NUMBER = "features", "FP32"  # the tensor that holds all features of a model that has no contract of tensors
@@ -63,7 +64,7 @@ class FeatureContract:
     ttl: Mapping[str, float] = added(default_factory=dict)
     view_keys: Mapping[str, tuple[str, ...]] = added(default_factory=dict)
 
-    @property
+    @cached_property
     def key(self) -> Key:
         """The join keys, in the order of an entity's parts; none for a model without features."""
         return self.join_keys or ((JoinKey(self.entity),) if self.entity else ())
@@ -77,15 +78,30 @@ class FeatureContract:
         names = self.view_keys.get(view)
         return self.key if names is None else tuple(part for part in self.key if part.name in names)
 
-    @property
+    @cached_property
     def tensors(self) -> tuple[InputTensor, ...]:
         """Every input of the model."""
         return self.inputs or (InputTensor(FEATURES, NUMBER, (-1, len(self.vector)), self.vector),)
 
-    @property
+    @cached_property
     def asked(self) -> tuple[InputTensor, ...]:
         """The inputs that requests have to bring."""
         return tuple(each for each in self.tensors if not each.features)
+
+    @cached_property
+    def stored_names(self) -> tuple[str, ...]:
+        """`view__feature` for each stored feature."""
+        return tuple(f"{view}__{name}" for view, names in self.stored.items() for name in names)
+
+    @cached_property
+    def stored_texts(self) -> tuple[str, ...]:
+        """Those that are texts."""
+        return tuple(name for name in self.stored_names if self.types.get(name) == TEXT)
+
+    @cached_property
+    def stored_numbers(self) -> tuple[str, ...]:
+        """Those that are none."""
+        return tuple(name for name in self.stored_names if self.types.get(name) != TEXT)
 
     @property
     def schema_digest(self) -> str:

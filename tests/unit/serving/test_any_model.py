@@ -219,7 +219,7 @@ def test_an_input_too_large_for_the_log_is_there_by_its_digest_and_columns(
 def test_a_model_without_features_opens_no_store(tmp_path: Path) -> None:
     case = CASES["texts in, texts out"]
     assert case.contract == NO_FEATURES
-    settings = SlotSettings(release_of(tmp_path, case, {}), "any", "blue", 0, 0, "redis://127.0.0.1:1/0", tmp_path / "logs")
+    settings = SlotSettings(release_of(tmp_path, case), "any", "blue", 0, 0, "redis://127.0.0.1:1/0", tmp_path / "logs")
     client = AsgiClient(build(settings).app)
     assert [client.get(path).status for path in ("/readyz", "/v2/models/any/ready")] == [200, 200]
     assert client.post("/predict", case.body).status == 200

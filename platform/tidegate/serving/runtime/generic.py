@@ -29,13 +29,17 @@ Number = Annotated[float, Field(allow_inf_nan=False)] | int
 def generic_endpoint(release: LoadedRelease) -> Endpoint[Message, Message]:
     """`/predict` of a release, typed by its contract and its model's outputs."""
     contract = release.contract
-    request = _request(contract)
+    request, inputs = _request(contract)
     response, outputs = _response(contract, release.model.outputs)
+    asked_for, keys = _aliases(request), _aliases(inputs)
 
     def predict(call: Call, asked: Message) -> Message:
         """All outputs of the model, a row for each entity or row of the inputs."""
-        body = _plain(asked)
-        prediction = call.predict([_plain(each) for each in body.get("entities", ())], _plain(body["inputs"]))
+        body = _plain(asked, asked_for)
+        entities = [
+            _plain(each, _aliases(type(each))) if isinstance(each, Message) else each for each in body.get("entities", ())
+        ]
+        prediction = call.predict(entities, _plain(body["inputs"], keys))
         values = outputs.model_construct(**{name: array.tolist() for name, array in prediction.outputs.items()})
         dated: dict[str, Any] = {"as_of": as_of(prediction.event_times)} if contract.stored else {}
         return response.model_construct(model=call.model, release=call.release, outputs=values, **dated)
@@ -48,7 +52,8 @@ def as_of(event_times: np.ndarray) -> str:
     return datetime.fromtimestamp(int(event_times.min()) / 1e6, UTC).isoformat()
 
 
-def _request(contract: FeatureContract) -> type[Message]:
+def _request(contract: FeatureContract) -> tuple[type[Message], type[Message]]:
+    """The request, and its inputs."""
     asked = {tensor.name: tensor for tensor in contract.asked}
     plain = {name: _for_rows(_value(contract.request_types.get(name, ""))) for name in contract.request if name not in asked}
     inputs = _message("Inputs", plain | {name: _asked(tensor) for name, tensor in asked.items()})
@@ -57,7 +62,7 @@ def _request(contract: FeatureContract) -> type[Message]:
         each = _key(contract.key)
         fields = {"entities": Annotated[list[each], Field(min_length=1, max_length=ROWS)]} | fields  # type: ignore[valid-type]
     defaults = {} if inputs.model_fields else {"inputs": inputs()}
-    return _message("GenericRequest", fields, defaults)
+    return _message("GenericRequest", fields, defaults), inputs
 
 
 def _response(contract: FeatureContract, specs: Iterable[TensorSpec]) -> tuple[type[Message], type[Message]]:
@@ -73,11 +78,17 @@ def _message(name: str, fields: Mapping[str, Any], defaults: Mapping[str, Any] =
     return create_model(name, __base__=Message, **made)  # type: ignore[call-overload,no-any-return]
 
 
-def _plain(value: Any) -> Any:
-    """A message as a mapping by the names that clients see; anything else as it is."""
-    if not isinstance(value, Message):
-        return value
-    return {str(field.alias): getattr(value, name) for name, field in type(value).model_fields.items()}
+def _aliases(message: type[Message]) -> tuple[tuple[str, str], ...]:
+    """The name of each field, and the one that clients see."""
+    return tuple((name, str(field.alias)) for name, field in message.model_fields.items())
+
+
+def _entity(value: Any) -> Any:
+    return _plain(value, _aliases(type(value))) if isinstance(value, Message) else value
+
+
+def _plain(message: Message, aliases: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+    return {alias: getattr(message, name) for name, alias in aliases}
 
 
 def _key(key: tuple[JoinKey, ...]) -> Any:

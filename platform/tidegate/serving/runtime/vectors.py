@@ -12,7 +12,6 @@ import numpy as np
 
 from tidegate.domain.assembly import numbers
 from tidegate.domain.contract import FeatureContract
-from tidegate.domain.datatypes import BYTES
 from tidegate.domain.errors import InvalidInput
 from tidegate.files.source_code import Sources
 
@@ -37,12 +36,12 @@ def load_on_demand(sources: Sources, reference: str) -> OnDemand:
 
 def stored_names(contract: FeatureContract) -> list[str]:
     """`view__feature` for each stored feature that is no text, in the order of `OnlineRows.values`."""
-    return [name for name in _stored(contract) if contract.types.get(name) != BYTES]
+    return list(contract.stored_numbers)
 
 
 def text_names(contract: FeatureContract) -> list[str]:
     """`view__feature` for each stored text, as `OnlineRows.texts` has them."""
-    return [name for name in _stored(contract) if contract.types.get(name) == BYTES]
+    return list(contract.stored_texts)
 
 
 def feature_columns(
@@ -59,8 +58,8 @@ def feature_columns(
     one array [n] for each of the contract's request inputs. The on-demand function gets all of these by name
     (`view__feature`, the request inputs, `event_timestamp`) and returns an array [n] for each derived feature.
     """
-    columns: Columns = {name: stored[:, i] for i, name in enumerate(stored_names(contract))}
-    columns.update({name: texts[name] for name in text_names(contract)})
+    columns: Columns = {name: stored[:, i] for i, name in enumerate(contract.stored_numbers)}
+    columns.update({name: texts[name] for name in contract.stored_texts})
     if contract.on_demand:
         if on_demand is None:
             raise InvalidInput(f"feature service '{contract.service}' needs its on-demand transformation {contract.on_demand}")
@@ -81,7 +80,3 @@ def assemble(
 ) -> np.ndarray:
     """All features as one array, float32 [n, F] in the contract's order, of a contract without texts. See `feature_columns`."""
     return numbers(feature_columns(contract, stored, event_times, request, on_demand), contract.vector, np.dtype(np.float32))
-
-
-def _stored(contract: FeatureContract) -> list[str]:
-    return [f"{view}__{name}" for view, names in contract.stored.items() for name in names]
