@@ -11,7 +11,8 @@ from pathlib import Path
 
 import polars as pl
 
-from tidegate.data.tables import feature_names, load_build
+from tidegate.data.tables import feature_names
+from tidegate.data.tables_definition import load_build
 
 REPO = Path(__file__).parents[2] / "features"
 PLATFORM = Path(__file__).parents[2] / "platform"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,7 @@ def ingest_dataset(
     from tidegate.data.ingest import ingest
 
     config = project.dataset(name)
-    dataset = load_dataset(config.definition)
+    dataset = replace(load_dataset(config.definition), name=name)
     return ingest(dataset, wiring.dataset_files(sources or config.sources, dataset.csv), folder / name, progress)
 
 

@@ -214,7 +214,7 @@ def point_in_time(run: Run, key: Sequence[str] = ()) -> list[Finding]:
     """Whether a feature sees its own future (tidegate.data.point_in_time); never empty. With the columns of the model's key
     (`contract.key`), of a sample of its values alone."""
     from tidegate.data.point_in_time import check
-    from tidegate.data.tables import load_build
+    from tidegate.data.tables_definition import load_build
     from tidegate.domain.verdict import Finding
 
     build = load_build(run.config.its_features().tables_definition)

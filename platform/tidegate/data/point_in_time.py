@@ -17,7 +17,8 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from tidegate.data.model_data import DAY, ModelData, in_utc, known
-from tidegate.data.tables import TIME, Build, Tables, checked_tables, feature_names, key_names
+from tidegate.data.tables import TIME, checked_tables, feature_names, key_names
+from tidegate.data.tables_definition import Build, Tables
 from tidegate.domain.verdict import Finding
 
 SHARES = (0.55, 0.78, 0.96)  # of the history: default cutoffs; the later ones have most of it before them
@@ -41,13 +42,13 @@ def check(
     if some is None:
         when = ", ".join(f"{moment:%Y-%m-%d %H:%M}" for moment in moments) or "none"
         return [Finding(CHECK, 0.0, "rows on both sides of each cutoff", False, f"there are none; cutoffs: {when}")]
-    end = some.until()
-    whole = checked_tables(f"{CHECK} check", build(some.classes, end), end, len(some))
+    end, most = some.until(), getattr(build, "max_rows", None)
+    whole = checked_tables(f"{CHECK} check", build(some.classes, end), end, len(some), most)
     findings: dict[str, Finding] = {}
     compared = 0
     for moment in moments:
         before = some.known_before(moment)
-        past = checked_tables(f"{CHECK} check", build(before.classes, moment), moment, len(before))
+        past = checked_tables(f"{CHECK} check", build(before.classes, moment), moment, len(before), most)
         count, leaks = _compare(whole, past, moment)
         compared += count
         for leak in leaks:

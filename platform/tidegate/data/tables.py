@@ -1,42 +1,35 @@
 """Feature tables: what a definition's `build(data, until)` makes of ingested data, checked and written as Parquet.
 
-`data` maps the names of classes to their rows before `until`, a moment in UTC. A definition may also name the classes it wants
-as parameters: `build(orders, returns, until)`. It returns a table a feature view, each with the columns of the key, then
-`event_timestamp`, then the features: what stands to the left of the timestamp is the key (none, for what is known of all
-together), what stands to the right is known of it at that time.
+`data` maps the names of classes to their rows before `until`, a moment in UTC. It returns a table a feature view, each with the
+columns of the key, then `event_timestamp`, then the features: what stands to the left of the timestamp is the key (none, for
+what is known of all together), what stands to the right is known of it at that time.
 
 The tables of a model lie in one folder, `state/features/<model>/tables/<view>.parquet`, which is replaced as a whole: a reader
 never meets the tables of two builds, or of two models. Checked is what the feature store relies on: one row for each key and
 timestamp, timestamps in UTC and none after `until`, keys without nulls, features of KINDS without infinities, no table
-without rows, and none that grows out of proportion to the data.
+without rows, and none that grows out of proportion to the data (ROWS_A_ROW; a definition that means more says MAX_ROWS).
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import polars as pl
 
 from tidegate.data.model_data import ModelData
-from tidegate.domain.errors import InvalidInput, TidegateError
+from tidegate.data.tables_definition import Tables, load_build
+from tidegate.domain.errors import InvalidInput
 from tidegate.files.replaced_folder import replaced_folder
-from tidegate.files.source_code import Sources
 
 TIME = "event_timestamp"
 TIME_TYPE = pl.Datetime("us", "UTC")
 KINDS = (pl.Float64, pl.Int64, pl.Boolean, pl.String)
 KEY_KINDS = (pl.String, pl.Int64, pl.Int32, pl.Boolean)
-SIGNATURE = "build(data, until)"
 ROWS_A_ROW, FEW_ROWS = 100, 100_000  # a table may have so many rows for each row of the data, and always so many
-
-Tables = dict[str, pl.DataFrame]
-Build = Callable[[Mapping[str, pl.DataFrame], datetime], Tables]
 
 
 @dataclass(frozen=True)
@@ -47,47 +40,6 @@ class TablesReport:
     entities: int
     rows: Mapping[str, int]
     features: Mapping[str, tuple[str, ...]]
-
-
-def load_build(path: Path) -> Build:
-    """The function `build` of a Python file; raises InvalidInput."""
-    if not path.is_file():
-        raise InvalidInput(f"feature tables: no file {path}; it must define {SIGNATURE}")
-    if path.suffix != ".py":
-        raise InvalidInput(f"feature tables: {path} is not a Python file; its name must end with .py")
-    try:
-        module = Sources.beside(path).module(path.name)
-    except Exception as error:
-        raise InvalidInput(f"feature tables: {path} cannot be loaded: {type(error).__name__}: {error}") from error
-    return _build_of(module, path)
-
-
-def _build_of(module: ModuleType, path: Path) -> Build:
-    build: Any = getattr(module, "build", None)
-    if not callable(build):
-        raise InvalidInput(f"feature tables: {path} defines no function {SIGNATURE}")
-    names = list(inspect.signature(build).parameters)
-    if len(names) < 2 or names[-1] != "until":
-        raise InvalidInput(f"feature tables: {path} defines build({', '.join(names)}), required {SIGNATURE}")
-
-    def call(data: Mapping[str, pl.DataFrame], until: datetime) -> Tables:
-        if missing := [name for name in names[:-1] if name not in data] if names != ["data", "until"] else []:
-            raise InvalidInput(
-                f"feature tables: {path} defines build({', '.join(names)}), and the data have no class '{missing[0]}'; "
-                f"its classes are {', '.join(data)}"
-            )
-        try:
-            tables = build(data, until) if names == ["data", "until"] else build(*(data[name] for name in names[:-1]), until)
-        except TidegateError:
-            raise
-        except Exception as error:
-            reason = " ".join(str(error).split())[:200]
-            raise InvalidInput(
-                f"feature tables: build() of {path} failed before {until}: {type(error).__name__}: {reason}"
-            ) from error
-        return tables  # type: ignore[no-any-return]
-
-    return call
 
 
 def build_tables(
@@ -106,7 +58,7 @@ def build_tables(
     before = data.known_before(end)
     if progress:
         progress(f"computing features of {len(before):,} rows until {end:%Y-%m-%d %H:%M}")
-    tables = checked_tables(definition.name, build(before.classes, end), end, len(before))
+    tables = checked_tables(definition.name, build(before.classes, end), end, len(before), build.max_rows)
     with replaced_folder(out, f"feature tables of {definition.name}") as folder:
         for name, table in tables.items():
             table.write_parquet(folder / f"{name}.parquet", compression="zstd", compression_level=1, statistics=True)
@@ -128,26 +80,27 @@ def feature_names(table: pl.DataFrame) -> list[str]:
     return table.columns[table.columns.index(TIME) + 1 :]
 
 
-def checked_tables(definition: str, tables: Tables, until: datetime, rows: int) -> Tables:
+def checked_tables(definition: str, tables: Tables, until: datetime, rows: int, most: int | None = None) -> Tables:
     """The tables of so many rows of data, sorted by key and time; raises InvalidInput naming table and column when one breaks
-    the rules above."""
+    the rules above. `most` is the definition's own limit of rows."""
     if not isinstance(tables, dict) or not tables:
         raise InvalidInput(f"{definition}: build() made no table; it must return a dict of table name to DataFrame")
-    return {name: _checked(f"{definition}: table '{name}'", table, until, rows) for name, table in tables.items()}
+    limit = max(FEW_ROWS, ROWS_A_ROW * rows) if most is None else most
+    for name, table in tables.items():
+        if isinstance(table, pl.DataFrame) and len(table) > limit:
+            raise InvalidInput(
+                f"{definition}: table '{name}' has {len(table):,} rows of {rows:,} rows of data, allowed are {limit:,}; a row "
+                "whose time or key is wrong is the usual reason; where so many are meant, write MAX_ROWS = N into the file"
+            )
+    return {name: _checked(f"{definition}: table '{name}'", table, until) for name, table in tables.items()}
 
 
-def _checked(what: str, table: pl.DataFrame, until: datetime, rows: int) -> pl.DataFrame:
+def _checked(what: str, table: pl.DataFrame, until: datetime) -> pl.DataFrame:
     if not isinstance(table, pl.DataFrame) or table.schema.get(TIME) != TIME_TYPE:
         got = table.schema.get(TIME) if isinstance(table, pl.DataFrame) else type(table).__name__
         raise InvalidInput(f"{what} needs '{TIME}' ({TIME_TYPE}) between the columns of its key and its features, it has {got}")
     if table.is_empty():
         raise InvalidInput(f"{what} has no rows before {until:%Y-%m-%d %H:%M}; there must be data before it")
-    limit = max(FEW_ROWS, ROWS_A_ROW * rows)
-    if len(table) > limit:
-        raise InvalidInput(
-            f"{what} has {len(table):,} rows of {rows:,} rows of data, allowed are {limit:,}: a row whose time or key is "
-            "wrong is the usual reason; make fewer"
-        )
     key, features = key_names(table), feature_names(table)
     for name in key:
         if table.schema[name] not in KEY_KINDS:

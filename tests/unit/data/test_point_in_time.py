@@ -12,7 +12,8 @@ import pytest
 
 from tidegate.data.model_data import ModelData, Timing, read_data
 from tidegate.data.point_in_time import check
-from tidegate.data.tables import TIME, Tables, checked_tables, load_build
+from tidegate.data.tables import TIME, checked_tables
+from tidegate.data.tables_definition import Tables, load_build
 from tidegate.domain.errors import InvalidInput, NotFound
 
 REPO = Path(__file__).parents[3] / "features"

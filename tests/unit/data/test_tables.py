@@ -15,7 +15,8 @@ from tidegate.data.dataset import Column, Dataset
 from tidegate.data.ingest import ingest
 from tidegate.data.model_data import ModelData, Timing, data_digest, read_data
 from tidegate.data.point_in_time import check, default_cutoffs
-from tidegate.data.tables import TIME, Tables, build_tables, checked_tables, load_build
+from tidegate.data.tables import TIME, build_tables, checked_tables
+from tidegate.data.tables_definition import Tables, load_build
 from tidegate.domain.errors import InvalidInput, NotFound
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
@@ -147,6 +148,20 @@ def test_a_table_out_of_proportion_to_its_data_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"has 100,002 rows of 999 rows of data, allowed are 100,000"):
         checked_tables("t.py", {"t": rows}, START + 20 * DAY, 999)
     assert checked_tables("t.py", {"t": rows}, START + 20 * DAY, 1001)
+    assert checked_tables("t.py", {"t": rows}, START + 20 * DAY, 9, most=100_002)
+
+
+def test_a_definition_that_means_more_rows_or_fewer_says_so(tmp_path: Path) -> None:
+    body = "return {'t': pl.DataFrame({'event_timestamp': [until, until], 'x': [1.0, 2.0]}, schema_overrides=TYPES)}"
+    path = definition(tmp_path, "data, until", body)
+    types = "TYPES = {'event_timestamp': pl.Datetime('us', 'UTC')}\n"
+    path.write_text(path.read_text() + types + "MAX_ROWS = 0\n")
+    with pytest.raises(InvalidInput, match="says MAX_ROWS = 0, required a whole number from 1"):
+        load_build(path)
+    for most, says in ((1, r"has 2 rows of 1,\d+ rows of data, allowed are 1;"), (2, "has two rows for one moment")):
+        path.write_text(path.read_text().rpartition("MAX_ROWS")[0] + f"MAX_ROWS = {most}\n")
+        with pytest.raises(InvalidInput, match=says):
+            build_tables(path, data(), tmp_path / "out", NOON + 12 * DAY)
 
 
 def test_features_of_several_keys_and_datasets_do_not_look_ahead_at_any_cutoff() -> None:
