@@ -80,6 +80,14 @@ def test_every_library_has_its_importers_named() -> None:
     assert outside - {"tidegate"} - FREE - named == set()
 
 
+def test_definitions_import_the_public_face_alone() -> None:
+    folders = ("features", "pipelines", "serving", "monitoring", "tests/projects")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.py") if "test" not in path.name]
+    assert any(path.parent.name == "demand" for path in files)
+    ours = {(path, name) for path in files for name in imported(path) if name.split(".")[0] == "tidegate"}
+    assert {f"{path.relative_to(ROOT)}: {name}" for path, name in ours if not name.startswith("tidegate.api")} == set()
+
+
 def test_protocols_lie_in_ports() -> None:
     elsewhere = [
         f"{path.relative_to(PACKAGE)} {node.name}"

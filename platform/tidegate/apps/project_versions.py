@@ -16,6 +16,7 @@ from tidegate.domain.release import ReleaseManifest
 from tidegate.files.release_signature import SIGNED
 
 if TYPE_CHECKING:
+    from tidegate.apps.comparison import Comparison
     from tidegate.apps.datasets import Sources
     from tidegate.apps.reconcile import Reconciliation
     from tidegate.files.training_output import TrainingOutput
@@ -53,6 +54,12 @@ class ProjectVersions(ProjectOrders):
     def version(self, model: str, version: str = LATEST) -> ModelVersion:
         """A version by number, alias, or `latest`; raises NotFound."""
         return versions.find_version(self, model, version)
+
+    def compare(self, model: str, before: str, after: str = LATEST) -> Comparison:
+        """Two versions by number, alias or `latest`, side by side; nothing is recorded."""
+        from tidegate.apps.comparison import compare
+
+        return compare(self, model, self.version(model, before), self.version(model, after))
 
     def version_to_release(self, model: str, version: str | None = None) -> ModelVersion:
         """The version that `build_release` takes."""

@@ -32,6 +32,7 @@ COMMANDS = {
     "train": ("models", "Run the training pipeline and register a model version."),
     "retrain": ("models", "Answer a request for retraining from a cluster's queue."),
     "registry": ("models", "Model versions, their metrics and aliases."),
+    "compare": ("comparison", "Two versions side by side: losses, metrics, features."),
     "promote": ("models", "Let a candidate through the offline gates."),
     "release": ("models", "Build, list, verify and export releases."),
     "rollout": ("rollouts", "Make a release live behind its gates."),

@@ -214,8 +214,8 @@ def promote(
 ) -> None:
     """Judge VERSION of MODEL (number, alias or latest) by the offline gates and make it the candidate when all pass.
 
-    Beats the baseline, no worse than the champion, no segment much worse, artifact verified, approved where required. With
-    --dry-run the gates are evaluated and nothing is recorded. Exit code 5 when a gate did not pass.
+    Beats the baseline, no worse than the champion, no segment much worse, answers that differ, artifact verified, approved
+    where required. With --dry-run the gates are evaluated and nothing is recorded. Exit code 5 when a gate did not pass.
     """
     from tidegate.registry.offline_gates import Approval
 

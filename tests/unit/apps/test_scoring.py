@@ -15,7 +15,9 @@ from fakes.registry_world import World
 from tensor_models import onnx_of
 from tidegate.api.project import external_output
 from tidegate.apps import versions
+from tidegate.apps.comparison import compare
 from tidegate.apps.scoring import scores
+from tidegate.cli.comparison import _text
 from tidegate.domain.errors import InvalidInput
 from tidegate.domain.verdict import GateResult, Verdict
 from tidegate.files.training_output import open_output
@@ -207,3 +209,28 @@ def test_a_version_that_says_the_same_to_everything_is_found_before_it_is_served
     assert "'probability' is 0 in 3,000 of 3,000 rows of the reference, the champion's" in results["outputs"].evidence.summary
     alone = World(world.folder / "alone")
     assert judge(alone, registered(alone, never(), empty_year))["outputs"].verdict is Verdict.FAIL
+
+
+def test_two_versions_are_compared_on_the_same_rows_by_segment(world: World) -> None:
+    first = registered(world, classifier(1, 0.5, bias=-3), held_out(seed=1), metrics={"model": {"auc": 0.7}})
+    second = registered(world, classifier(2, 1, bias=-3), held_out(seed=2), metrics={"model": {"auc": 0.8}})
+    before, after = (world.registry.get("demand", version) for version in (first, second))
+    found = compare(world, "demand", before, after)
+    assert found.metrics["model_auc"] == (0.7, 0.8)
+    assert found.same_rows is not None
+    assert found.same_rows.rows == ROWS
+    assert found.same_rows.ratio == pytest.approx(found.same_rows.after / found.same_rows.before)
+    assert found.same_rows.ratio < found.same_rows.upper < 1
+    assert set(found.same_rows.segments) == {"side=left", "side=right"}
+    assert {"data", "code"} <= set(found.lineage)
+    assert not found.features_added + found.features_removed + found.inputs_changed
+    assert "0.8" in "\n".join(_text(found))
+
+
+def test_versions_that_nobody_can_score_on_the_same_rows_are_said_to_be_apart(world: World) -> None:
+    first, second = world.trained(), world.trained(model=0.9)
+    found = compare(world, "demand", first, second)
+    assert found.same_rows is None
+    assert "the platform cannot score it" in "\n".join(_text(found))
+    beside = compare(world, "demand", first, world.trained(champion="1", **{}))
+    assert beside.same_rows is None
