@@ -41,5 +41,10 @@ def inputs_of(model: TensorModel) -> tuple[InputTensor, ...]:
     return tuple(InputTensor(spec.name, spec.datatype, spec.shape) for spec in model.inputs)
 
 
+def triton_type(datatype: str) -> str:
+    """A protocol datatype as Triton's model configuration names it."""
+    return "TYPE_STRING" if datatype == "BYTES" else f"TYPE_{datatype}"
+
+
 OpenModel = Callable[[bytes, str], TensorModel]
 """From the verified bytes of `model/model.onnx` and the release's id to a model; raises IntegrityError."""

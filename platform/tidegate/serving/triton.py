@@ -5,7 +5,7 @@
 
 It names ONNX Runtime's backend and, where a device is asked for, that kind of instance: a model for GPUs does not load without
 one. Otherwise Triton takes GPUs where it sees some, and CPUs elsewhere. Requests that wait are batched where the model takes
-any number of rows. Triton answers tensors (`features`, float32 [n, F]): it reads no online store and writes no inference log.
+any number of rows. Triton answers tensors, all of the model's: it reads no online store and writes no inference log.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from tidegate.files.release_folder import MODEL, read_manifest, verified_bytes
-from tidegate.ports.tensor_model import OpenModel, TensorModel, TensorSpec
+from tidegate.ports.tensor_model import OpenModel, TensorModel, TensorSpec, triton_type
 
 Device = Literal["cpu", "gpu"]
 MOST_ROWS = 1024  # of one batch
@@ -56,4 +56,4 @@ def _tensors(kind: str, specs: Sequence[TensorSpec], batched: bool) -> list[str]
 def _tensor(spec: TensorSpec, batched: bool) -> str:
     shape = list(spec.shape[1:] if batched else spec.shape)
     bare = "" if shape else " reshape: { shape: [ ] }"  # dims cannot be empty: a number a row is [1], taken apart again
-    return f"name: {json.dumps(spec.name)} data_type: TYPE_{spec.datatype} dims: {shape or [1]}{bare}"
+    return f"name: {json.dumps(spec.name)} data_type: {triton_type(spec.datatype)} dims: {shape or [1]}{bare}"

@@ -56,6 +56,14 @@ def test_a_number_a_row_is_one_that_triton_takes_apart_again() -> None:
     assert 'output [ { name: "label" data_type: TYPE_INT64 dims: [1] reshape: { shape: [ ] } } ]' in text
 
 
+def test_texts_and_several_inputs_are_what_triton_calls_them() -> None:
+    inputs = (TensorSpec("comment", "BYTES", (-1, 1)), TensorSpec("image", "UINT8", (-1, 4, 4)))
+    text = configuration("m", Model(inputs, (TensorSpec("label", "BYTES", (-1,)),)))
+    assert 'input [ { name: "comment" data_type: TYPE_STRING dims: [1] } ]' in text
+    assert 'input [ { name: "image" data_type: TYPE_UINT8 dims: [4, 4] } ]' in text
+    assert 'output [ { name: "label" data_type: TYPE_STRING dims: [1] reshape: { shape: [ ] } } ]' in text
+
+
 def test_a_model_with_a_fixed_number_of_rows_is_not_batched() -> None:
     text = configuration("m", Model((TensorSpec("features", "FP32", (-1, 2)),), (TensorSpec("total", "FP32", (1, 3)),)))
     assert "max_batch_size: 0\n" in text

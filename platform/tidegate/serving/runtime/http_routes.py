@@ -19,7 +19,7 @@ import tidegate
 from tidegate.domain.datatypes import DATATYPES
 from tidegate.domain.errors import InvalidInput, NotFound, TidegateError, Unavailable
 from tidegate.domain.release import SHORT
-from tidegate.ports.tensor_model import TensorSpec
+from tidegate.ports.tensor_model import TensorSpec, triton_type
 from tidegate.serving.runtime import v2_codec
 from tidegate.serving.runtime.dataplane import Prediction, Predictor
 from tidegate.serving.runtime.endpoint import Call, Endpoint, MalformedRequest
@@ -222,7 +222,7 @@ class Routes:
 
         def config(spec: TensorSpec) -> dict[str, Any]:
             dims = spec.shape[1:] if batched else spec.shape
-            return {"name": spec.name, "data_type": f"TYPE_{spec.datatype}", "dims": list(dims)}
+            return {"name": spec.name, "data_type": triton_type(spec.datatype), "dims": list(dims)}
 
         return _json(
             {
