@@ -10,7 +10,7 @@ from tidegate.adapters.evidently.drift import EvidentlyDriftMeter
 from tidegate.domain.errors import InvalidInput
 from tidegate.ports.drift import DriftCheck
 from tidegate.statistics.calibration import calibrate
-from tidegate.statistics.distances import comparable, distance, method_for
+from tidegate.statistics.distances import category_distance, comparable, distance, method_for
 
 
 def columns(rows: int, seed: int, shift: float = 0.0) -> dict[str, np.ndarray]:
@@ -67,3 +67,18 @@ def test_an_empty_column_is_a_clear_error_and_no_check_is_no_work() -> None:
     nothing = {"x": np.full(50, np.nan)}
     with pytest.raises(InvalidInput, match="Evidently cannot compare"):
         meter.measure({"x": np.arange(50.0)}, nothing, [DriftCheck("x", "wasserstein", 0.1)])
+
+
+def test_categories_are_compared_by_their_texts_and_columns_may_have_fewer_values_than_others() -> None:
+    rng = np.random.default_rng(5)
+    shops = [np.array([f"c{i}" for i in rng.zipf(1.5, n).clip(0, 500)], dtype=object) for n in (3000, 400)]
+    shops[1][:40] = None
+    wind = [rng.normal(size=n) for n in (60, 7)]
+    checks = [DriftCheck("shop", "jensenshannon", 0.9, category=True), DriftCheck("wind", "wasserstein", 1e6)]
+    scores = EvidentlyDriftMeter().measure(
+        {"shop": shops[0], "wind": comparable(wind[0], wind[0], "wasserstein")},
+        {"shop": shops[1], "wind": comparable(wind[0], wind[1], "wasserstein")},
+        checks,
+    )
+    assert scores["shop"].distance == pytest.approx(category_distance(*shops), abs=1e-9)
+    assert scores["wind"].distance == pytest.approx(distance(*wind, "wasserstein"), abs=1e-9)

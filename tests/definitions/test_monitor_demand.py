@@ -18,7 +18,7 @@ def test_exclusions_are_features_of_the_model() -> None:
     tables = runpy.run_path(str(ROOT / "features" / "demand_tables.py"))
     stored = {"demand_history": tables["HISTORY"], "sku_profile": tables["PROFILE"]}
     vector = [*(f"{view}__{name}" for view, names in stored.items() for name in names), *derived]
-    kept = watched(vector, drift)
+    kept = watched([*vector, "horizon"], drift)
     assert "sku_profile__price_last" in kept
     assert "trend" in kept
     assert monitor.gate("drift").on_fail == "freeze"

@@ -123,7 +123,7 @@ def watched(verdict: int, looked: str, minutes: int) -> list[dict[str, str]]:
     labels = 'namespace="tidegate",model="demand"'
     return [
         {
-            "series": f'tidegate_drift_verdict{{{labels},release="demand@1",week="2011-12-05"}}',
+            "series": f'tidegate_drift_verdict{{{labels},release="demand@1",window="2011-12-05"}}',
             "values": f"{verdict}x{minutes}",
         },
         {"series": f"tidegate_monitor_looked_timestamp_seconds{{{labels}}}", "values": looked},

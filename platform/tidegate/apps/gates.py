@@ -44,8 +44,13 @@ def build_gates(project: Project, model: str) -> Evaluate:
 def gates_over(
     project: Project, instruments: Callable[[], Instruments], more_keys: Callable[[str], Sequence[str]] = lambda digest: ()
 ) -> Evaluate:
-    """Code that a release brings runs where a key of the project signed the release, or one of `more_keys` of its digest."""
     from tidegate.gates.evaluator import GateEvaluator
+
+    return GateEvaluator(instruments, admission(project, more_keys))
+
+
+def admission(project: Project, more_keys: Callable[[str], Sequence[str]] = lambda digest: ()) -> Callable[[Path], None]:
+    """Code that a release brings runs where a key of the project signed the release, or one of `more_keys` of its digest."""
 
     def admit(release: Path) -> None:
         from tidegate.adapters.files.release_keys import parse_keys, require_signed
@@ -53,7 +58,7 @@ def gates_over(
 
         require_signed(release, (*trusted_keys(project), *parse_keys(more_keys(release.name))))
 
-    return GateEvaluator(instruments, admit)
+    return admit
 
 
 def instruments_over(

@@ -16,16 +16,14 @@ import polars as pl
 
 from tidegate.adapters.bento.hosting import configure_bentoml, service_parts
 from tidegate.adapters.onnx.session import open_onnx
-from tidegate.domain.assembly import assembled
-from tidegate.domain.contract import FeatureContract, InputTensor
-from tidegate.domain.datatypes import TEXT, dtype_of
+from tidegate.domain.contract import FeatureContract
 from tidegate.domain.digests import canonical_json
 from tidegate.domain.errors import InvalidInput, TidegateError
 from tidegate.domain.given_tensors import check_inputs, with_tensors
-from tidegate.files.release_folder import CONTRACT, MODEL, REFERENCE
+from tidegate.files.release_folder import CONTRACT, MODEL
 from tidegate.files.source_code import Sources
 from tidegate.files.training_output import TrainingOutput
-from tidegate.gates.kinds.parity import column_of
+from tidegate.gates.reference import column_of, reference_tensors
 from tidegate.ports.tensor_model import inputs_of
 from tidegate.serving.runtime.model_check import check_model
 from tidegate.serving.runtime.vectors import feature_columns, load_on_demand, stored_names, text_names
@@ -72,37 +70,6 @@ def check_service(serving: Path | None, home: Path, what: str) -> None:
     except Exception as error:
         raise InvalidInput(f"{what}: {serving / SERVICE} cannot be loaded: {type(error).__name__}: {error}") from error
     service_parts(module, what)
-
-
-def reference_tensors(
-    reference: pl.DataFrame, contract: FeatureContract, what: str, of: str = REFERENCE
-) -> dict[str, np.ndarray]:
-    """The model's inputs as far as a reference (or other rows, said as `of`) has them: those made of features, and others that
-    are columns of their names."""
-    columns = {name: column_of(reference[name]) for name in contract.vector if name in reference.columns}
-    if len(columns) < len(contract.vector):
-        missing = next(name for name in contract.vector if name not in columns)
-        raise InvalidInput(f"{what}: {of} has no column '{missing}', required: every feature of the contract's vector")
-    made = assembled(contract, columns) if len(reference) else {}
-    asked = {
-        tensor.name: _column(reference[tensor.name], tensor, what, of) for tensor in contract.asked if tensor.name in reference
-    }
-    return made | asked
-
-
-def _column(series: pl.Series, tensor: InputTensor, what: str, of: str) -> np.ndarray:
-    wanted = f"{tensor.datatype} {list(tensor.shape)}"
-    try:
-        dtype = dtype_of(tensor.datatype)
-        values = np.array(series.to_list(), dtype=dtype)
-        array = values[:, None] if values.ndim == 1 and tensor.shape[1:] == (1,) else values
-        shape = (len(series), *(a if a != -1 else b for a, b in zip(tensor.shape[1:], array.shape[1:], strict=True)))
-        array = array.reshape(shape)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise InvalidInput(f"{what}: column '{tensor.name}' of {of} is {series.dtype}, required {wanted} ({error})") from error
-    if dtype == TEXT and not all(isinstance(value, str) for value in array.ravel().tolist()):
-        raise InvalidInput(f"{what}: column '{tensor.name}' of {of} has missing values, required texts ({wanted})")
-    return array
 
 
 def _check_on_demand(sources: Sources, contract: FeatureContract, reference: pl.DataFrame, what: str) -> None:

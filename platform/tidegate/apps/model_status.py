@@ -198,7 +198,7 @@ def _drift(platform: ProjectEvidence, model: str, wanted: bool, live: str | None
     if not watched:
         return None, "no traffic was seen yet"
     latest = watched[-1]
-    return {**to_json(latest.result), "week": latest.week, "advice": latest.advice}, ""
+    return {**to_json(latest.result), "window": latest.window, "advice": latest.advice}, ""
 
 
 def _slots(platform: ProjectEvidence, model: str) -> tuple[SlotView, ...]:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tidegate.apps import wiring
 from tidegate.domain.actor import Actor
@@ -52,6 +52,7 @@ def serve_monitor(project: Project, settings: MonitorSettings) -> None:
     """Watch until SIGTERM."""
     from tidegate.adapters.http.monitor import Looks, monitor_app
     from tidegate.adapters.http.server import serve
+    from tidegate.apps.gates import admission
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     logging.getLogger("tidegate").setLevel(logging.INFO)
@@ -68,6 +69,7 @@ def serve_monitor(project: Project, settings: MonitorSettings) -> None:
         wiring.retraining_queue(settings.records),
         Looks(),
         settings.every_seconds,
+        admit=admission(project),
     )
     logger.info("watching %s every %g s", ", ".join(project.models), settings.every_seconds)
     monitor.start()
@@ -88,6 +90,8 @@ class Monitor:
     looks: Looks
     every_seconds: float
     _stop: threading.Event = field(default_factory=threading.Event)
+    admit: Callable[[Path], None] | None = None
+    _windows: dict[str, Any] = field(default_factory=dict)
     _said: dict[tuple[str, str], str] = field(default_factory=dict)
     _problems: dict[str, str] = field(default_factory=dict)
 
@@ -112,19 +116,19 @@ class Monitor:
             self.looks.saw(model, Look())
             return
         manifest, folder = self.releases(latest.release)
-        results = watch(manifest, folder, self.records[model], wiring.drift_meter())
+        results = watch(manifest, folder, self.records[model], wiring.drift_meter(), memory=self._windows, admit=self.admit)
         for found in results:
             self._report(manifest, found)
         newest = results[-1]
         drifted = newest.result.evidence.numbers.get("drifted") or 0
-        self.looks.saw(model, Look(manifest.id, newest.week, SAMPLES.get(newest.result.verdict), int(drifted)))
+        self.looks.saw(model, Look(manifest.id, newest.window, SAMPLES.get(newest.result.verdict), int(drifted)))
 
     def _report(self, manifest: ReleaseManifest, found: WatchResult) -> None:
-        """A verdict that is not the one said before of that release and week."""
-        about, verdict = (manifest.id, found.week), str(found.result.verdict)
+        """A verdict that is not the one said before of that release and window."""
+        about, verdict = (manifest.id, found.window), str(found.result.verdict)
         if found.result.verdict not in SAMPLES or self._said.get(about) == verdict:
             return
-        body = {**to_json(found.result), "week": found.week, "retrain": found.retrain, "message": found.result.describe()}
+        body = {**to_json(found.result), "window": found.window, "retrain": found.retrain, "message": found.result.describe()}
         self.reports.report(Report(WATCH, manifest.id, body, ACTOR))
         self._said[about] = verdict
         logger.info("%s: %s", found.result.describe(), found.advice)

@@ -30,11 +30,21 @@ class ProjectEvidence(ProjectData, ProjectVersions, ProjectProcesses):
         return online_status(self, release)
 
     def drift(self, model: str, release: str | None = None, since: float = 0.0) -> list[WatchResult]:
-        """The live vectors of a release (default: the live one) against its reference, for each week of their data."""
+        """The live traffic of a release (default: the live one) against its reference, for each window of its data."""
+        from tidegate.apps.gates import admission
+        from tidegate.files.watched_windows import WatchedWindows
         from tidegate.gates.watch import watch
 
         manifest = self.release(release or self.live_release(model))
-        return watch(manifest, self.releases.folder(manifest.digest), self.records(model), wiring.drift_meter(), since)
+        return watch(
+            manifest,
+            self.releases.folder(manifest.digest),
+            self.records(model),
+            wiring.drift_meter(),
+            since,
+            None if since else WatchedWindows(self.state.watched(manifest.model)),
+            admission(self.project),
+        )
 
     def live_release(self, model: str) -> str:
         """Digest of the release that is wanted live; raises NotFound."""

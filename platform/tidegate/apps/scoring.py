@@ -20,7 +20,6 @@ import numpy as np
 import polars as pl
 
 from tidegate.adapters.onnx.session import open_onnx
-from tidegate.apps.model_check import reference_tensors
 from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import InvalidInput, TidegateError
 from tidegate.files.evaluation import BASELINE, CHAMPION_FORECAST, LOSS, MODEL_FORECAST, TIME, Evaluation
@@ -28,6 +27,7 @@ from tidegate.files.release_folder import MODEL, REFERENCE
 from tidegate.files.source_code import Sources
 from tidegate.files.training_folder import EVALUATION, LOSSES
 from tidegate.files.training_output import TrainingOutput
+from tidegate.gates.reference import reference_tensors
 from tidegate.ports.tensor_model import TensorModel
 from tidegate.statistics.losses import loss_of
 

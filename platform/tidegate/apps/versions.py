@@ -213,10 +213,9 @@ def promote(
 def build_release(
     platform: OpenedProject, model: str, version: str | None, serving: Path | None, actor: Actor = PLATFORM
 ) -> ReleaseManifest:
+    from tidegate.apps.drift_profile import drift_thresholds
     from tidegate.apps.model_check import check_output, check_service
-    from tidegate.gates.drift_check import watched
     from tidegate.registry.evidence import check_bound, promoted
-    from tidegate.statistics.calibration import calibrate
 
     found = find_version(platform, model, version) if version else version_to_release(platform, model)
     if not promoted(platform.ledger, found):
@@ -225,7 +224,6 @@ def build_release(
             f"run 'tidegate promote {model} {found.version}' first"
         )
     config = platform.monitor(model)
-    rules = config.rules_of("drift")
     output = training_output(platform, model, found.version)
     digest = check_bound(output, found, platform.ledger)
     folder = serving or platform.project.model(model).serving
@@ -233,10 +231,7 @@ def build_release(
     check_output(output, what)
     check_service(folder, platform.state.logs / ".bentoml", what)
     platform.progress(f"calibrating drift thresholds on {len(output.reference):,} reference vectors")
-    names = watched(output.contract.vector, rules)
-    thresholds = calibrate(
-        output.reference, names, rules.window, rules.block_days, rules.false_alarm_budget, seed=0, draws=rules.draws
-    )
+    thresholds = drift_thresholds(output, config, what)
     manifest = platform.releases.build(output, found, folder, config.release_copy(), thresholds.to_json(), config.own)
     body = {"digest": manifest.digest, "version": manifest.version, "evidence": digest}
     platform.ledger.append(BUILT, manifest.id, body, actor)

@@ -50,14 +50,17 @@ def emit_results(session: Session, results: Sequence[GateResult]) -> None:
 @click.option("--release", metavar="ID", help="A release; by default the live one.")
 @command()
 def drift(session: Session, model: str | None, release: str | None) -> None:
-    """Compare the latest vectors that a release of MODEL was given, in each week of their data, with its reference profile.
+    """Compare the latest rows that a release of MODEL was given, in each window of their data, with its reference profile.
 
-    Exit code 5 when the inputs of the latest week drifted, or too few were seen to say.
+    Windows are as long as `watch.every` of the monitor file says, a week by default. Exit code 5 when the latest one drifted,
+    or too little was seen to say.
     """
     watched = session.platform.drift(session.model(model), release)
-    values = [{**to_json(each.result), "week": each.week, "advice": each.advice} for each in watched]
-    weeks = [f"week of {value['week'] or '(no traffic)'}\n{verdict_text(value)}\n    {value['advice']}" for value in values]
-    session.emit(values, "\n".join(weeks))
+    values = [{**to_json(each.result), "window": each.window, "advice": each.advice} for each in watched]
+    windows = [
+        f"window of {value['window'] or '(no traffic)'}\n{verdict_text(value)}\n    {value['advice']}" for value in values
+    ]
+    session.emit(values, "\n".join(windows))
     if not watched or not watched[-1].result.verdict.opens:
         raise GateClosed(watched[-1].result.describe() if watched else "no traffic was seen")
 

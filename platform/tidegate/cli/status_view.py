@@ -111,7 +111,7 @@ def _drift(drift: Mapping[str, Any]) -> Table:
         text.append(f"\nand {len(wrong) - SHOWN} more; see 'tidegate drift'")
     if drift["advice"] and drift["verdict"] != "INCONCLUSIVE":
         text.append(f"\n{drift['advice']}", style="italic")
-    return _verdict({**drift, "gate": f"week of {drift['week']}" if drift["week"] else ""}, text)
+    return _verdict({**drift, "gate": f"window of {drift['window']}" if drift["window"] else ""}, text)
 
 
 def _frozen(frozen: Mapping[str, Any] | None, now: float) -> Text:

@@ -112,3 +112,17 @@ def to_json(result: GateResult) -> dict[str, Any]:
             "links": dict(evidence.links),
         },
     }
+
+
+def from_json(value: Mapping[str, Any]) -> GateResult:
+    """The result that `to_json` wrote; raises KeyError, TypeError or ValueError for anything else."""
+    evidence = value["evidence"]
+    findings = tuple(Finding(**finding) for finding in evidence["findings"])
+    return GateResult(
+        str(value["gate"]),
+        str(value["release"]),
+        Verdict(value["verdict"]),
+        Evidence(**{**evidence, "findings": findings}),
+        float(value["at"]),
+        float(value["seconds"]),
+    )

@@ -120,5 +120,9 @@ class StateFolder:
     def supervisor_lock(self) -> Path:
         return self.target / "supervisor.lock"
 
+    def watched(self, model: str) -> Path:
+        """What the watch has seen of past windows."""
+        return self.root / "watch" / f"{model}.json"
+
     def desired(self, model: str) -> Path:
         return self.target / f"desired-{model}.json"

@@ -1,7 +1,8 @@
 """Gates of a release asked by name: rules and code are those of the release that is judged, the instruments those of a target.
 
 Closed: an exception, an answer that is none, a number that is none and a gate that the release has not are ERROR, with the
-reason in the verdict and the traceback in the log. Code of a release runs only here, and only of one that `admit` lets pass.
+reason in the verdict and in the log, where a defect has its traceback. Code of a release runs only here, and only of one that
+`admit` lets pass.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tidegate.domain.errors import TidegateError
 from tidegate.domain.verdict import Evidence, Finding, GateResult, Verdict
 from tidegate.files.release_folder import verified_bytes
 from tidegate.gates.kinds import load_kind
@@ -62,7 +64,10 @@ class GateEvaluator:
             verdict, evidence = checked(asked.kind.judge(case, asked.rules))
             return GateResult(name, subject, verdict, evidence, seconds=time.monotonic() - started)
         except (Exception, SystemExit) as error:  # closed by design: whatever goes wrong is an ERROR that carries its reason
-            logger.exception("gate '%s' on release %s", name, subject)
+            if isinstance(error, TidegateError):  # a mistake that its sentence explains; anything else is a defect
+                logger.warning("gate '%s' on release %s: %s", name, subject, error)
+            else:
+                logger.exception("gate '%s' on release %s", name, subject)
             reason = Evidence(f"{type(error).__name__}: {error}")
             return GateResult(name, subject, Verdict.ERROR, reason, seconds=time.monotonic() - started)
 
@@ -79,6 +84,8 @@ class GateEvaluator:
         file = own_file(spec.kind)
         if file is None:
             kind = load_kind(spec.kind)
+            if config.judged.profile and getattr(kind, "RUNS_PROFILE", False):
+                self._admit(folder)
         else:
             self._admit(folder)
             kind = load_own_kind(file, verified_bytes(folder, manifest, file), folder, where)

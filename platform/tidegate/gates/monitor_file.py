@@ -26,6 +26,7 @@ from tidegate.domain.project import did_you_mean
 from tidegate.domain.release import ReleaseManifest
 from tidegate.domain.rules import UnknownKey, between, choice, read_section
 from tidegate.files.release_folder import MONITOR, verified_bytes
+from tidegate.gates.judged import KEYS, Judged, found_profile
 from tidegate.gates.kinds import KINDS, load_kind
 from tidegate.gates.own_kinds import OWN_FORM, load_own_kind, own_file
 from tidegate.ports.gates import GateKind, GateStage, Slo
@@ -33,6 +34,7 @@ from tidegate.ports.gates import GateKind, GateStage, Slo
 # what version 1 wrote is taken in people's files, too, so nothing is left to be upgraded
 MONITOR_FORMAT = Format(MONITOR, Unknown.REFUSED, newest=2, upgrades={1: dict})
 NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")  # as charts and the gate service's addresses take it
+SECTIONS = ("slo", "gates", "promotion", *KEYS)
 BAKES_FOR = 12.0  # seconds, unless the file says otherwise
 FORMER = {"parity": GateStage.VERIFY, "shadow": GateStage.SHADOW, "drift": GateStage.SHADOW, "bake": GateStage.BAKE}
 OwnKind = Callable[[str], GateKind]
@@ -97,11 +99,12 @@ class _Rest:
 
 @dataclass(frozen=True)
 class MonitorConfig:
-    """`own` are the files of gates of one's own, by their paths, of a file that was read from a project."""
+    """`own` are the files of gates of one's own and of the profile, by their paths, of a file that was read from a project."""
 
     slo: Slo
     gates: tuple[GateSpec, ...]
     promotion: PromotionRules
+    judged: Judged = field(default_factory=Judged)
     own: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -126,7 +129,8 @@ class MonitorConfig:
         return read_section(load_kind(kind).Rules, rules, "the monitor file", f"gates of kind {kind}")
 
     def to_json(self) -> dict[str, Any]:
-        return {"slo": asdict(self.slo), "gates": [asdict(gate) for gate in self.gates], "promotion": self.promotion.to_json()}
+        gates = [asdict(gate) for gate in self.gates]
+        return {"slo": asdict(self.slo), "gates": gates, "promotion": self.promotion.to_json(), **self.judged.to_json()}
 
     def release_copy(self) -> dict[str, Any]:
         """What a release carries as `monitor.json`."""
@@ -139,12 +143,12 @@ class MonitorConfig:
         if not isinstance(value, Mapping):
             raise InvalidInput(f"{source}: the file is {value!r}, allowed: a mapping with slo, gates, promotion")
         for key in value:
-            if key not in ("slo", "gates", "promotion"):
-                raise UnknownKey(source, str(key), did_you_mean(str(key), ("slo", "gates", "promotion")))
+            if key not in SECTIONS:
+                raise UnknownKey(source, str(key), did_you_mean(str(key), SECTIONS))
         if "gates" not in value:
             raise InvalidInput(f"{source}: key 'gates' is missing, required: a list of gates")
-        rest = read_section(_Rest, {key: part for key, part in value.items() if key != "gates"}, source)
-        return cls(rest.slo, _gates(value["gates"], source, own), rest.promotion)
+        rest = read_section(_Rest, {key: part for key, part in value.items() if key in ("slo", "promotion")}, source)
+        return cls(rest.slo, _gates(value["gates"], source, own), rest.promotion, Judged.read(value, source))
 
     def _at(self, stage: GateStage) -> Iterator[GateSpec]:
         return (gate for gate in self.gates if gate.stage == stage)
@@ -170,7 +174,9 @@ def load_monitor(path: Path) -> MonitorConfig:
         files.setdefault(file, (path.parent / file).read_bytes())
         return load_own_kind(file, files[file], path.parent, str(path))
 
-    return replace(MonitorConfig.from_json(value, str(path), own), own=files)
+    config = MonitorConfig.from_json(value, str(path), own)
+    judged, profile = found_profile(config.judged, path)
+    return replace(config, judged=judged, own=files | profile)
 
 
 def monitor_of(folder: Path, manifest: ReleaseManifest) -> MonitorConfig:

@@ -1,15 +1,18 @@
-"""The latest vectors that a release saw, as a sample of the world and not of the traffic.
+"""The latest rows that a release saw, as a sample of the world and not of the traffic.
 
-Of vectors that were looked up by key, each key counts once for each event time: its other rows differ in the request's inputs
-alone (each horizon of a forecast, say), and one that is asked for again is the same vector again. Vectors that clients sent as
-tensors have no key: equal ones count once, and one request has a bounded share of the window.
+Of rows that were looked up by key, each key counts once for each event time: its other rows differ in the request's inputs
+alone (each horizon of a forecast, say), and one that is asked for again is the same row again. Rows that clients sent have no
+key: equal ones count as often as they may among as many of the reference, and one request has a bounded share of the window.
 """
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Callable, Container, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain
 
 import numpy as np
@@ -18,6 +21,7 @@ from tidegate.gates.pairing import Outcome, outcome
 from tidegate.ports.inference_records import InferenceRecord, InferenceRecords, Selection
 
 SEARCHED = 100  # windows' worth of rows that are read to fill one: requests for a few keys alone never fill it
+Extract = Callable[[InferenceRecord], Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,14 @@ class Traffic:
     sent: Callable[[], Iterator[InferenceRecord]]
 
     @classmethod
-    def of(cls, records: InferenceRecords, *selections: Selection) -> Traffic:
-        """Of the selections one after the other."""
+    def of(
+        cls, records: InferenceRecords, *selections: Selection, only: Callable[[InferenceRecord], bool] | None = None
+    ) -> Traffic:
+        """Of the selections one after the other; of their records those that are `only`."""
 
         def answered(selection: Selection) -> Iterator[InferenceRecord]:
             found = records.read(selection, newest_first=True)
-            return (record for record in found if outcome(record.status) is Outcome.ANSWERED)
+            return (r for r in found if outcome(r.status) is Outcome.ANSWERED and (only is None or only(r)))
 
         return cls(
             lambda: chain.from_iterable(answered(replace(each, vectors="keyed")) for each in selections),
@@ -43,54 +49,105 @@ class Traffic:
 
 
 @dataclass(frozen=True)
-class Window:
-    """`vectors` float32 [n, F], oldest first, with the key of each (none for tensors); made from `rows` rows of `requests`
-    requests, which were read until the window was full."""
+class Row:
+    """Row `place` of a record's columns, with its key (none where clients sent it) and its time in microseconds."""
 
-    vectors: np.ndarray
-    keys: tuple[str, ...]
+    columns: Mapping[str, np.ndarray]
+    place: int
+    time: int
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Oldest first; made from `rows` rows of `requests` requests, which were read until the window was full."""
+
+    picked: tuple[Row, ...]
     rows: int
     requests: int
+    _made: dict[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.picked)
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(row.key for row in self.picked if row.key)
+
+    @cached_property
+    def times(self) -> np.ndarray:
+        return np.array([row.time for row in self.picked], dtype=np.int64)
+
+    def column(self, name: str) -> np.ndarray | None:
+        """[n], or None where a row has no such column."""
+        if name not in self._made:
+            if any(name not in row.columns for row in self.picked):
+                return None
+            values = [row.columns[name][row.place] for row in self.picked]
+            texts = any(row.columns[name].dtype.kind == "O" for row in self.picked)
+            self._made[name] = np.array(values, dtype=object if texts else np.float64)
+        return self._made[name]
 
     def latest(self, size: int) -> Window:
-        return Window(self.vectors[-size:], self.keys[-size:], self.rows, self.requests)
+        return Window(self.picked[-size:], self.rows, self.requests)
 
 
-def keyed_window(records: Iterable[InferenceRecord], size: int, width: int, keys: Container[str] | None = None) -> Window:
-    """The latest `size` distinct keys and event times of `records` (newest first), with vectors of `width` features; of `keys`
-    alone where they are given."""
-    found: dict[tuple[str, int], np.ndarray] = {}
+def keyed_window(records: Iterable[InferenceRecord], size: int, columns: Extract, keys: Container[str] | None = None) -> Window:
+    """The latest `size` distinct keys and event times of `records` (newest first); of `keys` alone where they are given."""
+    found: dict[tuple[str, int], Row] = {}
     rows = requests = 0
     for record in records:
         if len(found) >= size or rows >= SEARCHED * size:
             break
-        if not record.entities or record.features.shape != (len(record.entities), width):
+        if not record.entities or not (made := columns(record)):
             continue
         rows, requests = rows + len(record.entities), requests + 1
         times = record.event_times if len(record.event_times) == len(record.entities) else np.zeros(len(record.entities))
         # which of a key's rows is taken is decided by the request's id, so that no horizon is preferred
         for row in np.random.default_rng(zlib.crc32(record.id.encode())).permutation(len(record.entities)):
-            if keys is None or record.entities[row] in keys:
-                found.setdefault((record.entities[row], int(times[row])), record.features[row])
-    kept = list(found.items())[:size][::-1]
-    vectors = np.stack([vector for _, vector in kept]) if kept else np.empty((0, width), dtype=np.float32)
-    return Window(vectors, tuple(key for (key, _), _ in kept), rows, requests)
+            key, time = record.entities[row], int(times[row])
+            if (keys is None or key in keys) and (key, time) not in found:
+                found[key, time] = Row(made, int(row), time or int(record.at * 1e6), key)
+    return Window(tuple(list(found.values())[:size][::-1]), rows, requests)
 
 
-def sent_window(records: Iterable[InferenceRecord], size: int, width: int, min_requests: int) -> Window:
-    """The latest `size` distinct vectors of `width` features that clients sent in `records` (newest first), of one request at
+def sent_window(records: Iterable[InferenceRecord], size: int, columns: Extract, min_requests: int, alike: int = 1) -> Window:
+    """The latest `size` rows that clients sent in `records` (newest first), equal ones at most `alike` times, of one request at
     most its share of a window of `min_requests` requests."""
     share = max(1, size // min_requests)
-    found: dict[bytes, np.ndarray] = {}
+    found: list[Row] = []
+    seen = Counter[tuple[object, ...]]()
     rows = requests = 0
     for record in records:
         if len(found) >= size or rows >= SEARCHED * size:
             break
-        if record.entities or record.features.ndim != 2 or record.features.shape[1] != width or not len(record.features):
+        if record.entities or not (made := columns(record)):
             continue
-        rows, requests = rows + len(record.features), requests + 1
-        order = np.random.default_rng(zlib.crc32(record.id.encode())).permutation(len(record.features))
+        inputs = [name for name in made if not _of_output(name, record)]
+        total = len(next(iter(made.values())))
+        rows, requests = rows + total, requests + 1
+        times = record.event_times if len(record.event_times) == total else np.full(total, int(record.at * 1e6))
+        order = np.random.default_rng(zlib.crc32(record.id.encode())).permutation(total)
         for row in order[:share]:
-            found.setdefault(record.features[row].tobytes(), record.features[row])
-    kept = list(found.values())[:size][::-1]
-    return Window(np.stack(kept) if kept else np.empty((0, width), dtype=np.float32), (), rows, requests)
+            what = tuple(_identity(made[name][row]) for name in inputs)
+            if seen[what] < alike:
+                seen[what] += 1
+                found.append(Row(made, int(row), int(times[row])))
+    return Window(tuple(found[:size][::-1]), rows, requests)
+
+
+def often_alike(most: int, total: int, size: int) -> int:
+    """How often `size` rows may hold one and the same, where a reference has its most frequent row `most` times of `total`:
+    once, where its rows are all distinct."""
+    if most == 1:
+        return 1
+    expected = most / total * size
+    return math.ceil(expected + 4.0 * math.sqrt(expected)) + 1
+
+
+def _identity(value: object) -> object:
+    return value.tobytes() if isinstance(value, np.floating) else value  # a missing number is equal to another
+
+
+def _of_output(name: str, record: InferenceRecord) -> bool:
+    return any(name == output or name.startswith((f"{output}[", f"{output}.")) for output in record.outputs)

@@ -11,11 +11,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class DriftCheck:
-    """One column to compare. `method` is Evidently's name: `wasserstein` (normed) or `jensenshannon`."""
+    """One column to compare, of texts where it is a `category`. `method` is Evidently's name: `wasserstein` (normed) or
+    `jensenshannon`."""
 
     feature: str
     method: str
     threshold: float
+    category: bool = False
 
 
 @dataclass(frozen=True)
@@ -28,4 +30,5 @@ class DriftMeter(Protocol):
     def measure(
         self, reference: Mapping[str, np.ndarray], current: Mapping[str, np.ndarray], checks: Sequence[DriftCheck]
     ) -> Mapping[str, DriftScore]:
-        """One score for each check. Columns are float64 [rows]; values that are not finite are left out of a comparison."""
+        """One score for each check. Columns are float64 [rows], or texts; values that are not finite, and None, are left out of
+        a comparison."""

@@ -12,5 +12,5 @@ from tidegate.domain.release import ReleaseManifest
 
 
 class ModelScorer(Protocol):
-    def score(self, folder: Path, manifest: ReleaseManifest, vectors: np.ndarray) -> Mapping[str, np.ndarray]:
-        """Outputs by name, first axis n, of the release's model for `vectors` float32 [n, F]; verifies the model's digest."""
+    def score(self, folder: Path, manifest: ReleaseManifest, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """Outputs by name, first axis n, of the release's model for `inputs` by name; verifies the model's digest."""

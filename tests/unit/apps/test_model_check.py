@@ -13,12 +13,13 @@ import pytest
 
 from serving_builders import CONTRACT, ON_DEMAND, onnx_model
 from tensor_models import CASES, NO_FEATURES, TYPES, Tensors, node, onnx_of
-from tidegate.apps.model_check import check_output, check_service, decide_tensors, reference_tensors
+from tidegate.apps.model_check import check_output, check_service, decide_tensors
 from tidegate.domain.contract import FeatureContract, InputTensor
 from tidegate.domain.digests import canonical_json
 from tidegate.domain.errors import IntegrityError, InvalidInput
 from tidegate.domain.given_tensors import with_tensors
 from tidegate.files.training_output import TrainingOutput
+from tidegate.gates.reference import reference_tensors
 
 TIMES = [datetime(2011, 1, 26, tzinfo=UTC)] * 3
 REFERENCE = pl.DataFrame(

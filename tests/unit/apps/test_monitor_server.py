@@ -28,17 +28,17 @@ class Stage:
         self.queue, self.looks = FakeRetraining(), Looks()
         source = SimpleNamespace(read=lambda *_, **__: iter(self.records))
         self.monitor = Monitor({"demand": source}, self.release, self.queue, self.looks, 300)  # type: ignore[dict-item]
-        monkeypatch.setattr(watching, "watch", lambda *_: self.results)
+        monkeypatch.setattr(watching, "watch", lambda *_, **__: self.results)
 
     def release(self, digest: str) -> tuple[Any, Path]:
         assert digest == RELEASE.digest
         return RELEASE, Path()
 
-    def sees(self, verdict: Verdict, week: str = "2011-12-05", kind: str = "drift") -> None:
+    def sees(self, verdict: Verdict, window: str = "2011-12-05", kind: str = "drift") -> None:
         evidence = Evidence("as it is", 500, {"kind": kind, "drifted": 3})
         failed = verdict is Verdict.FAIL
         result = GateResult("drift", RELEASE.id, verdict, evidence)
-        self.results = [WatchResult(result, week, freeze=failed, retrain=failed and kind == "drift", advice="")]
+        self.results = [WatchResult(result, window, freeze=failed, retrain=failed and kind == "drift", advice="")]
         self.monitor.look("demand")
 
     def reported(self) -> list[tuple[str, bool]]:
@@ -62,7 +62,7 @@ def test_drift_is_shown_and_reported_once(stage: Stage) -> None:
     stage.sees(Verdict.FAIL)
     assert stage.reported() == [("FAIL", True)]
     labels = f'model="demand",release="{RELEASE.id}"'
-    assert f'tidegate_drift_verdict{{{labels},week="2011-12-05"}} 0.0' in stage.page()
+    assert f'tidegate_drift_verdict{{{labels},window="2011-12-05"}} 0.0' in stage.page()
     assert f"tidegate_drift_features{{{labels}}} 3.0" in stage.page()
 
 

@@ -29,7 +29,7 @@ from tidegate.ports.gates import GateContext, Instruments
 from tidegate.ports.inference_records import InferenceRecord
 from tidegate.ports.traffic import SlotStatus, SlotTraffic
 from tidegate.statistics.calibration import Thresholds, calibrate
-from tidegate.statistics.distances import distance
+from tidegate.statistics.distances import category_distance, distance
 
 MONITOR_FILE = Path(__file__).parents[3] / "monitoring" / "demand.yaml"
 VECTOR = ("demand__units", "demand__price", "horizon_days")
@@ -181,7 +181,8 @@ class FakeMeter:
     ) -> Mapping[str, DriftScore]:
         scores = {}
         for check in checks:
-            size = distance(reference[check.feature], current[check.feature], check.method)
+            both = reference[check.feature], current[check.feature]
+            size = category_distance(*both) if check.category else distance(*both, check.method)
             scores[check.feature] = DriftScore(size, size >= check.threshold)
         return scores
 
@@ -190,8 +191,8 @@ class FakeScorer:
     def __init__(self, factors: Mapping[str, float]) -> None:
         self.factors = factors
 
-    def score(self, folder: Path, manifest: ReleaseManifest, vectors: np.ndarray) -> Mapping[str, np.ndarray]:
-        return model_outputs(vectors, self.factors[manifest.version])
+    def score(self, folder: Path, manifest: ReleaseManifest, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        return model_outputs(inputs["features"], self.factors[manifest.version])
 
 
 class FakeTarget:

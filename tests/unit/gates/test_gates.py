@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from release_fixture import (
+    CONTRACT_VALUE,
     VECTOR,
     WINDOW,
     FakeMeter,
@@ -25,8 +26,9 @@ from release_fixture import (
 from tidegate.domain.contract import FeatureContract
 from tidegate.domain.verdict import Verdict
 from tidegate.files.release_folder import THRESHOLDS
+from tidegate.gates.columns import Columns
 from tidegate.gates.watch import watch
-from tidegate.gates.window import keyed_window
+from tidegate.gates.window import Window, keyed_window
 
 
 @pytest.fixture
@@ -91,7 +93,12 @@ def test_drift_passes_on_the_same_distribution(here: Stage) -> None:
     result = drift(here, vectors(WINDOW + 50, 11))
     assert result.verdict is Verdict.PASS
     assert result.evidence.numbers["kind"] == "none"
-    assert {f.subject for f in result.evidence.findings} == set(VECTOR[:2])  # the excluded one is not looked at
+    *columns, period = result.evidence.findings
+    assert {f.subject for f in columns} == set(VECTOR[:2])  # the excluded one is not looked at
+    assert (period.subject, period.note) == (
+        "reference period",
+        "from 2011-01-01 to 2011-01-20, which is not a year: a season that it does not hold is drift",
+    )
 
 
 def test_pence_instead_of_pounds_is_a_fault_named_with_its_factor(here: Stage) -> None:
@@ -152,24 +159,28 @@ def test_the_watch_asks_to_freeze_and_retrain_in_the_week_that_drifts(here: Stag
         (Verdict.PASS, False, False),
         (Verdict.FAIL, True, True),
     ]
-    assert [w.week for w in seen] == ["2010-12-27", "2011-01-03"]
+    assert [w.window for w in seen] == ["2010-12-27", "2011-01-03"]
     empty = watch(here.active, here.context.active_folder, FakeRecords(), FakeMeter())
     assert [w.result.verdict for w in empty] == [Verdict.INCONCLUSIVE]
 
 
 def test_a_window_counts_each_key_once_and_prefers_no_horizon(here: Stage) -> None:
-    seen = vectors(12, 5)
+    columns, seen = Columns(CONTRACT_VALUE), vectors(12, 5)
+
+    def vectors_of(window: Window) -> np.ndarray:
+        return np.stack([np.asarray(window.column(name)) for name in VECTOR], axis=1)
+
     one = replace(records(here.candidate, seen, shadow=True, a_request=12)[0], entities=("a",) * 7 + ("b",) * 5)
     for id in ("first", "second"):
-        window = keyed_window([replace(one, id=id)], 100, 3)
+        window = keyed_window([replace(one, id=id)], 100, columns.of_record)
         assert sorted(window.keys) == ["a", "b"]
-        chosen = window.vectors[np.argsort(window.keys)]
+        chosen = vectors_of(window)[np.argsort(window.keys)]
         assert sum((chosen[0] == row).all() for row in seen[:7]) == sum((chosen[1] == row).all() for row in seen[7:]) == 1
-    drawn = {keyed_window([replace(one, id=str(n))], 100, 3).vectors.tobytes() for n in range(40)}
+    drawn = {vectors_of(keyed_window([replace(one, id=str(n))], 100, columns.of_record)).tobytes() for n in range(40)}
     assert len(drawn) > 10
-    assert len(keyed_window([one] * 9, 100, 3).vectors) == 2
+    assert len(keyed_window([one] * 9, 100, columns.of_record)) == 2
     later = replace(one, event_times=one.event_times + 86_400_000_000)
-    assert len(keyed_window([one, later], 100, 3).vectors) == 4
+    assert len(keyed_window([one, later], 100, columns.of_record)) == 4
 
 
 def shadow(here: Stage, ours: list, theirs: list, factor: float = 1.05):

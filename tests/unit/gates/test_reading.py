@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 from release_fixture import WINDOW, FakeMeter, FakeRecords, FakeScorer, Stage, ask, evaluator, records, stage, vectors
 
-from tidegate.gates.watch import monday_of, watch
+from tidegate.gates.watch import name_of, start_of, watch
 from tidegate.gates.window import SEARCHED
 from tidegate.ports.inference_records import InferenceRecord, Selection
 
@@ -78,6 +79,14 @@ def test_shadow_compares_what_is_new_and_says_what_it_would_say_of_all(here: Sta
 
 
 def test_weeks_begin_on_monday_and_midnights_belong_to_the_day_before() -> None:
-    assert monday_of(-3 + 1) == -3  # the midnight that ends Monday, three days before the epoch
-    assert monday_of(-3 + 7) == -3  # and the one that ends Sunday
-    assert monday_of(-3) == -10
+    day, week = 86_400, 7 * 86_400
+    assert start_of((-3 + 1) * day, week) == -3 * day  # the midnight that ends Monday, three days before the epoch
+    assert start_of((-3 + 7) * day, week) == -3 * day  # and the one that ends Sunday
+    assert start_of(-3 * day, week) == -10 * day
+    assert name_of(-3 * day, week) == "1969-12-29"
+
+
+def test_windows_of_any_length_hold_what_ends_with_them() -> None:
+    noon = datetime(2020, 5, 6, 12, tzinfo=UTC).timestamp()
+    assert [name_of(start_of(at, 3600), 3600) for at in (noon, noon + 1)] == ["2020-05-06T11:00Z", "2020-05-06T12:00Z"]
+    assert name_of(start_of(noon, 86_400), 86_400) == "2020-05-06"

@@ -32,9 +32,11 @@ class EvidentlyDriftMeter:
         from evidently.metrics import ValueDrift
 
         names = [check.feature for check in checks]
-        definition = DataDefinition(numerical_columns=names)
+        texts = [check.feature for check in checks if check.category]
+        numbers = [check.feature for check in checks if not check.category]
+        definition = DataDefinition(numerical_columns=numbers, categorical_columns=texts)
         metrics = [ValueDrift(column=check.feature, method=check.method, threshold=check.threshold) for check in checks]
-        frames = [pd.DataFrame({name: columns[name] for name in names}) for columns in (reference, current)]
+        frames = [pd.DataFrame(_padded(checks, columns)) for columns in (reference, current)]
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")  # correlations of constant columns, which nobody asked for
@@ -52,3 +54,14 @@ class EvidentlyDriftMeter:
                 raise InvalidInput(f"Evidently gave no verdict on feature '{column}'; its version is not the one pinned")
             scores[column] = DriftScore(float(result.value), result.tests[0].status.value == "FAIL")
         return {name: scores[name] for name in names}
+
+
+def _padded(checks: Sequence[DriftCheck], columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Columns of one length: shorter ones get missing values, which are left out of a comparison."""
+    longest = max(len(columns[check.feature]) for check in checks)
+    padded = {}
+    for check in checks:
+        values = columns[check.feature]
+        gap = np.full(longest - len(values), None if check.category else np.nan, dtype=object if check.category else float)
+        padded[check.feature] = np.concatenate([values, gap]) if len(gap) else values
+    return padded

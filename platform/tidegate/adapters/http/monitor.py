@@ -2,8 +2,8 @@
 
 | metric | labels | value |
 |---|---|---|
-| `tidegate_drift_verdict` | model, release, week | 1 PASS, 0 FAIL, -1 ERROR of the latest week; none while open |
-| `tidegate_drift_features` | model, release | features beyond their threshold in that week |
+| `tidegate_drift_verdict` | model, release, window | 1 PASS, 0 FAIL, -1 ERROR of the latest window; none while open |
+| `tidegate_drift_features` | model, release | features beyond their threshold in that window |
 | `tidegate_monitor_looked_timestamp_seconds` | model | when the model was looked at last |
 """
 
@@ -29,7 +29,7 @@ class Look:
     """The latest look at a model: `sample` is None while the verdict is open or there is no traffic."""
 
     release: str = ""
-    week: str = ""
+    window: str = ""
     sample: int | None = None
     drifted: int = 0
 
@@ -51,7 +51,7 @@ class Looks(Collector):
             return self._looks.get(model, (0.0, Look()))[0]
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        verdict = GaugeMetricFamily("tidegate_drift_verdict", "1 PASS, 0 FAIL, -1 ERROR", labels=["model", "release", "week"])
+        verdict = GaugeMetricFamily("tidegate_drift_verdict", "1 PASS, 0 FAIL, -1 ERROR", labels=["model", "release", "window"])
         features = GaugeMetricFamily("tidegate_drift_features", "Features beyond their threshold", labels=["model", "release"])
         looked = GaugeMetricFamily("tidegate_monitor_looked_timestamp_seconds", "When it was looked last", labels=["model"])
         with self._lock:
@@ -59,7 +59,7 @@ class Looks(Collector):
         for model, (at, look) in looks.items():
             looked.add_metric([model], at)
             if look.sample is not None:
-                verdict.add_metric([model, look.release, look.week], look.sample)
+                verdict.add_metric([model, look.release, look.window], look.sample)
                 features.add_metric([model, look.release], look.drifted)
         yield from (verdict, features, looked)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from tidegate.adapters.onnx.session import open_onnx
-from tidegate.domain.datatypes import FEATURES
 from tidegate.domain.release import ReleaseManifest
 from tidegate.files.release_folder import MODEL, verified_bytes
 from tidegate.ports.tensor_model import TensorModel
@@ -20,7 +19,7 @@ class OnnxScorer:
     def __init__(self) -> None:
         self._sessions: dict[str, TensorModel] = {}
 
-    def score(self, folder: Path, manifest: ReleaseManifest, vectors: np.ndarray) -> Mapping[str, np.ndarray]:
+    def score(self, folder: Path, manifest: ReleaseManifest, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         if manifest.digest not in self._sessions:
             self._sessions[manifest.digest] = open_onnx(verified_bytes(folder, manifest, MODEL), manifest.id)
-        return self._sessions[manifest.digest].run({FEATURES: np.ascontiguousarray(vectors, dtype=np.float32)})
+        return self._sessions[manifest.digest].run(inputs)

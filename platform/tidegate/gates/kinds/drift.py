@@ -7,17 +7,19 @@ FAIL carries `kind` in its numbers: `fault` (a unit, a scale, values gone missin
 from __future__ import annotations
 
 from tidegate.domain.verdict import Evidence, Verdict
-from tidegate.files.release_folder import read_contract
+from tidegate.gates.columns import Columns
 from tidegate.gates.drift_check import DriftRules, check_drift, read_profile
+from tidegate.gates.judged import judged_of
 from tidegate.gates.window import Traffic
 from tidegate.ports.gates import Case
 from tidegate.ports.inference_records import Selection
 
 Rules = DriftRules
+RUNS_PROFILE = True  # the definition's function, which is code of the release
 
 
 def judge(case: Case, rules: Rules) -> tuple[Verdict, Evidence]:
     folder, candidate = case.candidate_folder, case.candidate
     traffic = Traffic.of(case.instruments.records, Selection(candidate.digest, since=case.since))
-    contract, profile = read_contract(folder, candidate), read_profile(folder, candidate)
-    return check_drift(candidate, profile, traffic, contract, case.instruments.meter, rules)
+    columns = Columns.of_release(folder, candidate, judged_of(folder, candidate))
+    return check_drift(candidate, read_profile(folder, candidate, columns), traffic, columns, case.instruments.meter, rules)

@@ -21,6 +21,7 @@ from tidegate.domain.keys import columns_of, said
 from tidegate.domain.rules import between
 from tidegate.domain.verdict import Evidence, Finding, Verdict
 from tidegate.files.release_folder import read_contract
+from tidegate.gates.reference import column_of
 from tidegate.ports.features import HistoricalFeatures
 from tidegate.ports.gates import Case
 from tidegate.ports.inference_records import InferenceRecord, Selection
@@ -72,13 +73,6 @@ def offline_tensors(store: HistoricalFeatures, contract: FeatureContract, rows: 
     """The model's inputs that are made of features, as the offline path makes them, a row for each of `rows`."""
     frame = store.historical(contract, rows)
     return assembled(contract, {name: column_of(frame[name]) for name in contract.vector})
-
-
-def column_of(series: pl.Series) -> np.ndarray:
-    """A feature's values as tensors are assembled of them: float64, NaN where there is none, or texts and None."""
-    if series.dtype in (pl.String, pl.Categorical):
-        return np.array(series.cast(pl.String).to_list(), dtype=object)
-    return series.cast(pl.Float64).fill_null(float("nan")).to_numpy()
 
 
 def entity_rows(records: Sequence[InferenceRecord], contract: FeatureContract) -> pl.DataFrame:

@@ -4,9 +4,10 @@ What one release answers and the other refuses is a failure of the candidate: cl
 nobody has decided to give (`new_answers: allow` in the candidate's monitor file decides it). What the live release itself
 failed to answer is not charged to the candidate.
 
-Two good models disagree too, and how much is known beforehand: both are run on the candidate's reference vectors, and what they
+Two good models disagree too, and how much is known beforehand: both are run on the candidate's reference, and what they
 disagree there, at the observed number of distinct rows, on all keys or on those asked for, is the limit (times a stated
-slack). So a candidate fails when it disagrees on live traffic more than it does on its own data.
+slack). So a candidate fails when it disagrees on live traffic more than it does on its own data. What a disagreement is depends
+on the kind of the output (`outputs` of the monitor file, `statistics.disagreement`).
 """
 
 from __future__ import annotations
@@ -16,17 +17,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 
 from tidegate.domain.rules import between, choice, share
 from tidegate.domain.verdict import Evidence, Finding, Number, Verdict
 from tidegate.files.release_folder import read_contract
-from tidegate.gates.comparison import Compare, Compared, OutputRows, same_vectors
-from tidegate.gates.drift_check import read_profile
+from tidegate.gates.columns import Columns
+from tidegate.gates.comparison import Compare, Compared, same_vectors
+from tidegate.gates.drift_check import read_reference
 from tidegate.gates.examples import named
+from tidegate.gates.judged import judged_of
 from tidegate.gates.pairing import Outcome, Pair, Pairing, outcome, pair
+from tidegate.gates.reference import entities_in, reference_tensors
+from tidegate.gates.segments import OutputRows, Segments
 from tidegate.ports.gates import Case, GateStage
 from tidegate.ports.inference_records import InferenceRecord, RequestHead, Selection
+from tidegate.statistics.calibration import days_of
 from tidegate.statistics.disagreement import differing_features, disagreement_limit
 from tidegate.statistics.eprocess import log_evidence, log_evidence_below
 
@@ -62,11 +67,11 @@ class Rules:
 
 @dataclass(frozen=True)
 class _Reference:
-    """Both releases' outputs on the candidate's reference vectors, their event times and keys (none where not kept)."""
+    """Both releases' outputs on the candidate's reference, its event times and keys (none where not kept)."""
 
     ours: Mapping[str, np.ndarray]
     theirs: Mapping[str, np.ndarray]
-    times: np.ndarray
+    times: np.ndarray | None
     keys: Sequence[str] | None
 
 
@@ -77,7 +82,8 @@ def judge(case: Case, rules: Rules) -> tuple[Verdict, Evidence]:
     live = list(case.instruments.records.heads(Selection(case.active.digest, shadow=False, since=case.since)))
     pairing = pair(mirrored, live)
     if "compare" not in case.memory:
-        case.memory["compare"] = Compare(case.instruments.records, case.candidate.digest, case.active.digest)
+        columns, segments = _looked_at(case)
+        case.memory["compare"] = Compare(case.instruments.records, case.candidate.digest, case.active.digest, columns, segments)
     compare: Compare = case.memory["compare"]
     compared = compare.look([one for one in pairing.pairs if one.answered_by_both])
     harm = _rates(mirrored, pairing.pairs, case.slo.latency_ms, rules)
@@ -105,6 +111,14 @@ def judge(case: Case, rules: Rules) -> tuple[Verdict, Evidence]:
     return Verdict.PASS, Evidence(summary, compared.alike, numbers, thresholds, tuple(findings))
 
 
+def _looked_at(case: Case) -> tuple[Columns, Segments]:
+    """The columns of the candidate, and those by which rows are cut into segments; its profile function runs only in drift."""
+    judged = judged_of(case.candidate_folder, case.candidate)
+    columns = Columns(read_contract(case.candidate_folder, case.candidate), judged.outputs)
+    reference = columns.of_reference(read_reference(case.candidate_folder, case.candidate), (), case.candidate.id)
+    return columns, Segments.of_reference(columns, reference)
+
+
 def _disagreement(case: Case, pairs: Sequence[Pair], compared: Compared, rules: Rules, compare: Compare) -> list[Finding]:
     why, findings = "", []
     for name, rows in sorted(compared.judged.items()):
@@ -114,51 +128,58 @@ def _disagreement(case: Case, pairs: Sequence[Pair], compared: Compared, rules: 
         if not ok and not why:
             why = _feature_notes(compare.records_of([one for one in pairs if one.answered_by_both]), case)
         what = "distinct rows" if compared.keyed else "requests with tensors of their own"
-        note = f"{basis}; {len(rows.difference)} {what}{rows.worst_segment()}"
+        note = f"{basis}; {len(rows)} {what}{rows.worst_segment()}"
+        note += "" if ok else rows.worst_rows(compare.columns)
         note += f"; inputs differ: {why}" if why and not ok else ""
-        findings.append(Finding(name, observed, f"disagreement at most {limit:.3g}", ok, note))
+        findings.append(Finding(name, observed, f"{rows.kind.name} disagreement at most {limit:.3g}", ok, note))
     return findings
 
 
 def _limit(case: Case, name: str, rows: OutputRows, rules: Rules) -> tuple[float, str]:
     assert case.active is not None  # noqa: S101 (checked by the caller, for the type checker)
+    cap = min(rules.disagreement_cap, rows.kind.cap)
     if rows.disagreement <= rules.disagreement_floor:
         return rules.disagreement_floor, "less than this never fails"
     if case.active.feature_schema != case.candidate.feature_schema:
-        return rules.disagreement_cap, "the releases read other features, so the configured cap holds"
+        return cap, "the releases read other features, so the configured cap holds"
     scored = _reference(case)
+    if scored is None:
+        return cap, "the reference lacks inputs of the model, so the configured cap holds"
     if name not in scored.ours or name not in scored.theirs or scored.ours[name].shape != scored.theirs[name].shape:
-        return rules.disagreement_cap, "the reference says nothing about this output, so the configured cap holds"
+        return cap, "the reference says nothing about this output, so the configured cap holds"
     keys = set(rows.keys)
     asked = None if scored.keys is None else np.array([key in keys for key in scored.keys], dtype=bool)
     expected = disagreement_limit(
-        scored.ours[name],
-        scored.theirs[name],
+        rows.kind,
+        rows.kind.rows(scored.ours[name], scored.theirs[name]),
         scored.times,
-        len(rows.difference),
+        len(rows),
         rules.disagreement_quantile,
         SEED,
         asked,
     )
     if not math.isfinite(expected):
-        return rules.disagreement_cap, "the reference's answers are all zero, so the configured cap holds"
+        return cap, "the reference's answers are all zero, so the configured cap holds"
     return max(rules.disagreement_floor, expected * rules.disagreement_slack), "limit from the reference"
 
 
-def _reference(case: Case) -> _Reference:
+def _reference(case: Case) -> _Reference | None:
+    """None where the reference has not all inputs of the model."""
     assert case.active is not None  # noqa: S101
     assert case.active_folder is not None  # noqa: S101
     if "reference" not in case.memory:
         contract = read_contract(case.candidate_folder, case.candidate)
-        frame = read_profile(case.candidate_folder, case.candidate).reference
-        vectors = frame.select(pl.col(name).cast(pl.Float32) for name in contract.vector).to_numpy()
-        case.memory["reference"] = _Reference(
-            case.instruments.scorer.score(case.candidate_folder, case.candidate, vectors),
-            case.instruments.scorer.score(case.active_folder, case.active, vectors),
-            frame["event_timestamp"].to_physical().to_numpy(),
-            frame[contract.entity].cast(pl.String).to_list() if contract.entity in frame.columns else None,
+        frame = read_reference(case.candidate_folder, case.candidate)
+        inputs = reference_tensors(frame, contract, case.candidate.id)
+        whole = {tensor.name for tensor in contract.tensors} <= inputs.keys()
+        scorer = case.instruments.scorer
+        case.memory["reference"] = whole and _Reference(
+            scorer.score(case.candidate_folder, case.candidate, inputs),
+            scorer.score(case.active_folder, case.active, inputs),
+            days_of(frame),
+            entities_in(frame, contract),
         )
-    found: _Reference = case.memory["reference"]
+    found: _Reference | None = case.memory["reference"] or None
     return found
 
 
@@ -175,7 +196,7 @@ def _numbers(mirrored: Sequence[RequestHead], pairing: Pairing, compared: Compar
         "refused_by_both": sum(one.outcomes == (Outcome.REFUSED, Outcome.REFUSED) for one in pairs),
         "failed_by_live": sum(one.outcomes[1] is Outcome.FAILED for one in pairs),
         "compared": compared.alike,
-        "requests_of_tensors": max((len(rows.difference) for rows in compared.sent.values()), default=0),
+        "requests_of_tensors": max((len(rows) for rows in compared.sent.values()), default=0),
     }
 
 

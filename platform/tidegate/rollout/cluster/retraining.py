@@ -7,6 +7,7 @@ reported is written once, though the writer may be killed between writing and sa
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,7 +62,7 @@ class Retrainings:
         ended = {entry.body.get("request") for entry in entries if entry.action in ENDS}
         asked = [request_of(entry) for entry in entries if entry.action == ASKED]
         self._written = {str(entry.body["report"]) for entry in entries if entry.action in REPORTED and "report" in entry.body}
-        self._asked = {(e.subject, str(e.body["week"])) for e in entries if e.action == ASKED and "week" in e.body}
+        self._asked = {(e.subject, _window(e.body)) for e in entries if e.action == ASKED and _window(e.body)}
         with self._lock:
             known = {request.id for request in self._waiting}
             self._waiting += [r for r in asked if r.id > last and r.id not in ended and r.id not in known]
@@ -71,18 +72,24 @@ class Retrainings:
 
     def _known(self, report: Report) -> bool:
         """A watch says again what it saw when it was started again."""
-        of = (report.subject, str(report.body.get("week", "")))
+        of = (report.subject, _window(report.body))
         return report.action == WATCH and self._watched.get(of) == report.body.get("verdict")
 
     def _follow_up(self, entry: Entry) -> None:
-        """A watch that saw drift asks for retraining, once for each release and week of data."""
+        """A watch that saw the world move asks for retraining, once for each release and window of data."""
         if entry.action != WATCH:
             return
-        of = (entry.subject, str(entry.body.get("week", "")))
+        of = (entry.subject, _window(entry.body))
         self._watched[of] = str(entry.body.get("verdict"))
         if entry.body.get("retrain") and of not in self._asked:
             self._asked.add(of)
-            self.ask(entry.subject, {"gate": "drift", "week": of[1], "reason": str(entry.body["message"])})
+            gate = str(entry.body.get("gate", "drift"))  # which the first reports did not name
+            self.ask(entry.subject, {"gate": gate, "window": of[1], "reason": str(entry.body["message"])})
+
+
+def _window(body: Mapping[str, Any]) -> str:
+    """The window of data that a body is about; earlier versions had weeks."""
+    return str(body.get("window", body.get("week", "")))
 
 
 def request_of(entry: Entry) -> RetrainingRequest:
