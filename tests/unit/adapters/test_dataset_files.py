@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tidegate.adapters.files.dataset_files import DatasetFiles
 from tidegate.data.dataset import Csv
@@ -14,9 +18,9 @@ from tidegate.domain.errors import InvalidInput
 ROWS = "name,price\nStühle,2.95\nTische,3\n"
 
 
-def rows(folder: Path, content: bytes, csv: Csv | None = None, name: str = "a.csv") -> list[tuple[str | None, ...]]:
+def rows(folder: Path, content: bytes, how: Csv | None = None, name: str = "a.csv") -> list[tuple[str | None, ...]]:
     (folder / name).write_bytes(content)
-    (pulled,) = DatasetFiles([folder / name], csv).pull(None).rows
+    (pulled,) = DatasetFiles([folder / name], how).pull(None).rows
     assert pulled.numbers.to_list() == list(range(1, len(pulled.raw) + 1))
     return pulled.raw.rows()
 
@@ -25,7 +29,7 @@ WANTED = [("Stühle", "2.95"), ("Tische", "3")]
 
 
 @pytest.mark.parametrize(
-    ("content", "csv"),
+    ("content", "how"),
     [
         (ROWS.encode(), None),
         (ROWS.encode("utf-8-sig"), None),
@@ -41,8 +45,8 @@ WANTED = [("Stühle", "2.95"), ("Tische", "3")]
         (ROWS.replace("\nT", "\n\n\nT").encode() + b"\n\n", None),
     ],
 )
-def test_files_are_read_as_they_are_said_to_be_written(tmp_path: Path, content: bytes, csv: Csv | None) -> None:
-    assert rows(tmp_path, content, csv) == WANTED
+def test_files_are_read_as_they_are_said_to_be_written(tmp_path: Path, content: bytes, how: Csv | None) -> None:
+    assert rows(tmp_path, content, how) == WANTED
 
 
 def test_packed_files_and_tables_by_tabs_are_read(tmp_path: Path) -> None:
@@ -52,6 +56,32 @@ def test_packed_files_and_tables_by_tabs_are_read(tmp_path: Path) -> None:
 
 def test_a_line_of_delimiters_is_a_row_and_a_quoted_line_end_is_not_one(tmp_path: Path) -> None:
     assert rows(tmp_path, b'a,b\n1,2\n,\n\n"x\n\ny",3\n') == [("1", "2"), (None, None), ("x\n\ny", "3")]
+
+
+def test_quotes_within_texts_are_a_part_of_them(tmp_path: Path) -> None:
+    assert rows(tmp_path, b'a,b\n6" RULER,1\n\n12" RULER,2\nPEN\n"A ""B""",3\n') == [
+        ('6" RULER', "1"),
+        ('12" RULER', "2"),
+        ("PEN", None),
+        ('A "B"', "3"),
+    ]
+    assert rows(tmp_path, b'a,b\n"A,1\n"B",2\n', Csv(quote="")) == [('"A', "1"), ('"B"', "2")]
+    many = b"a,b\n" + b"".join(b'item %d" long,%d\n' % (i, i) for i in range(30_000))
+    assert len(rows(tmp_path, many)) == 30_000
+
+
+CELLS = st.text(st.sampled_from("ab1 ,;\"\n'äß\t😀"), max_size=6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(CELLS, CELLS, CELLS), max_size=8), st.sampled_from([",", ";", "\t"]), st.sampled_from(["\n", "\r\n"]))
+def test_every_row_that_was_written_is_read_as_it_was(
+    tmp_path_factory: pytest.TempPathFactory, written: list[tuple[str, str, str]], delimiter: str, end: str
+) -> None:
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter, lineterminator=end).writerows([("a", "b", "c"), *written])
+    found = rows(tmp_path_factory.mktemp("csv"), text.getvalue().encode(), Csv(delimiter=delimiter))
+    assert [tuple(cell or "" for cell in row) for row in found] == written
 
 
 def test_a_file_of_names_alone_has_no_rows(tmp_path: Path) -> None:
@@ -77,6 +107,8 @@ def test_a_file_of_names_alone_has_no_rows(tmp_path: Path) -> None:
         ("a.csv", ROWS.encode("utf-16"), r"it is in UTF-16; .*encoding='utf-16'"),
         ("a.csv", b"a,b\n1,2\n1,2,3\n", "line 3 has 3 fields, there are 2 names"),
         ("a.csv", b"a,b\n1,\x002\n", "it is no text"),
+        ("a.csv", b'a,b\n"x,1\ny,2\n', r"line 3: unexpected end of data; .*Csv\(quote=''\)"),
+        ("a.csv", b'a,b\n"x" y,1\n', r"line 2: ',' expected after '\"'"),
         ("a.xlsx", b"PK", "its name ends with '.xlsx', allowed are .parquet and .csv"),
         ("a.pq", b"PAR1 half", "it is truncated"),
     ],

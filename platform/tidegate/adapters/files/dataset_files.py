@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -192,9 +193,8 @@ def _delimited(what: str, path: Path, content: bytes, how: Csv) -> pl.DataFrame:
             has_header=not how.header,
             new_columns=list(how.header) or None,
         )
-    except (Exception, pl.exceptions.PanicException) as error:
-        reason = _why(text, how, error)
-        raise InvalidInput(f"{what}: it cannot be read as CSV with fields divided by {how.delimiter!r}: {reason}") from error
+    except (Exception, pl.exceptions.PanicException):
+        return _line_by_line(what, text, how)  # slower, and it knows quotes within a text, and which line is wrong
     return _without_blank_lines(raw, text, how)
 
 
@@ -211,23 +211,37 @@ def _refuse_other_delimiter(what: str, text: str, how: Csv) -> None:
         )
 
 
-def _why(text: str, how: Csv, error: BaseException) -> str:
-    """The first line with more fields than there are names, or what the reader said."""
+def _line_by_line(what: str, text: str, how: Csv) -> pl.DataFrame:
+    lines = csv.reader(io.StringIO(text), delimiter=how.delimiter, strict=True, **_quoting(how))
+    rows: list[list[str | None]] = []
+    names = list(how.header)
     try:
-        lines = csv.reader(io.StringIO(text), delimiter=how.delimiter, quotechar=how.quote or None)
-        wanted = len(how.header) or len(next(lines))
         for fields in lines:
-            if len(fields) > wanted:
-                return f"line {lines.line_num} has {len(fields)} fields, there are {wanted} names; put texts in quotes"
-    except (csv.Error, StopIteration, TypeError):
-        pass
-    return f"{' '.join(str(error).split())[:160]}; name its delimiter and quote in the definition: csv=Csv(...)"
+            if not names:
+                names = fields
+            elif len(fields) > len(names):
+                found = f"line {lines.line_num} has {len(fields)} fields, there are {len(names)} names; put texts in quotes"
+                raise InvalidInput(f"{what}: it cannot be read as CSV with fields divided by {how.delimiter!r}: {found}")
+            elif fields:
+                rows.append([field or None for field in fields] + [None] * (len(names) - len(fields)))
+    except csv.Error as error:
+        raise InvalidInput(
+            f"{what}: it cannot be read as CSV with fields divided by {how.delimiter!r}: line {lines.line_num}: {error}; where "
+            "quotes are a part of texts, say so in the definition: csv=Csv(quote='')"
+        ) from error
+    if len(set(names)) < len(names):
+        raise InvalidInput(f"{what}: two columns have one name; rename one")
+    return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
+
+
+def _quoting(how: Csv) -> dict[str, Any]:
+    return {"quotechar": how.quote} if how.quote else {"quoting": csv.QUOTE_NONE}
 
 
 def _without_blank_lines(raw: pl.DataFrame, text: str, how: Csv) -> pl.DataFrame:
     """A line without anything is no row; a line of delimiters alone is one."""
     if raw.is_empty() or 0 in raw.null_count().row(0):
         return raw
-    lines = csv.reader(io.StringIO(text), delimiter=how.delimiter, quotechar=how.quote or None)
+    lines = csv.reader(io.StringIO(text), delimiter=how.delimiter, **_quoting(how))
     blank = [not fields for fields in lines][0 if how.header else 1 :]
     return raw.filter(~pl.Series(blank)) if len(blank) == len(raw) else raw
