@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tidegate.registry.offline_gates import Approval
 
 LATEST = "latest"
+SOURCE, EXTERNAL = "tidegate.source", "external"
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def register_external(platform: OpenedProject, model: str, folder: Path) -> Mode
     decide_tensors(folder, what)
     output = open_output(folder)
     check_output(output, what)
-    tags = {"tidegate.source": "external", "trained_until": output.lineage.trained_until}
+    tags = {SOURCE: EXTERNAL, "trained_until": output.lineage.trained_until}
     version = platform.registry.register(platform.project.model(model).name, folder, output.metrics, tags)
     record_registration(platform.ledger, version)
     return version
@@ -200,6 +201,7 @@ def promote(
         platform.project.model(model).approval is Rule.REQUIRED,
         approved,
         version=found.version,
+        external=found.tags.get(SOURCE) == EXTERNAL,
         scores=partial(judged.scores, rules.min_rows) if _scored_here(output) else None,
         answers=judged.answers,
     )

@@ -72,8 +72,10 @@ class Segments:
 @dataclass(frozen=True)
 class PromotionRules:
     """Offline gates. Margins are shares of the other's summed loss; a segment below `min_rows` is not judged. `without_*`
-    say what becomes of a version that has nothing of the kind to be compared with. `min_spread` is the part of the champion's
-    answers unlike its commonest one that a version must keep: one that says the same to everything is refused."""
+    say what becomes of a version that has nothing of the kind to be compared with, or whose losses the platform cannot compute
+    (`without_scores: pipeline` takes the word of the project's own pipelines, and of no other trainer). `min_spread` is the
+    part of the champion's answers unlike its commonest one that a version must keep: one that says the same to everything is
+    refused."""
 
     beats_baseline: Margin
     no_worse_than_champion: Margin
@@ -82,11 +84,12 @@ class PromotionRules:
     without_baseline: str = choice("pass", "fail", default="fail")
     without_champion: str = choice("pass", "fail", default="pass")
     without_segments: str = choice("pass", "fail", default="fail")
+    without_scores: str = choice("pass", "pipeline", "fail", default="pipeline")
     min_spread: float = between(0, 1, default=0.1)
 
     def to_json(self) -> dict[str, Any]:
         """Without what was added since the first releases, where it has its default: what says the same has the same bytes."""
-        later = ("without_baseline", "without_champion", "without_segments", "min_spread")
+        later = ("without_baseline", "without_champion", "without_segments", "without_scores", "min_spread")
         added = {each.name: each.default for each in fields(self) if each.name in later}
         return {name: value for name, value in asdict(self).items() if name not in added or added[name] != value}
 

@@ -35,6 +35,10 @@ class PromotionRules(Protocol):
         """`pass` or `fail`: what becomes of a model's first version."""
 
     @property
+    def without_scores(self) -> str:
+        """`pass`, `pipeline` or `fail`: whose losses are taken where the platform cannot compute them."""
+
+    @property
     def min_spread(self) -> float:
         """The part of the champion's answers unlike the commonest one that a version has to keep."""
 

@@ -167,6 +167,19 @@ def segments(evaluation: Evaluation, champion: str | None, rules: PromotionRules
     return verdict, Evidence(text, judged, {"worst": worst.observed}, {"limit": limit}, tuple(findings))
 
 
+def _taken(rules: PromotionRules, external: bool) -> bool:
+    """Whether the losses of a version that the platform cannot score are taken as they were registered."""
+    return rules.without_scores == "pass" or (rules.without_scores == "pipeline" and not external)
+
+
+def _word_of(evaluation: Evaluation, rules: PromotionRules) -> tuple[Verdict, Evidence]:
+    return Verdict.FAIL, Evidence(
+        f"its losses are its trainer's word, and promotion.without_scores is '{rules.without_scores}': register rows with the "
+        "model's inputs, the outcome and 'losses', by which the platform scores it, or set it to pass",
+        sample_size=len(evaluation.rows),
+    )
+
+
 def same_scores(registered: Evaluation, computed: Evaluation) -> tuple[Verdict, Evidence]:
     """The losses that were registered are those that the platform computes; raises InvalidInput naming one that is not."""
     if len(registered.rows) != len(computed.rows):
@@ -244,19 +257,22 @@ def offline_gates(
     approval_required: bool = False,
     approved: Approval | None = None,
     version: str = "",
+    external: bool = False,
     scores: Callable[[], Evaluation] | None = None,
     answers: Callable[[], tuple[Mapping[str, Answers], Mapping[str, Answers] | None]] | None = None,
 ) -> list[GateResult]:
     """All offline gates of `subject` (`MODEL/VERSION`), in a fixed order; none is skipped because another failed.
 
     `scores` gives the evaluation with losses that the platform computed itself, of a version that it can score: then nothing is
-    judged by the numbers that the trainer wrote, and gate `scores` is an ERROR where the two differ. `answers` gives what the
-    version says to the rows of its reference, and the champion to those of its own (gate `outputs`).
+    judged by the numbers that the trainer wrote, and gate `scores` is an ERROR where the two differ. `external` is a version
+    that no pipeline of the project trained. `answers` gives what the version says to the rows of its reference, and the
+    champion to those of its own (gate `outputs`).
     """
     judged = _once(scores) if scores else lambda: output.evaluation
     checks: Mapping[str, Callable[[], tuple[Verdict, Evidence]]] = {
         "artifact_digest": lambda: artifact_digest(output, registered_digest),
         **({"scores": lambda: same_scores(output.evaluation, judged())} if scores else {}),
+        **({"scores": lambda: _word_of(output.evaluation, rules)} if not scores and not _taken(rules, external) else {}),
         "beats_baseline": lambda: beats_baseline(judged(), rules),
         "no_worse_than_champion": lambda: no_worse_than_champion(judged(), champion, rules, version),
         "segments": lambda: segments(judged(), champion, rules),

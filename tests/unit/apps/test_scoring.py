@@ -234,3 +234,17 @@ def test_versions_that_nobody_can_score_on_the_same_rows_are_said_to_be_apart(wo
     assert "the platform cannot score it" in "\n".join(_text(found))
     beside = compare(world, "demand", first, world.trained(champion="1", **{}))
     assert beside.same_rows is None
+
+
+def test_a_trainer_s_word_is_not_taken_where_it_could_be_scored(world: World) -> None:
+    lying = held_out().with_columns(loss_model=0.0, loss_prior=1.0)
+    parts = world.folder / "parts"
+    parts.mkdir()
+    (parts / "model.onnx").write_bytes(classifier(-2, -1))
+    lying.write_parquet(parts / "rows.parquet")
+    named = {"onnx": parts / "model.onnx", "evaluation": parts / "rows.parquet", "reference": parts / "rows.parquet"}
+    folder = world.folder / "made"
+    external_output(folder, **named, loss="none at all", identity=("id",), trained_until="2011-08-01T00:00:00+00:00")
+    result = judge(world, versions.register_external(world, "demand", folder).version)["scores"]
+    assert result.verdict is Verdict.FAIL
+    assert "promotion.without_scores is 'pipeline'" in result.evidence.summary

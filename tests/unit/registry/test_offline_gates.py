@@ -40,6 +40,7 @@ class Rules:
     without_baseline: str = "fail"
     without_champion: str = "pass"
     without_segments: str = "fail"
+    without_scores: str = "pipeline"
 
 
 def judge(folder: Path, rows: pl.DataFrame, champion: str | None = None, **more: object) -> dict[str, GateResult]:
