@@ -108,3 +108,15 @@ def test_no_file_is_above_400_lines(folder: str) -> None:
 
 def test_half_of_the_files_have_fewer_than_100_lines() -> None:
     assert statistics.median(len(path.read_text().splitlines()) for path in modules() if path.name != "__init__.py") < 100
+
+
+def test_the_engine_knows_nothing_of_the_projects_own_models() -> None:
+    words = re.compile(r"sku|sales|invoice|q50|horizon|midnight|croston|wape", re.IGNORECASE)
+    files = [path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    found = [
+        f"{path.relative_to(PACKAGE)}:{number}: {line.strip()[:80]}"
+        for path in files
+        for number, line in enumerate(path.read_text("utf-8", "ignore").splitlines(), 1)
+        if words.search(line)
+    ]
+    assert found == []

@@ -18,7 +18,7 @@ def printable(text: str, longest: int = LONGEST) -> str:
 
 
 def named(records: Sequence[InferenceRecord] | Sequence[RequestHead]) -> str:
-    """`route predict, status 422, first ids a, b, c ('sku has at most 5 characters')`."""
+    """`route predict, status 422, first ids a, b, c ('code has at most 5 characters')`."""
     if not records:
         return "none"
     routes = sorted({printable(r.route, 20) for r in records if r.route})

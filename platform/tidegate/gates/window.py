@@ -1,7 +1,7 @@
 """The latest rows that a release saw, as a sample of the world and not of the traffic.
 
 Of rows that were looked up by key, each key counts once for each event time: its other rows differ in the request's inputs
-alone (each horizon of a forecast, say), and one that is asked for again is the same row again. Rows that clients sent have no
+alone (each day of a forecast, say), and one that is asked for again is the same row again. Rows that clients sent have no
 key: equal ones count as often as they may among as many of the reference, and one request has a bounded share of the window.
 """
 
@@ -103,7 +103,7 @@ def keyed_window(records: Iterable[InferenceRecord], size: int, columns: Extract
             continue
         rows, requests = rows + len(record.entities), requests + 1
         times = record.event_times if len(record.event_times) == len(record.entities) else np.zeros(len(record.entities))
-        # which of a key's rows is taken is decided by the request's id, so that no horizon is preferred
+        # which of a key's rows is taken is decided by the request's id, so that none is preferred
         for row in np.random.default_rng(zlib.crc32(record.id.encode())).permutation(len(record.entities)):
             key, time = record.entities[row], int(times[row])
             if (keys is None or key in keys) and (key, time) not in found:

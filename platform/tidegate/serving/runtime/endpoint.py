@@ -4,7 +4,7 @@
     class ForecastResponse(Message): ...
 
     def forecast(call: Call, request: ForecastRequest) -> ForecastResponse:
-        prediction = call.predict(entities, {"horizon": horizons})
+        prediction = call.predict(entities, {"days": days})
         ...
 
     endpoint = Endpoint("/predict", ForecastRequest, ForecastResponse, forecast)
