@@ -110,7 +110,7 @@ def test_reports_stay_until_they_are_written(queue: Queue) -> None:
     worker = queue.worker()
     worker.publish(asked(1))
     worker.done(worker.take(), DONE)
-    worker.report(Report("watch", "demand@1", {"week": "2011-12-05"}, Actor("monitor")))
+    worker.report(Report("watch", "demand@1", {"window": "2011-12-05"}, Actor("monitor")))
     (first, one), (_, other) = worker.unwritten()
     assert one == DONE
     assert other.action == "watch"

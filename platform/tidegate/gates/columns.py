@@ -82,8 +82,9 @@ class Columns:
         profiled = self._profiled(tensors, len(frame), {}) if len(tensors) == len(contract.asked) else {}
         wide = [name for name in frame.columns if frame[name].dtype.is_nested()]
         taken = {*tensors, *(name for name in outputs if name in frame.columns)} | set(wide)
-        rest = frame.select(name for name in frame.columns if name not in taken or name in contract.key_names)
-        return rest.with_columns(series_of(name, values) for name, values in (made | profiled).items())
+        made |= profiled
+        rest = [name for name in frame.columns if name not in made and (name not in taken or name in contract.key_names)]
+        return pl.DataFrame([*(frame[name] for name in rest), *(series_of(name, values) for name, values in made.items())])
 
     def names(self, reference: pl.DataFrame, judged: pl.DataFrame, outputs: Collection[str]) -> list[str]:
         """The columns of `judged` (of `of_reference`) that say something of the model: all but keys, times and others'."""

@@ -100,6 +100,14 @@ def test_a_gate_that_breaks_is_an_error_with_its_reason_and_a_traceback_in_the_l
     assert any(record.exc_info for record in caplog.records if record.levelno == logging.ERROR)
 
 
+def test_a_mistake_that_its_sentence_explains_is_logged_in_one_line(here: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    result = ask("absent", here.context)
+    assert result.verdict is Verdict.ERROR
+    [record] = [record for record in caplog.records if record.name == "tidegate.gates"]
+    assert (record.exc_info, record.levelno) == (None, logging.WARNING)
+    assert "has no gate 'absent'" in record.getMessage()
+
+
 @pytest.mark.parametrize(
     ("code", "said"),
     [

@@ -14,7 +14,7 @@ from tidegate.ports.retraining import Report
 from tidegate.rollout.cluster.retraining import Retrainings
 
 BODY = {"gate": "drift", "reason": "prices drifted"}
-DRIFTED = {"week": "2011-12-05", "verdict": "FAIL", "retrain": True, "message": "prices drifted"}
+DRIFTED = {"window": "2011-12-05", "verdict": "FAIL", "retrain": True, "message": "prices drifted"}
 
 
 class Desk:
@@ -102,14 +102,14 @@ def test_nobody_writes_what_is_not_his_to_report(desk: Desk) -> None:
     assert not desk.store.reports
 
 
-def test_a_watch_that_saw_drift_asks_once_for_each_release_and_week(desk: Desk) -> None:
+def test_a_watch_that_saw_drift_asks_once_for_each_release_and_window(desk: Desk) -> None:
     desk.report("watch", **DRIFTED)
     desk.report("watch", **DRIFTED)  # a monitor that was started again
     assert desk.actions() == ["watch", "retraining.asked"]
     desk.restart()
     desk.report("watch", **DRIFTED)
     assert desk.actions() == ["watch", "retraining.asked"]
-    desk.report("watch", **{**DRIFTED, "week": "2011-12-12"})
+    desk.report("watch", **{**DRIFTED, "window": "2011-12-12"})
     assert desk.actions() == ["watch", "retraining.asked"] * 2
     desk.retrainings.look()
     assert len(desk.queue.waiting()) == 2
@@ -119,3 +119,12 @@ def test_a_watch_that_saw_a_fault_or_nothing_asks_for_nothing(desk: Desk) -> Non
     desk.report("watch", week="2011-12-05", verdict="FAIL", retrain=False, message="broken")
     desk.report("watch", week="2011-12-05", verdict="PASS", retrain=False, message="fine")
     assert desk.actions() == ["watch", "watch"]
+
+
+def test_weeks_that_an_earlier_version_wrote_are_windows(desk: Desk) -> None:
+    former = {("week" if name == "window" else name): value for name, value in DRIFTED.items()}
+    desk.report("watch", **former)
+    assert desk.actions() == ["watch", "retraining.asked"]
+    desk.restart()
+    desk.report("watch", **DRIFTED)
+    assert desk.actions() == ["watch", "retraining.asked"]
