@@ -22,18 +22,18 @@ PARTS = ("features", "pipelines", "serving", "monitoring")
 
 
 def free_ports() -> dict[str, int]:
-    """Two ports, and a run of sixteen: found by binding, released for whom they are for. Processes that run tests side by
+    """Two ports, and a run of thirty-two: found by binding, released for whom they are for. Processes that run tests side by
     side look in ranges of their own, or one would find what the other has just released."""
     begin = 20_000 + 2_000 * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 5)
     for first in range(begin, begin + 2_000, 64):
         try:
-            held = [socket.create_server(("127.0.0.1", first + i)) for i in range(18)]
+            held = [socket.create_server(("127.0.0.1", first + i)) for i in range(34)]
         except OSError:
             continue
         for each in held:
             each.close()
         return {"gatewayPort": first, "adminPort": first + 1, "slotPorts": first + 2}
-    raise AssertionError("no run of eighteen free ports")
+    raise AssertionError("no run of thirty-four free ports")
 
 
 def copy_project(folder: Path) -> dict[str, int]:

@@ -108,11 +108,12 @@ def test_what_is_no_pipeline_is_refused(pipeline: Path, tmp_path: Path) -> None:
         runner.run(tmp_path / "absent.py", {})
 
 
-def test_the_compiled_pipeline_beside_the_definition_is_up_to_date(tmp_path: Path) -> None:
+@pytest.mark.parametrize("definition", sorted(DEMAND.parents[1].glob("*/pipeline.py")), ids=lambda path: path.parent.name)
+def test_the_compiled_pipeline_beside_the_definition_is_up_to_date(tmp_path: Path, definition: Path) -> None:
     into = tmp_path / "pipeline.yaml"
-    compile_pipeline(DEMAND, into)
-    assert into.read_bytes() == DEMAND.with_suffix(".yaml").read_bytes(), (
-        "run: python -m tidegate.adapters.kfp.runner compile pipelines/demand/pipeline.py"
+    compile_pipeline(definition, into)
+    assert into.read_bytes() == definition.with_suffix(".yaml").read_bytes(), (
+        f"run: python -m tidegate.adapters.kfp.runner compile pipelines/{definition.parent.name}/pipeline.py"
     )
     spec = next(yaml.safe_load_all(into.read_text()))
     assert set(spec["root"]["dag"]["tasks"]) == {"extract", "validate", "train", "evaluate", "register"}

@@ -62,7 +62,7 @@ def test_the_adapter_measures() -> None:
 def test_the_verb_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     copy_project(tmp_path)
     run("A verb")["models_of"].main(["--json"], standalone_mode=False, obj=Session(tmp_path))
-    assert json.loads(capsys.readouterr().out) == ["demand"]
+    assert json.loads(capsys.readouterr().out) == list(load_project(tmp_path).models)
 
 
 def test_the_model_is_one_of_the_project(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_the_model_is_one_of_the_project(tmp_path: Path) -> None:
     project = yaml.safe_load((tmp_path / "tidegate.yaml").read_text())
     project["models"] |= yaml.safe_load(block("A model", "yaml"))
     (tmp_path / "tidegate.yaml").write_text(yaml.safe_dump(project))
-    assert sorted(load_project(tmp_path).models) == ["demand", "returns"]
+    assert "outlet_demand" in load_project(tmp_path).models
 
 
 @pytest.mark.parametrize("section", ["A gate", "An adapter", "A verb", "A model"])

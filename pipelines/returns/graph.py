@@ -1,0 +1,136 @@
+"""The model as one ONNX graph: what the network says of an image, and what had been ordered, to two calibrated answers.
+
+    images uint8 [n, 28, 28], ordered int64 [n] (an index into CATEGORIES; anything else: not known)
+    -> category float [n, 10], condition float [n, 5], review bool [n]
+
+The image alone gives calibrated chances of each category and of each damage. What was ordered is evidence too: nine in ten
+returns are of the ordered category, and Bayes' rule joins the two. The chance of a wrong item is that of all other
+categories; where it is not known what was ordered, no item is wrong. Scaling of bytes to 0..1, both temperatures and the
+threshold lie inside the graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+OPSET = 17
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is learned on the calibration part: a temperature a head, and the confidence below which people look."""
+
+    category_temperature: float
+    condition_temperature: float
+    threshold: float
+
+
+def priors(categories: int, wrong_share: float) -> np.ndarray:
+    """[categories + 1, categories]: the chance that `ordered` (a row) came back as each; the last row: nothing is known."""
+    known = np.full((categories, categories), wrong_share / (categories - 1))
+    np.fill_diagonal(known, 1 - wrong_share)
+    return np.vstack([known, np.full((1, categories), 1 / categories)]).astype(np.float32)
+
+
+def graph(weights: dict[str, np.ndarray], judgement: Judgement, wrong_share: float) -> onnx.ModelProto:
+    """One float model of the network's weights; heads `category` and `condition`."""
+    categories = weights["head_category"].shape[1]
+    conditions = weights["head_condition"].shape[1] + 1
+    made = _Nodes()
+    made("Cast", ["images"], "pixels", to=TensorProto.FLOAT)
+    made("Div", ["pixels", made.constant("whole", np.float32(255))], "scaled")
+    x = made("Unsqueeze", ["scaled", made.constant("channel", np.array([1], np.int64))], "image")
+    for layer in ("conv1", "conv2", "conv3"):
+        x = _convolution(made, layer, x, weights)
+    made("Transpose", [x], "maps", perm=[0, 2, 3, 1])
+    made("Flatten", ["maps"], "flat")
+    made("Gemm", ["flat", *_affine(made, "dense", weights)], "dense_sum")
+    made("Relu", ["dense_sum"], "dense_out")
+    made("ReduceMax", [x], "highest", axes=[2, 3], keepdims=0)
+    made("Concat", ["dense_out", "highest"], "hidden", axis=1)
+    _head(made, "category", weights, judgement.category_temperature)
+    _head(made, "condition", weights, judgement.condition_temperature)
+    _with_order(made, categories, wrong_share)
+    made("Mul", ["condition_seen", "right"], "damage")
+    made("Concat", ["damage", "wrong"], "condition", axis=1)
+    made("ReduceMax", ["category"], "surest_category", axes=[1], keepdims=0)
+    made("ReduceMax", ["condition"], "surest_condition", axes=[1], keepdims=0)
+    made("Mul", ["surest_category", "surest_condition"], "confidence")
+    made("Less", ["confidence", made.constant("threshold", np.float32(judgement.threshold))], "review")
+    value = helper.make_tensor_value_info
+    made_graph = helper.make_graph(
+        made.nodes,
+        "returns",
+        [value("images", TensorProto.UINT8, ["n", 28, 28]), value("ordered", TensorProto.INT64, ["n"])],
+        [
+            value("category", TensorProto.FLOAT, ["n", categories]),
+            value("condition", TensorProto.FLOAT, ["n", conditions]),
+            value("review", TensorProto.BOOL, ["n"]),
+        ],
+        made.constants,
+    )
+    model = helper.make_model(made_graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+    onnx.checker.check_model(model)
+    return model
+
+
+class _Nodes:
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def __call__(self, kind: str, inputs: list[str], output: str, **attributes: object) -> str:
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+        return output
+
+    def constant(self, name: str, value: np.ndarray | np.generic) -> str:
+        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+
+def _affine(made: _Nodes, name: str, weights: dict[str, np.ndarray]) -> list[str]:
+    return [made.constant(f"{name}_weight", weights[name]), made.constant(f"{name}_bias", weights[f"{name}_bias"])]
+
+
+def _convolution(made: _Nodes, name: str, x: str, weights: dict[str, np.ndarray]) -> str:
+    """3 x 3 with ReLU, and a pool after the first two; the network keeps a kernel as [9 * channels in, channels out]."""
+    channels = weights[name].shape[1]
+    kernel = weights[name].reshape(3, 3, -1, channels).transpose(3, 2, 0, 1)
+    inputs = [
+        x,
+        made.constant(f"{name}_weight", np.ascontiguousarray(kernel)),
+        made.constant(f"{name}_bias", weights[f"{name}_bias"]),
+    ]
+    made("Conv", inputs, f"{name}_sum", kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    made("Relu", [f"{name}_sum"], f"{name}_out")
+    if name == "conv3":
+        return "conv3_out"
+    return made("MaxPool", [f"{name}_out"], f"{name}_pool", kernel_shape=[2, 2], strides=[2, 2])
+
+
+def _head(made: _Nodes, name: str, weights: dict[str, np.ndarray], temperature: float) -> None:
+    made("Gemm", ["hidden", *_affine(made, f"head_{name}", weights)], f"{name}_logits")
+    made("Div", [f"{name}_logits", made.constant(f"{name}_temperature", np.float32(temperature))], f"{name}_tempered")
+    made("Softmax", [f"{name}_tempered"], f"{name}_seen", axis=1)
+
+
+def _with_order(made: _Nodes, categories: int, wrong_share: float) -> None:
+    """`category` from `category_seen` and `ordered`; `right` and `wrong`, [n, 1]: that the item is the ordered one."""
+    made("Less", ["ordered", made.constant("first_category", np.int64(0))], "below")
+    made("Greater", ["ordered", made.constant("last_category", np.int64(categories - 1))], "above")
+    made("Or", ["below", "above"], "unknown")
+    made("Where", ["unknown", made.constant("no_category", np.int64(categories)), "ordered"], "order")
+    made("Gather", [made.constant("priors", priors(categories, wrong_share)), "order"], "expected", axis=0)
+    made("Mul", ["category_seen", "expected"], "joint")
+    made("ReduceSum", ["joint", made.constant("classes", np.array([1], np.int64))], "evidence", keepdims=1)
+    made("Div", ["joint", "evidence"], "category")
+    fitting = np.vstack([np.eye(categories), np.ones((1, categories))]).astype(np.float32)
+    made("Gather", [made.constant("fitting", fitting), "order"], "fits", axis=0)
+    made("Mul", ["category", "fits"], "fitting_chance")
+    made("ReduceSum", ["fitting_chance", "classes"], "right", keepdims=1)
+    made("Sub", [made.constant("one", np.float32(1)), "right"], "wrong_signed")
+    made("Max", ["wrong_signed", made.constant("nothing", np.float32(0))], "wrong")

@@ -1,0 +1,214 @@
+"""A small convolutional network with several heads, in NumPy: forward, backward, and Adam with a falling rate.
+
+images [n, 28, 28] uint8 -> /255 -> convolution 3 x 3, ReLU, max pool 2 -> the same again -> dense, ReLU, dropout -> a linear
+head a task. Arrays are [n, rows, columns, channels]; a convolution is one matrix product over its patches. All randomness
+comes from the seed, and with one thread the same seed gives the same weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+Weights = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Size:
+    """Channels of the two convolutions, and width of the dense layer."""
+
+    first: int = 16
+    second: int = 32
+    third: int = 48
+    dense: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    epochs: int = 8
+    batch: int = 64
+    rate: float = 2e-3
+    decay: float = 0.02
+    dropout: float = 0.3
+    seed: int = 7
+
+
+def fresh(size: Size, heads: Mapping[str, int], seed: int) -> Weights:
+    random = np.random.default_rng(seed)
+
+    def he(*shape: int) -> np.ndarray:
+        fan_in = int(np.prod(shape[:-1]))
+        return (random.standard_normal(shape) * np.sqrt(2 / fan_in)).astype(np.float32)
+
+    weights = {"conv1": he(9, size.first), "conv2": he(9 * size.first, size.second), "conv3": he(9 * size.second, size.third)}
+    weights["dense"] = he(7 * 7 * size.third, size.dense)
+    weights |= {f"head_{name}": he(size.dense + size.third, classes) * np.float32(0.3) for name, classes in heads.items()}
+    return weights | {f"{name}_bias": np.zeros(matrix.shape[1], np.float32) for name, matrix in weights.items()}
+
+
+def parameters(weights: Weights) -> int:
+    return sum(matrix.size for matrix in weights.values())
+
+
+def logits(weights: Weights, images: np.ndarray, batch: int = 512) -> dict[str, np.ndarray]:
+    """Of each head, [n, classes]."""
+    parts = [_forward(weights, images[at : at + batch], None)[0] for at in range(0, len(images), batch)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def fit(
+    weights: Weights,
+    images: Callable[[int], np.ndarray],
+    labels: Callable[[int], Mapping[str, np.ndarray]],
+    schedule: Schedule,
+    say: Callable[[str], None] = lambda line: None,
+) -> Weights:
+    """Weights after `schedule`; `images(epoch)` and `labels(epoch)` give an epoch's rows, which may be augmented anew."""
+    random = np.random.default_rng(schedule.seed)
+    moments = {name: (np.zeros_like(w), np.zeros_like(w)) for name, w in weights.items()}
+    weights = dict(weights)
+    step, steps = 0, schedule.epochs * max(1, len(images(0)) // schedule.batch)
+    for epoch in range(schedule.epochs):
+        rows, known = images(epoch), labels(epoch)
+        losses = []
+        for chosen in _batches(len(rows), schedule.batch, random):
+            picked = {name: values[chosen] for name, values in known.items()}
+            loss, gradients = _gradients(weights, rows[chosen], picked, schedule.dropout, random)
+            step += 1
+            _adam(weights, gradients, moments, step, schedule, _rate(schedule.rate, step / steps))
+            losses.append(loss)
+        say(f"epoch {epoch + 1} of {schedule.epochs}: loss {np.mean(losses):.4f}")
+    return weights
+
+
+def _batches(rows: int, batch: int, random: np.random.Generator) -> Iterator[np.ndarray]:
+    """Of pairs of neighbouring rows, which stay together."""
+    order = (2 * random.permutation(rows // 2)[:, None] + np.arange(2)).ravel()
+    for at in range(0, len(order) - batch + 1, batch):
+        yield order[at : at + batch]
+
+
+def _rate(highest: float, done: float) -> float:
+    """Up over the first tenth, then down along a cosine."""
+    return highest * min(done / 0.1, 0.5 + 0.5 * np.cos(np.pi * min(max(done - 0.1, 0) / 0.9, 1)))
+
+
+def _patches(x: np.ndarray) -> np.ndarray:
+    """The 3 x 3 neighbourhood of each place, zeros outside: [n, rows, columns, c] -> [n * rows * columns, 9 * c]."""
+    n, rows, columns, channels = x.shape
+    padded = np.zeros((n, rows + 2, columns + 2, channels), np.float32)
+    padded[:, 1:-1, 1:-1] = x
+    out = np.empty((n, rows, columns, 9, channels), np.float32)
+    for i in range(3):
+        for j in range(3):
+            out[:, :, :, 3 * i + j] = padded[:, i : i + rows, j : j + columns]
+    return out.reshape(n * rows * columns, 9 * channels)
+
+
+def _pool(x: np.ndarray) -> np.ndarray:
+    return np.maximum(np.maximum(x[:, ::2, ::2], x[:, ::2, 1::2]), np.maximum(x[:, 1::2, ::2], x[:, 1::2, 1::2]))
+
+
+def _unpool(gradient: np.ndarray, before: np.ndarray, pooled: np.ndarray) -> np.ndarray:
+    """The gradient goes to the first place of the maximum, and nowhere where ReLU is off."""
+    out = np.empty_like(before)
+    left = gradient * (pooled > 0)
+    for i in (0, 1):
+        for j in (0, 1):
+            chosen = before[:, i::2, j::2] == pooled
+            out[:, i::2, j::2] = left * chosen
+            left = left * ~chosen
+    return out
+
+
+def _forward(
+    weights: Weights, images: np.ndarray, drop: np.ndarray | None
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    n = len(images)
+    x = (images.astype(np.float32) / np.float32(255))[..., None]
+    kept: dict[str, np.ndarray] = {"patches1": _patches(x)}
+    kept["before1"] = (kept["patches1"] @ weights["conv1"] + weights["conv1_bias"]).reshape(n, 28, 28, -1)
+    kept["pooled1"] = np.maximum(_pool(kept["before1"]), 0)
+    kept["patches2"] = _patches(kept["pooled1"])
+    kept["before2"] = (kept["patches2"] @ weights["conv2"] + weights["conv2_bias"]).reshape(n, 14, 14, -1)
+    kept["pooled2"] = np.maximum(_pool(kept["before2"]), 0)
+    kept["patches3"] = _patches(kept["pooled2"])
+    kept["maps"] = np.maximum(kept["patches3"] @ weights["conv3"] + weights["conv3_bias"], 0).reshape(n, 49, -1)
+    kept["where"] = kept["maps"].argmax(axis=1)
+    highest = np.take_along_axis(kept["maps"], kept["where"][:, None], axis=1)[:, 0]
+    dense = np.maximum(kept["maps"].reshape(n, -1) @ weights["dense"] + weights["dense_bias"], 0)
+    kept["clear"] = np.concatenate([dense, highest], axis=1)
+    kept["hidden"] = kept["clear"] if drop is None else kept["clear"] * drop
+    heads = [name for name in weights if name.startswith("head_") and not name.endswith("_bias")]
+    return {h.removeprefix("head_"): kept["hidden"] @ weights[h] + weights[f"{h}_bias"] for h in heads}, kept
+
+
+def softmax(values: np.ndarray) -> np.ndarray:
+    shifted = np.exp(values - values.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+def _gradients(
+    weights: Weights, images: np.ndarray, labels: Mapping[str, np.ndarray], dropout: float, random: np.random.Generator
+) -> tuple[float, Weights]:
+    """The mean loss (cross entropies added over the heads) and its gradients. Labels are distributions, [n, classes]."""
+    n = len(images)
+    drop = (random.random((n, weights["dense"].shape[1] + weights["conv3"].shape[1])) >= dropout).astype(
+        np.float32
+    ) / np.float32(1 - dropout)
+    outputs, kept = _forward(weights, images, drop)
+    gradients: Weights = {}
+    loss, back = 0.0, np.zeros_like(kept["hidden"])
+    for name, values in outputs.items():
+        p = softmax(values)
+        loss -= float(np.mean(np.sum(labels[name] * np.log(p + 1e-12), axis=1)))
+        error = ((p - labels[name]) / n).astype(np.float32)
+        gradients |= {f"head_{name}": kept["hidden"].T @ error, f"head_{name}_bias": error.sum(axis=0)}
+        back += error @ weights[f"head_{name}"].T
+    back = back * drop * (kept["clear"] > 0)
+    width = weights["dense"].shape[1]
+    flat = kept["maps"].reshape(n, -1)
+    gradients |= {"dense": flat.T @ back[:, :width], "dense_bias": back[:, :width].sum(axis=0)}
+    third = (back[:, :width] @ weights["dense"].T).reshape(kept["maps"].shape)
+    np.put_along_axis(
+        third, kept["where"][:, None], np.take_along_axis(third, kept["where"][:, None], 1) + back[:, None, width:], 1
+    )
+    third = (third * (kept["maps"] > 0)).reshape(n, 7, 7, -1)
+    gradients |= _of_convolution("conv3", kept["patches3"], third)
+    second = _unpool(_below(third, weights["conv3"], kept["pooled2"]), kept["before2"], kept["pooled2"])
+    gradients |= _of_convolution("conv2", kept["patches2"], second)
+    first = _unpool(_below(second, weights["conv2"], kept["pooled1"]), kept["before1"], kept["pooled1"])
+    return loss, gradients | _of_convolution("conv1", kept["patches1"], first)
+
+
+def _of_convolution(name: str, patches: np.ndarray, gradient: np.ndarray) -> Weights:
+    rows = gradient.reshape(-1, gradient.shape[-1])
+    return {name: patches.T @ rows, f"{name}_bias": rows.sum(axis=0)}
+
+
+def _below(gradient: np.ndarray, weight: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The gradient of a convolution's input `x`: the convolution of `gradient` with the turned weight."""
+    channels = gradient.shape[-1]
+    turned = weight.reshape(9, -1, channels)[::-1].transpose(0, 2, 1).reshape(9 * channels, -1)
+    return (_patches(gradient) @ turned).reshape(x.shape)
+
+
+def _adam(
+    weights: Weights,
+    gradients: Weights,
+    moments: dict[str, tuple[np.ndarray, np.ndarray]],
+    step: int,
+    schedule: Schedule,
+    rate: float,
+) -> None:
+    """One step with weight decay apart (AdamW), in place."""
+    for name, gradient in gradients.items():
+        first, second = moments[name]
+        first += 0.1 * (gradient - first)
+        second += 0.001 * (gradient * gradient - second)
+        move = (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
+        weights[name] -= np.float32(rate) * move
+        if not name.endswith("_bias"):
+            weights[name] *= np.float32(1 - rate * schedule.decay)

@@ -1,0 +1,89 @@
+"""Returns for training and for judging, made of product images: which part an image belongs to, and what happened to it.
+
+An image belongs to one part for ever, by a digest of its number, so that no item that is trained on is ever judged. Training
+sees each item twice, intact and damaged, in a few draws of damage, mirrored and moved anew each epoch; what is judged is
+drawn once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .damage import CATEGORIES, CONDITIONS, SIDE, damaged, ordered, pairs
+
+TRAINING, CALIBRATION, TEST = "training", "calibration", "test"
+UNKNOWN = -1  # of `ordered`
+WRONG = CONDITIONS.index("wrong_item")
+
+
+@dataclass(frozen=True)
+class Returns:
+    """What came back: images [n, 28, 28] with what was ordered, and what is true of them."""
+
+    images: np.ndarray
+    ordered: np.ndarray
+    category: np.ndarray
+    damage: np.ndarray  # an index into CONDITIONS, never `wrong_item`
+
+    @property
+    def condition(self) -> np.ndarray:
+        return np.where((self.ordered != self.category) & (self.ordered != UNKNOWN), WRONG, self.damage)
+
+
+def part(item: str) -> str:
+    """Four fifths of all items are trained on, a tenth calibrates, a tenth is judged."""
+    place = int(hashlib.sha256(item.encode()).hexdigest()[:8], 16) % 10
+    return {0: CALIBRATION, 1: TEST}.get(place, TRAINING)
+
+
+def parts(items: Sequence[str]) -> np.ndarray:
+    return np.array([part(item) for item in items])
+
+
+def returned(images: np.ndarray, category: np.ndarray, seed: int, times: int = 1) -> Returns:
+    """Each image `times` times, each time with damage and an order of its own."""
+    images, category = np.tile(images, (times, 1, 1)), np.tile(category, times)
+    shown, damage = damaged(images, seed)
+    return Returns(shown, ordered(category, seed + 1), category, damage)
+
+
+def not_known(returns: Returns) -> Returns:
+    """The same where nobody knows what was ordered, and so no item can be wrong."""
+    return Returns(returns.images, np.full_like(returns.ordered, UNKNOWN), returns.category, returns.damage)
+
+
+class Lessons:
+    """The rows of each epoch: images and labels, in pairs of one item."""
+
+    def __init__(self, images: np.ndarray, category: np.ndarray, draws: int, seed: int) -> None:
+        self._seed = seed
+        self._draws = [pairs(images, seed + 100 + draw) for draw in range(draws)]
+        self._category = np.eye(len(CATEGORIES), dtype=np.float32)[np.repeat(category, 2)]
+
+    @property
+    def items(self) -> int:
+        return len(self._category) // 2
+
+    def images(self, epoch: int) -> np.ndarray:
+        images, _ = self._draws[epoch % len(self._draws)]
+        return moved(images, np.random.default_rng([self._seed, epoch]))
+
+    def labels(self, epoch: int) -> dict[str, np.ndarray]:
+        _, damage = self._draws[epoch % len(self._draws)]
+        return {"category": self._category, "condition": np.eye(WRONG, dtype=np.float32)[damage]}
+
+
+def moved(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Half of the images mirrored, all moved by up to a pixel either way; both of a pair alike."""
+    count = len(images) // 2
+    mirrored = np.repeat(random.random(count) < 0.5, 2)
+    shifts = np.repeat(random.integers(0, 3, size=(count, 2)), 2, axis=0)
+    out = np.where(mirrored[:, None, None], images[:, :, ::-1], images)
+    padded = np.pad(out, ((0, 0), (1, 1), (1, 1)))
+    rows = shifts[:, 0, None] + np.arange(SIDE)
+    columns = shifts[:, 1, None] + np.arange(SIDE)
+    return padded[np.arange(len(images))[:, None, None], rows[:, :, None], columns[:, None, :]]

@@ -1,0 +1,94 @@
+"""The network learns by its true gradients, and the ONNX graph says what it says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pipelines.returns import network
+from pipelines.returns.damage import WRONG_SHARE
+from pipelines.returns.graph import Judgement, graph, priors
+from pipelines.returns.learning import TASKS, chances
+from pipelines.returns.samples import UNKNOWN, WRONG, Returns
+from pipelines.returns.scoring import Answers, answers, figures
+
+SIZE = network.Size(4, 5, 6, 7)
+JUDGEMENT = Judgement(1.5, 0.8, 0.5)
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(1, 256, (12, 28, 28)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def weights() -> network.Weights:
+    made = network.fresh(SIZE, TASKS, 1)
+    return {name: w + np.float32(0.05) if name.endswith("_bias") else w for name, w in made.items()}
+
+
+@pytest.fixture(scope="module")
+def onnx(weights: network.Weights) -> bytes:
+    return graph(weights, JUDGEMENT, WRONG_SHARE).SerializeToString()
+
+
+def returns(images: np.ndarray, ordered: int) -> Returns:
+    n = len(images)
+    return Returns(images, np.full(n, ordered), np.zeros(n, int), np.zeros(n, int))
+
+
+def test_gradients_are_those_of_the_loss(images: np.ndarray, weights: network.Weights):
+    random = np.random.default_rng(2)
+    labels = {task: np.eye(n)[random.integers(0, n, len(images))] for task, n in TASKS.items()}
+    exact = {name: w.astype(np.float64) for name, w in weights.items()}
+    _, gradients = network._gradients(exact, images, labels, 0.0, random)
+    for name, w in exact.items():
+        direction = random.standard_normal(w.shape)
+        step = 1e-4 / np.linalg.norm(direction)
+        sides = [network._gradients({**exact, name: w + s * step * direction}, images, labels, 0.0, random)[0] for s in (1, -1)]
+        slope = (sides[0] - sides[1]) / (2 * step)
+        assert float((gradients[name] * direction).sum()) == pytest.approx(slope, rel=0.03, abs=0.02), name
+
+
+def test_the_same_seed_gives_the_same_weights_and_a_smaller_loss(images: np.ndarray):
+    labels = {"category": np.eye(10, dtype=np.float32)[np.arange(12) // 2]}
+    heads, schedule = {"category": 10}, network.Schedule(epochs=12, batch=4, rate=5e-3, dropout=0.0)
+    said: list[str] = []
+    first, second = (
+        network.fit(network.fresh(SIZE, heads, 1), lambda e: images, lambda e: labels, schedule, said.append) for _ in range(2)
+    )
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    assert float(said[11].split()[-1]) < float(said[0].split()[-1])
+
+
+def test_where_the_order_is_not_known_the_graph_says_what_the_network_says(images, weights, onnx):
+    made, seen = answers(onnx, returns(images, UNKNOWN)), network.logits(weights, images)
+    assert made.category == pytest.approx(chances(seen["category"], 1.5), abs=1e-5)
+    assert made.condition[:, :WRONG] == pytest.approx(chances(seen["condition"], 0.8), abs=1e-5)
+    assert made.condition[:, WRONG] == pytest.approx(0, abs=1e-6)
+
+
+def test_an_order_that_is_no_category_is_not_known(images, onnx):
+    assert np.array_equal(answers(onnx, returns(images, 10)).category, answers(onnx, returns(images, UNKNOWN)).category)
+    assert np.array_equal(answers(onnx, returns(images, -7)).category, answers(onnx, returns(images, UNKNOWN)).category)
+
+
+def test_what_was_ordered_is_evidence_by_bayes_rule(images, weights, onnx):
+    made, seen = answers(onnx, returns(images, 3)), chances(network.logits(weights, images)["category"], 1.5)
+    joint = seen * priors(10, WRONG_SHARE)[3]
+    expected = joint / joint.sum(axis=1, keepdims=True)
+    assert made.category == pytest.approx(expected, abs=1e-5)
+    assert made.condition[:, WRONG] == pytest.approx(1 - expected[:, 3], abs=1e-5)
+    assert made.condition.sum(axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_people_look_below_the_threshold(images, onnx):
+    made = answers(onnx, returns(images, 3))
+    assert np.array_equal(made.review, made.confidence < 0.5)
+
+
+def test_figures_are_shares_of_both_answers():
+    category, condition = np.eye(10)[[0, 1, 2, 3]] * 0.9 + 0.01, np.eye(5)[[0, 0, 0, 4]] * 0.9 + 0.02
+    true = Returns(np.zeros((4, 28, 28), np.uint8), np.array([0, 1, 2, 1]), np.array([0, 1, 5, 3]), np.zeros(4, int))
+    made = figures(Answers(category, condition, np.array([False, False, True, False])), true)
+    assert (made["category_right"], made["condition_right"], made["both_right"]) == (0.75, 0.75, 0.75)
+    assert (made["not_reviewed"], made["right_of_not_reviewed"]) == (0.75, 1.0)
