@@ -58,6 +58,7 @@ def test_features_of_a_composite_key_are_registered_filled_shown_and_checked(run
     assert "departures" in told("apply", "delays")["services"]
     shown = run("show", "delays")
     assert "of carrier (BYTES), flight (INT64)" in shown
+    assert "online.db does not exist" in shown
     assert "weather (by carrier, a value holds 12 h): wind, sky (BYTES)" in shown
     assert told("materialize", "delays", "--until", "2013-07-31T12:00") == {"model": "delays", "entities": 3, "missing": []}
     found = told("get", "delays", "flight=12,carrier=AA", '{"carrier": "UA", "flight": 1}')
@@ -86,6 +87,8 @@ def test_rows_of_july_2013_served_now_are_missing_and_check_says_so(run: Command
     assert len(said) == 2
     assert "view 'weather': its newest row, of 2013-07-31 11:00, is" in said[1]
     assert "longer than its TTL of 12 h: all its values are missing" in said[1]
+    assert "online: weather up to" in run("show", "delays")
+    assert [view["missing"] for view in told("show", "delays")["freshness"]] == [True, True]
     found = told("get", "delays", "carrier=AA,flight=12")['["AA",12]']
     assert found["found"]
     assert set(found["values"].values()) == {None}

@@ -270,3 +270,19 @@ def _bytes(contract: FeatureContract) -> bytes:
     from tidegate.domain.digests import canonical_json
 
     return canonical_json(contract.to_json())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("carrier=String, wind", "wind"), r"FileNotFoundError.*declare the join key as a Field, or build it first"),
+        (('view("weather"', 'view("flights"'), "cannot be registered"),
+    ],
+)
+def test_definitions_that_feast_does_not_take_are_refused_in_a_sentence(
+    change: tuple[str, str], message: str, tmp_path: Path
+) -> None:
+    assert change[0] in VIEWS
+    repo = repository(tmp_path / "features", VIEWS.replace(*change))
+    with pytest.raises(InvalidInput, match=message):
+        FeastFeatureStore(repo, feature_folder(tmp_path / "state", "flights"), "sqlite", "departures").apply()

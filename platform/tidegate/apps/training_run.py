@@ -187,7 +187,8 @@ def historical_features(run: Run) -> Iterator[RunFeatures]:
     try:
         folder = feature_folder(own, run.model)
         features = run.config.its_features()
-        build_tables(features.tables_definition, _data(run), folder.tables, run.moment, say)
+        if features.tables_definition.is_file():  # a repository may bring tables of its own
+            build_tables(features.tables_definition, _data(run), folder.tables, run.moment, say)
         store = wiring.feature_store(features.repo, folder, service=features.service)
         store.apply()
         yield RunFeatures(store, run.config)

@@ -11,7 +11,7 @@ import click
 from tidegate.apps.freshness import span
 from tidegate.cli.session import Session, command, dry_run_option, examples, model_argument, moment
 from tidegate.domain.contract import FeatureContract
-from tidegate.domain.errors import InvalidInput
+from tidegate.domain.errors import InvalidInput, TidegateError
 from tidegate.files.feature_folder import feature_folder
 from tidegate.files.layout import StateFolder
 
@@ -157,7 +157,9 @@ def show(session: Session, model: str, entities: tuple[str, ...]) -> None:
     name = session.model(model)
     contract = session.platform.contract(name)
     if not entities:
-        session.emit({**contract.to_json(), "schema_digest": contract.schema_digest}, _contract_text(contract))
+        fresh, remark = _freshness(session, name)
+        shown = {**contract.to_json(), "schema_digest": contract.schema_digest, "freshness": fresh}
+        session.emit(shown, "\n".join([_contract_text(contract), *map(_fresh_text, fresh), *remark]))
         return
     _emit_features(session, session.platform.online_features(name, entities))
 
@@ -193,6 +195,20 @@ def _emit_features(session: Session, rows: dict[str, dict[str, Any]]) -> None:
         lines.append(f"{key}  {'known at ' + str(row['event_timestamp']) if row['found'] else 'no features are known'}")
         lines += [f"  {feature} = {_value(value)}" for feature, value in row["values"].items()]
     session.emit(rows, "\n".join(lines))
+
+
+def _freshness(session: Session, name: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """How fresh each view's online rows are, or a remark that nothing can be said of them."""
+    try:
+        return session.platform.freshness(name), []
+    except TidegateError as error:
+        return [], [f"online: {error}"]
+
+
+def _fresh_text(view: dict[str, Any]) -> str:
+    newest = f", the newest of {view['newest'][:16].replace('T', ' ')}" if view["newest"] else ""
+    gone = f", past its TTL of {span(view['ttl_seconds'])}: all its values are missing" if view["missing"] else ""
+    return f"online: {view['view']} up to {view['until'][:16].replace('T', ' ')}, {view['rows']:,} rows{newest}{gone}"
 
 
 def _value(value: Any) -> str:

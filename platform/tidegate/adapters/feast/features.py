@@ -23,9 +23,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -36,6 +34,16 @@ import polars as pl
 from tidegate.adapters.feast.contracts import TIME, contract_of, features_of, key_of, refusals, services_of, views_of
 from tidegate.adapters.feast.registry import above, below, of_any_state, place_files, read_registry, table_of
 from tidegate.adapters.feast.table_values import entities_in, key_frame, numbers_of, series, texts_of
+from tidegate.adapters.feast.view_tables import (
+    EPOCH,
+    NO_KEY,
+    NO_KEY_VALUE,
+    frame_of,
+    key_columns,
+    pulled,
+    quiet,
+    table_of_view,
+)
 from tidegate.adapters.packed.places import open_backend
 from tidegate.adapters.packed.rows import ViewRows, verify
 from tidegate.adapters.vendor_imports import import_feast
@@ -50,10 +58,8 @@ from tidegate.ports.features import Watermark
 from tidegate.serving.runtime.vectors import feature_columns, load_on_demand, stored_names, text_names
 
 TIME_TYPE = pl.Datetime("us", "UTC")
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 NUMBER = "FP64"
-NO_KEY, NO_KEY_VALUE = "__dummy_id", ""  # Feast's join key of views without entities
 
 
 class FeastFeatureStore:
@@ -75,8 +81,6 @@ class FeastFeatureStore:
         Raises InvalidInput and leaves what was registered when the model's own service could not be served.
         """
         import_feast()  # with its checks: definitions are read
-        from feast import FeatureStore, Project
-
         from tidegate.adapters.feast.repository import loaded_objects
 
         root = self._folder.root
@@ -89,9 +93,9 @@ class FeastFeatureStore:
         try:
             config = self._config(folder / "registry.db")
             known = {"TIDEGATE_STATE": str(self._folder.state), "TIDEGATE_FEATURES": str(root)}
-            with _quiet(), loaded_objects(self._repo, known) as objects:
+            with quiet(), loaded_objects(self._repo, known) as objects:
                 self._place_tables(objects)
-                FeatureStore(config=config).apply([Project(name=config.project), *objects])
+                self._register(config, objects)
             complete = read_registry(folder / "registry.db")
             if self._service:
                 contract_of(complete, self._service, str(self._repo))
@@ -110,6 +114,21 @@ class FeastFeatureStore:
             shutil.rmtree(folder, ignore_errors=True)
         self._registry, self._store = complete, None
         return tuple(sorted(services_of(complete)))
+
+    def _register(self, config: Any, objects: list[Any]) -> None:
+        """Raises InvalidInput for definitions that Feast does not take."""
+        from feast import FeatureStore, Project
+
+        try:
+            FeatureStore(config=config).apply([Project(name=config.project), *objects])
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            hint = "correct them"
+            if isinstance(error, FileNotFoundError):
+                hint = "what a view leaves out is taken from its table: declare the join key as a Field, or build it first"
+            raise InvalidInput(
+                f"feature repository {self._repo}: its definitions cannot be registered ({reason}); {hint}"
+            ) from error
 
     def remarks(self) -> list[str]:
         """What of the repository is replaced or cannot be served, a line each."""
@@ -162,7 +181,7 @@ class FeastFeatureStore:
         store, found = self._feast(), set()
         for view in contract.stored:
             if view not in contract.view_keys:
-                rows = self._pulled(store, self._view(store, view), (), moment)
+                rows = pulled(store, self._view(store, view), (), moment)
                 found |= set(entities_in(rows, contract.key, f"feature view '{view}'"))
         return sorted(found)
 
@@ -177,7 +196,7 @@ class FeastFeatureStore:
         with locked(self._folder.root / ".materialize.lock"):
             filled = self._to_fill(store)
             views = {view.name: self._latest(store, view, end) for view in filled}
-            parts = {view.name: len(_key_columns(view)) for view in filled}
+            parts = {view.name: len(key_columns(view)) for view in filled}
             widest = max(parts.values(), default=0)
             entities = {e for name, rows in views.items() if parts[name] == widest for e in rows.entities}
             if not entities:
@@ -222,7 +241,7 @@ class FeastFeatureStore:
     def _may_be_filled(self, view: Any, spec: Any) -> bool:
         try:
             key_of(self._applied(), spec)
-            self._check_table(view)
+            table_of_view(view)
         except (InvalidInput, NotFound):
             return False
         return bool(features_of(spec))
@@ -232,47 +251,23 @@ class FeastFeatureStore:
         registry, what = self._applied(), f"feature view '{view.name}'"
         spec = views_of(registry)[view.name]
         key, types = key_of(registry, spec), features_of(spec)
-        rows = self._pulled(store, view, tuple(types), end)
+        rows = pulled(store, view, tuple(types), end)
         values, texts = numbers_of(rows, types, what), texts_of(rows, types, what)
         times = rows[TIME].to_physical().to_numpy()
         names = tuple(name for name in types if name not in texts)
         return ViewRows(names, entities_in(rows, key, what), times, values, (end - EPOCH) // MICROSECOND, table, texts)
-
-    def _pulled(self, store: Any, view: Any, features: Sequence[str], end: datetime) -> pl.DataFrame:
-        """The latest row of each key of a view at or before `end`: its join keys, `features` and TIME, sorted by key."""
-        self._check_table(view)
-        source = view.batch_source
-        columns = {mapped: column for column, mapped in source.field_mapping.items()}
-        keys = _key_columns(view)
-        names = [*keys, *features]
-        asked = [columns.get(name, name) for name in names]
-        with _quiet():
-            job = store._get_provider().offline_store.pull_latest_from_table_or_query(
-                store.config,
-                source,
-                asked[: len(keys)],
-                asked[len(keys) :],
-                columns.get(source.timestamp_field, source.timestamp_field),
-                columns.get(source.created_timestamp_column, source.created_timestamp_column) or None,
-                EPOCH,
-                end,
-            )
-            rows = _frame(job.to_arrow())
-        time = rows[columns.get(source.timestamp_field, source.timestamp_field)]
-        made = rows.select(pl.col(column).alias(name) for column, name in zip(asked, names, strict=True))
-        return made.with_columns(_utc(time).alias(TIME)).sort(keys)
 
     def _stored_at(self, contract: FeatureContract, keys: pl.DataFrame) -> pl.DataFrame:
         """Stored features, `view__feature`, of each distinct key and time in `keys`, by Feast's point-in-time join, with the
         TTLs of the contract."""
         store = self._feast(contract.ttl)
         for view in contract.stored:
-            self._check_table(self._view(store, view))
+            table_of_view(self._view(store, view))
         refs = [f"{view}:{name}" for view, names in contract.stored.items() for name in names]
-        with _quiet():
+        with quiet():
             asked = keys.with_columns(pl.lit(NO_KEY_VALUE).alias(NO_KEY))  # of views without entities
             job = store.get_historical_features(entity_df=asked.to_pandas(), features=refs, full_feature_names=True)
-            found = _frame(job.to_arrow()).drop(NO_KEY).cast(keys.schema)
+            found = frame_of(job.to_arrow()).drop(NO_KEY).cast(keys.schema)
         if len(found) != len(keys):
             raise Unavailable(f"features: the offline store answered {len(found)} rows to {len(keys)}; it lost entity rows")
         return found
@@ -289,32 +284,8 @@ class FeastFeatureStore:
             raise InvalidInput(f"{what}: each entity row needs a UTC '{TIME}'")
         return key_frame(rows, contract.key, f"{what}: entity rows").with_columns(rows[TIME].cast(TIME_TYPE))
 
-    def _check_table(self, view: Any) -> Path | None:
-        """The file of the view's table, which has its columns; None when it is elsewhere. Raises NotFound, InvalidInput."""
-        path = getattr(view.batch_source, "path", "")
-        if not path or "://" in path:
-            return None
-        table = Path(path)
-        if not table.exists():
-            raise NotFound(f"feature view '{view.name}': its table {table} does not exist; run 'tidegate features build' first")
-        if table.suffix == ".parquet" and table.is_file():
-            mapped = {column: name for name, column in view.batch_source.field_mapping.items()}
-            wanted = [
-                *(c.name for c in view.entity_columns),
-                *(f.name for f in view.features),
-                view.batch_source.timestamp_field,
-            ]
-            there = pl.read_parquet_schema(table)
-            lacking = [name for name in wanted if name not in there and mapped.get(name) not in there]
-            if lacking:
-                raise InvalidInput(
-                    f"feature view '{view.name}': its table {table} has no column '{lacking[0]}' (it has {', '.join(there)}); "
-                    "build the tables again, or correct the view"
-                )
-        return table
-
     def _table_digest(self, view: Any) -> str:
-        table = self._check_table(view)
+        table = table_of_view(view)
         return files_digest([table]) if table else ""
 
     def _applied(self) -> Any:
@@ -349,28 +320,3 @@ class FeastFeatureStore:
         from tidegate.adapters.feast.repository import repo_config
 
         return repo_config(self._repo, registry, self.online_url)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Feast calls every on-demand view experimental and ibis uses a name that DuckDB deprecates: no news to our users."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def _frame(table: Any) -> pl.DataFrame:
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)  # noqa: S101 - of a table, for the type checker
-    return frame
-
-
-def _key_columns(view: Any) -> list[str]:
-    """Sorted; Feast repeats those of a stream's view, and has one of its own for a view without entities."""
-    return sorted({column.name for column in view.entity_columns} - {NO_KEY})
-
-
-def _utc(times: pl.Series) -> pl.Series:
-    zone = getattr(times.dtype, "time_zone", None)
-    moments = times.cast(pl.Datetime("us", zone)).dt
-    return moments.replace_time_zone("UTC") if zone is None else moments.convert_time_zone("UTC")
