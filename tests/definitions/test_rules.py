@@ -118,6 +118,32 @@ def test_alerts_fire_when_the_budget_burns_and_only_then(
     assert firing(tmp_path, rules("model-bento"), series, minutes) == expected
 
 
+def brought(until: str, minutes: int) -> list[dict[str, str]]:
+    """The online rows of two replicas' views, one of which is brought to `until`, as promtool writes values."""
+    live = 'namespace="models",tidegate_model="demand"'
+    name = "tidegate_features_until_timestamp_seconds"
+    shown = [
+        {"series": f'{name}{{{live},view="{view}",pod="{pod}"}}', "values": f"0+60x{minutes}"} for view in "ab" for pod in "12"
+    ]
+    return [*traffic(minutes), *shown[:-1], {**shown[-1], "values": until}]
+
+
+@needs_promtool
+@pytest.mark.parametrize(
+    ("until", "minutes", "expected"),
+    [
+        ("0+60x25", 25, set()),
+        ("-172200x25", 19, set()),  # brought no further than 48 hours before the tenth minute
+        ("-172200x25", 24, {("TidegateFeaturesStale", "")}),
+    ],
+    ids=["brought along", "not for 48 h", "for longer"],
+)
+def test_features_that_were_not_brought_along_are_an_alert(
+    until: str, minutes: int, expected: set[tuple[str, str]], tmp_path: Path
+) -> None:
+    assert firing(tmp_path, rules("model-bento"), brought(until, 25), minutes) == expected
+
+
 def watched(verdict: int, looked: str, minutes: int) -> list[dict[str, str]]:
     """What the monitor shows; `looked` as promtool writes values."""
     labels = 'namespace="tidegate",model="demand"'
