@@ -31,7 +31,7 @@ from tidegate.statistics.calibration import (
     days_of,
     shared_thresholds,
 )
-from tidegate.statistics.distances import WASSERSTEIN, comparable, finite, overlap, scale_factor
+from tidegate.statistics.distances import DISTANCES, comparable, finite, overlap, scale_factor
 from tidegate.statistics.drift_columns import column_of
 from tidegate.statistics.shared import NOT_JUDGED, in_time, stretches
 
@@ -135,7 +135,7 @@ def _rowwise(name: str, limit: FeatureThreshold, whole: np.ndarray, current: np.
     if found.rows is not None:
         spread = _spread(positions)
         reference, positions = whole[found.rows], positions[found.rows]
-        unit = _spread(positions) / spread if limit.method == WASSERSTEIN else 1.0
+        unit = _spread(positions) / spread if DISTANCES[limit.method].ranked else 1.0
     return _Column(name, widened, reference, current, positions, comparable(whole, current, limit.method), unit)
 
 

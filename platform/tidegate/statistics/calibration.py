@@ -30,18 +30,17 @@ import polars as pl
 
 from tidegate.domain.errors import InvalidInput
 from tidegate.domain.formats import Format, Unknown, added, document
+from tidegate.statistics.distances import DISTANCES
 from tidegate.statistics.drift_columns import Column, column_of, drawn_distances, expected_by_chance
 from tidegate.statistics.shared import NOT_JUDGED, in_time, shared_columns, shared_draws, stretches
 
 METHOD = "block-bootstrap-max"
 TIME = "event_timestamp"
 SCALE_QUANTILE = 0.9
-# No threshold is below these: a difference this small is of no interest even if the reference shows none at all.
-DISTANCE_FLOOR = {"wasserstein": 0.03, "jensenshannon": 0.05}
+DISTANCE_FLOOR = {name: each.floor for name, each in DISTANCES.items()}
 MISSING_FLOOR = 0.02
-# Nor above these, some four fifths of what disjoint distributions show: however restless the reference, a value in pence for
-# one in pounds must be found. Where a ceiling applies, the reference spans times with little in common: take a shorter one.
-DISTANCE_CEILING = {"wasserstein": 1.38, "jensenshannon": 0.66}
+# Where a ceiling applies, the reference spans times with little in common: take a shorter one.
+DISTANCE_CEILING = {name: each.ceiling for name, each in DISTANCES.items()}
 MISSING_CEILING = 0.8
 LARGEST = math.sqrt(math.log(2))  # Jensen-Shannon distance of disjoint distributions
 CEILING = 0.8  # of the way from what chance makes to that, for categories

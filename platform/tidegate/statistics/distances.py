@@ -8,11 +8,30 @@ scale. A column of at most `LOW_CARDINALITY` distinct values is compared by `jen
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
 import numpy as np
 
 LOW_CARDINALITY = 20  # Evidently compares counts of values up to here, and histograms above
 WASSERSTEIN = "wasserstein"
 JENSENSHANNON = "jensenshannon"
+
+
+@dataclass(frozen=True)
+class Distance:
+    """`counted(positions, reference, current)` is the distance of two samples given as counts [U] at sorted `positions` [U].
+
+    `ranked`: values are compared by their ranks in the reference, and the distance is normed by the reference's spread. No
+    threshold is below `floor`: a difference this small is of no interest even if the reference shows none at all. Nor above
+    `ceiling`, some four fifths of what disjoint distributions show: however restless the reference, a value in pence for one in
+    pounds must be found. Evidently has to know it by the same name.
+    """
+
+    counted: Callable[[np.ndarray, np.ndarray, np.ndarray], float]
+    ranked: bool
+    floor: float
+    ceiling: float
 
 
 def method_for(reference: np.ndarray) -> str:
@@ -30,7 +49,7 @@ def finite(values: np.ndarray) -> np.ndarray:
 def comparable(reference: np.ndarray, values: np.ndarray, method: str) -> np.ndarray:
     """`values` [n] in the form that `method` compares: ranks in `reference` (mid-rank where equal), or as they are."""
     values = finite(values)
-    if method != WASSERSTEIN:
+    if not DISTANCES[method].ranked:
         return values
     known = np.sort(reference[np.isfinite(reference)].astype(np.float64))
     ranks = (np.searchsorted(known, values, "left") + np.searchsorted(known, values, "right")) / (2.0 * max(1, len(known)))
@@ -57,6 +76,12 @@ def counted_jensenshannon(reference: np.ndarray, current: np.ndarray) -> float:
     return float(np.sqrt(max(0.0, (left + right) / 2.0)))
 
 
+DISTANCES: Mapping[str, Distance] = {
+    WASSERSTEIN: Distance(counted_wasserstein, ranked=True, floor=0.03, ceiling=1.38),
+    JENSENSHANNON: Distance(lambda _, p, q: counted_jensenshannon(p, q), ranked=False, floor=0.05, ceiling=0.66),
+}
+
+
 def distance(reference: np.ndarray, current: np.ndarray, method: str) -> float:
     """Distance of two columns as they came; NaN when one has no finite value."""
     left, right = comparable(reference, reference, method), comparable(reference, current, method)
@@ -65,9 +90,7 @@ def distance(reference: np.ndarray, current: np.ndarray, method: str) -> float:
         return float("nan")
     positions, codes = np.unique(np.concatenate([left, right]), return_inverse=True)
     counts = [np.bincount(part, minlength=len(positions)) for part in (codes[: len(left)], codes[len(left) :])]
-    if method == WASSERSTEIN:
-        return counted_wasserstein(positions, counts[0], counts[1])
-    return counted_jensenshannon(counts[0], counts[1])
+    return DISTANCES[method].counted(positions, counts[0], counts[1])
 
 
 def category_distance(reference: np.ndarray, current: np.ndarray) -> float:

@@ -12,6 +12,7 @@ from scipy.stats import binom
 
 from tidegate.domain.digests import canonical_json
 from tidegate.domain.errors import InvalidInput
+from tidegate.statistics import drift_columns
 from tidegate.statistics.calibration import TIME, Thresholds, calibrate
 from tidegate.statistics.distances import distance
 
@@ -98,3 +99,19 @@ def test_a_restless_reference_never_makes_a_check_that_cannot_fail() -> None:
     wild = rng.normal(size=A_DAY * 30) + 100.0 * (np.arange(A_DAY * 30) < A_DAY * 2)  # two days of another world
     limit = calibrate(frame_of(wild[:, None], ["x"]), ["x"], 50, 1, BUDGET, 0, 60).features["x"]
     assert limit.threshold < distance(wild, np.full(50, 1e4), limit.method)
+
+
+@pytest.mark.parametrize("method", ["wasserstein", "jensenshannon"])
+def test_distances_of_many_draws_are_those_of_the_plain_formula(method: str) -> None:
+    rng = np.random.default_rng(3)
+    values = np.where(rng.random(400) < 0.1, np.nan, rng.integers(0, 60 if method == "wasserstein" else 9, 400).astype(float))
+    column = drift_columns.column_of("x", values)
+    assert column.method == method
+    samples = column.codes[rng.integers(0, 400, (25, 80))]
+    blocks = [np.arange(at, at + 40) for at in range(0, 400, 40)]
+    which = rng.integers(0, 10, 25)
+    fast, _ = drift_columns.drawn_distances(column, samples, blocks, which)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drift_columns, "ALL_AT_ONCE", {})
+        plain, _ = drift_columns.drawn_distances(column, samples, blocks, which)
+    assert np.allclose(fast, plain)
