@@ -161,8 +161,7 @@ def _predicted(series: pl.Series, outputs: Outputs) -> dict[str, np.ndarray]:
 def _array(series: pl.Series) -> np.ndarray:
     if series.dtype == pl.String or series.dtype == pl.Categorical:
         return np.array(series.cast(pl.String).to_list(), dtype=object)
-    nested = isinstance(series.dtype, (pl.List, pl.Array))
-    return np.array(series.to_list()) if nested else np.asarray(series.to_numpy())
+    return np.array(series.to_list()) if isinstance(series.dtype, pl.List) else np.asarray(series.to_numpy())
 
 
 def _checked(losses: np.ndarray, rows: int, of: str, what: str) -> np.ndarray:

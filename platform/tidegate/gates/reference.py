@@ -54,7 +54,8 @@ def tensor_of(series: pl.Series, tensor: InputTensor, what: str, of: str = REFER
     wanted = f"{tensor.datatype} {list(tensor.shape)}"
     try:
         dtype = dtype_of(tensor.datatype)
-        values = np.array(series.to_list(), dtype=dtype)
+        whole = isinstance(series.dtype, pl.Array) and dtype != TEXT and not series.has_nulls()
+        values = series.to_numpy().astype(dtype) if whole else np.array(series.to_list(), dtype=dtype)
         array = values[:, None] if values.ndim == 1 and tensor.shape[1:] == (1,) else values
         shape = (len(series), *(a if a != -1 else b for a, b in zip(tensor.shape[1:], array.shape[1:], strict=True)))
         array = array.reshape(shape)

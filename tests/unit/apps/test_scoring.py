@@ -12,15 +12,17 @@ import pytest
 from onnx import helper
 
 from fakes.registry_world import World
-from tensor_models import onnx_of
-from tidegate.api.project import external_output
+from tensor_models import NO_FEATURES, onnx_of
+from tidegate.api.project import external_output, open_onnx
 from tidegate.apps import versions
 from tidegate.apps.comparison import compare
-from tidegate.apps.scoring import scores
+from tidegate.apps.scoring import scored_rows, scores
 from tidegate.cli.comparison import _text
 from tidegate.domain.errors import InvalidInput
+from tidegate.domain.given_tensors import with_tensors
 from tidegate.domain.verdict import GateResult, Verdict
 from tidegate.files.training_output import open_output
+from tidegate.ports.tensor_model import inputs_of
 from tidegate.registry.promotion import activate
 
 ROWS = 3000
@@ -209,6 +211,34 @@ def test_a_version_that_says_the_same_to_everything_is_found_before_it_is_served
     assert "'probability' is 0 in 3,000 of 3,000 rows of the reference, the champion's" in results["outputs"].evidence.summary
     alone = World(world.folder / "alone")
     assert judge(alone, registered(alone, never(), empty_year))["outputs"].verdict is Verdict.FAIL
+
+
+def two_tasks(outputs: dict[str, np.ndarray], outcome: dict[str, np.ndarray]) -> np.ndarray:
+    return sum((outputs[name].argmax(axis=1) != outcome[name]).astype(float) for name in ("kind", "torn"))
+
+
+def test_several_outputs_and_outcomes_are_scored_together_on_images() -> None:
+    pixels = np.arange(4 * 6, dtype=np.uint8).reshape(4, 2, 3)
+    nodes = [
+        helper.make_node("Cast", ["image"], ["bright"], to=1),
+        helper.make_node("ReduceSum", ["bright", "axes"], ["kind"], keepdims=0),
+        helper.make_node("Neg", ["kind"], ["torn"]),
+    ]
+    outputs = {name: ("FP32", [None, 3]) for name in ("kind", "torn")}
+    axes = {"axes": np.array([1], np.int64)}
+    model = open_onnx(onnx_of(nodes, {"image": ("UINT8", [None, 2, 3])}, outputs, axes), "here")
+    rows = pl.DataFrame(
+        {
+            "image": pl.Series(pixels),
+            "outcome_kind": [2, 2, 0, 2],
+            "outcome_torn": [0, 1, 1, 0],
+            "baseline_first": [{"kind": [1.0, 0.0, 0.0], "torn": [1.0, 0.0, 0.0]}] * 4,
+        }
+    )
+    contract = with_tensors(NO_FEATURES, inputs_of(model), "here")
+    scored = scored_rows(rows, contract, model, two_tasks, "here")
+    assert scored["loss_model"].to_list() == [0.0, 1.0, 2.0, 0.0]
+    assert scored["loss_first"].to_list() == [1.0, 2.0, 1.0, 1.0]
 
 
 def test_two_versions_are_compared_on_the_same_rows_by_segment(world: World) -> None:
