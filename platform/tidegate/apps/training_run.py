@@ -113,12 +113,13 @@ def definitions(project: Project, model: str) -> str:
 
 
 def features_digest(config: ModelConfig) -> str:
-    """Of the feature repository and the tables' definition; that of nothing for a model without features."""
+    """Of the feature repository, and of the folder of the tables' definition where that is another; that of nothing for a model
+    without features."""
     if config.features is None:
         return digest_of({})
-    tables = config.features.tables_definition
-    files = set(config.features.repo.glob("*.py")) | ({tables} if tables.is_file() else set())
-    return files_digest(sorted(files))
+    repo, tables = config.features.repo, config.features.tables_definition.parent
+    found = files_digest(sorted(repo.glob("*.py")))
+    return found if tables == repo else digest_of({"repo": found, "tables": files_digest(sorted(tables.glob("*.py")))})
 
 
 def step(run: Run, function: str, *arguments: Any) -> Any:

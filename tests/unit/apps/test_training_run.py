@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.apps.training_run import Run, code, definitions, step
+from tidegate.apps.training_run import Run, code, definitions, features_digest, step
 from tidegate.domain.errors import InvalidInput
 
 PROJECT = """
@@ -124,3 +124,15 @@ def test_definitions_that_are_edited_during_a_run_stop_it(project: Path, capsys:
 def test_parameters_are_a_json_object(project: Path, text: str, named: str) -> None:
     with pytest.raises(InvalidInput, match=named):
         _ = run_of(project, parameters=text).settings
+
+
+def test_the_digest_of_features_covers_tables_that_lie_elsewhere(project: Path) -> None:
+    for name in ("features/tides_views.py", "tables/tides.py", "tables/parts.py"):
+        (project.parent / name).parent.mkdir(exist_ok=True)
+        (project.parent / name).write_text("x = 1")
+    project.write_text(project.read_text().replace("service: tides}", "service: tides, tables: tables/tides.py}"))
+    digests = [features_digest(run_of(project).config)]
+    for name in ("features/tides_views.py", "tables/tides.py", "tables/parts.py"):
+        (project.parent / name).write_text("x = 2")
+        digests.append(features_digest(run_of(project).config))
+    assert len(set(digests)) == 4

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -15,6 +15,7 @@ from tidegate.adapters.files.dataset_files import DatasetFiles
 from tidegate.data import ingest as ingestion
 from tidegate.data.classes import classify
 from tidegate.data.dataset import load_dataset
+from tidegate.data.model_data import read_data
 from tidegate.data.report import IngestReport, load_report
 from tidegate.domain.errors import InvalidInput, NotFound
 
@@ -124,6 +125,18 @@ def test_a_sale_cancelled_the_same_day_is_neither_demand_nor_return(tmp_path: Pa
     returns = pl.read_parquet(tmp_path / "out" / "returns.parquet")
     assert returns["units"].min() > 0
     assert set(pl.read_parquet(tmp_path / "out" / "reversed.parquet")["invoice"]) == {"581483", "C581484"}
+
+
+def test_one_line_dated_a_year_too_late_moves_nothing(tmp_path: Path) -> None:
+    days = [line(invoice=str(500000 + d), at=datetime(2011, 10, 1 + d % 30, 9)) for d in range(60)]
+    files = [
+        written(tmp_path, "year.parquet", *days),
+        written(tmp_path, "typo.parquet", line("581999", at=datetime(2012, 10, 20))),
+    ]
+    report = ingest(DEFINITION, files, tmp_path / "out" / "online_retail")
+    assert report.reasons == {"time_gap": 1}
+    assert report.last == "2011-10-30T09:00:00+00:00"
+    assert read_data(tmp_path / "out", ["online_retail"]).until() == datetime(2011, 10, 31, tzinfo=UTC)
 
 
 def test_the_same_input_gives_the_same_bytes_and_the_digest_follows_the_content(tmp_path: Path) -> None:
