@@ -30,6 +30,10 @@ ROWS = "rows"  # the class of a dataset that is not split
 QUARANTINE = "quarantine"
 SOURCE, SOURCE_ROW, ORIGINAL, ROW = "source", "source_row", "original", "row"
 MAX_GAP = timedelta(days=5 * 366)
+EARLIER = (
+    "; the DEFINITION = IngestDefinition(...) of earlier versions is a DATASET = Dataset(...) with a split() of its own: "
+    "docs/datasets.md"
+)
 
 
 @dataclass(frozen=True)
@@ -144,9 +148,10 @@ def load_dataset(path: Path) -> Dataset:
     except InvalidInput as error:
         raise InvalidInput(f"dataset definition {path}: {error}") from error
     except Exception as error:
-        raise InvalidInput(f"dataset definition {path} cannot be loaded: {type(error).__name__}: {error}") from error
+        hint = EARLIER if "IngestDefinition" in str(error) else ""
+        raise InvalidInput(f"dataset definition {path} cannot be loaded: {type(error).__name__}: {error}{hint}") from error
     dataset = getattr(module, "DATASET", None)
     if not isinstance(dataset, Dataset):
-        earlier = " (the DEFINITION of earlier versions is a Dataset with a split now)" if hasattr(module, "DEFINITION") else ""
-        raise InvalidInput(f"dataset definition {path} defines no DATASET = Dataset(...){earlier}; see docs/datasets.md")
+        hint = EARLIER if hasattr(module, "DEFINITION") else "; see docs/datasets.md"
+        raise InvalidInput(f"dataset definition {path} defines no DATASET = Dataset(...){hint}")
     return replace(dataset, digest=sources.loaded_digest)

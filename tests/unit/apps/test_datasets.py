@@ -151,13 +151,13 @@ def test_the_data_of_a_model_are_not_there_before_they_are_ingested(folder: Path
         Platform(load_project(folder)).data("delays")
 
 
-def test_a_definition_of_earlier_versions_says_what_it_is_now(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "weather.py").write_text("DEFINITION = 1\n")
+@pytest.mark.parametrize("text", ["DEFINITION = 1\n", "from tidegate.api.data import IngestDefinition\n"])
+def test_a_definition_of_earlier_versions_says_what_it_is_now(
+    folder: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    (folder / "weather.py").write_text(text)
     assert run(["ingest", "weather"]) == 2
-    assert (
-        "defines no DATASET = Dataset(...) (the DEFINITION of earlier versions is a Dataset with a split"
-        in capsys.readouterr().err
-    )
+    assert "of earlier versions is a DATASET = Dataset(...) with a split() of its own" in capsys.readouterr().err
 
 
 KEY = (JoinKey("carrier"), JoinKey("number", "INT64"))
