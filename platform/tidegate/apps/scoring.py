@@ -194,8 +194,10 @@ def _with_champion(
     if missing := [name for name in required_columns(champion.contract) if name not in rows.columns]:
         why = f"it reads '{missing[0]}', which these rows lack: evaluate with the inputs of both"
         return replace(computed, remark=why, _sound={})
-    model = open_onnx((champion.folder / MODEL).read_bytes(), what)
-    losses = _checked(loss(outputs_on(rows, champion.contract, model, what), outcome_of(rows, what)), len(rows), "it", what)
+    try:
+        losses = _of_champion(rows, computed.summary.losses, champion, loss, what)
+    except InvalidInput as error:
+        return replace(computed, remark=f"it cannot be scored on these rows: {error}", _sound={})
     seen, remark = _seen(rows, champion.lineage.trained_until), ""
     if len(rows) - seen.sum() < min_rows and seen.any():
         remark = f"the champion may have seen {seen.sum():,} of the rows when it was trained: its loss is flattered"
@@ -203,6 +205,17 @@ def _with_champion(
     column = pl.Series(LOSS + CHAMPION_FORECAST, np.where(seen, np.nan, losses)).fill_nan(None)
     summary = replace(computed.summary, champion=version)
     return replace(computed, rows=rows.with_columns(column), summary=summary, remark=remark, _sound={})
+
+
+def _of_champion(
+    rows: pl.DataFrame, losses: Mapping[str, Any], champion: TrainingOutput, loss: LossFunction, what: str
+) -> np.ndarray:
+    """The losses of a model whose only output may have another name than the loss says."""
+    outputs = outputs_on(rows, champion.contract, open_onnx((champion.folder / MODEL).read_bytes(), what), what)
+    named = str(losses.get("output", ""))
+    if named and named not in outputs and len(outputs) == 1:
+        outputs = {named: next(iter(outputs.values()))}
+    return _checked(loss(outputs, outcome_of(rows, what)), len(rows), "the champion", what)
 
 
 def _seen(rows: pl.DataFrame, trained_until: str) -> np.ndarray:

@@ -29,15 +29,15 @@ ROWS = 3000
 LOG_LOSS = {"kind": "log_loss", "output": "probability"}
 
 
-def classifier(*weights: float, bias: float = 0.0, name: str = "x") -> bytes:
+def classifier(*weights: float, bias: float = 0.0, name: str = "x", says: str = "probability") -> bytes:
     """The probability of the rarer class, by two numbers that requests bring."""
     nodes = [
         helper.make_node("MatMul", [name, "w"], ["weighed"]),
         helper.make_node("Add", ["weighed", "b"], ["shifted"]),
-        helper.make_node("Sigmoid", ["shifted"], ["probability"]),
+        helper.make_node("Sigmoid", ["shifted"], [says]),
     ]
     initial = {"w": np.array(weights, np.float32)[:, None], "b": np.array([bias], np.float32)}
-    return onnx_of(nodes, {name: ("FP32", [None, len(weights)])}, {"probability": ("FP32", [None, 1])}, initial)
+    return onnx_of(nodes, {name: ("FP32", [None, len(weights)])}, {says: ("FP32", [None, 1])}, initial)
 
 
 def never() -> bytes:
@@ -139,6 +139,22 @@ def test_a_champion_that_reads_what_the_rows_lack_is_said_to(world: World) -> No
     assert other["scores"].verdict is Verdict.PASS
     assert other["no_worse_than_champion"].verdict is Verdict.INCONCLUSIVE
     assert "it reads 'x', which these rows lack" in other["no_worse_than_champion"].evidence.summary
+
+
+def test_a_champion_that_cannot_be_scored_closes_its_own_gate_alone(world: World) -> None:
+    first = registered(world, classifier(2, 1, bias=-3), held_out())
+    judge(world, first)
+    activate(world.registry, world.ledger, "demand", first)
+    renamed = {"onnx": classifier(2, 1, bias=-3, says="chance"), "rows": held_out(seed=2)}
+    results = judge(world, registered(world, **renamed, losses={"kind": "log_loss", "output": "chance"}))
+    assert {name: r.verdict for name, r in results.items()} == dict.fromkeys(results, Verdict.PASS), results
+    own = world.folder / "own.py"
+    own.write_text("def loss(outputs, outcome):\n    return abs(outputs['chance'].reshape(len(outcome)) - outcome)\n")
+    renamed["rows"] = renamed["rows"].drop("baseline_prior").with_columns(baseline_half=pl.lit(0.5))
+    other = judge(world, registered(world, **renamed, losses=f"{own}:loss"))
+    assert {name for name, result in other.items() if not result.verdict.opens} == {"no_worse_than_champion"}
+    assert other["no_worse_than_champion"].verdict is Verdict.INCONCLUSIVE
+    assert "it cannot be scored on these rows: losses: 'own.py:loss' fails" in other["no_worse_than_champion"].evidence.summary
 
 
 def test_rows_that_the_champion_has_seen_are_left_out_where_enough_others_are(world: World) -> None:
