@@ -22,7 +22,7 @@ from tidegate.domain.verdict import Evidence, GateResult, Verdict
 from tidegate.files.release_folder import CONTRACT, MODEL
 from tidegate.files.training_folder import output_digest
 from tidegate.ledger.memory import MemoryLedger
-from tidegate.ports.registry import OUTPUT_TAG
+from tidegate.ports.registry import OUTPUT_TAG, PRUNED_TAG
 from tidegate.registry.evidence import promoted
 from tidegate.registry.promotion import CANDIDATE, CHAMPION, PREVIOUS, activate, aliased, promote
 
@@ -283,3 +283,17 @@ def test_an_mlflow_that_does_not_answer_is_one_sentence(output: Path, tmp_path: 
             with pytest.raises(Unavailable, match=r"MLflow at http://127\.0\.0\.1") as caught:
                 ask()
             assert "\n" not in str(caught.value)
+
+
+def test_a_version_whose_artifacts_were_pruned_says_so_and_the_others_have_theirs(
+    registry, output: Path, tmp_path: Path
+) -> None:
+    one, two = (registry.register("demand", output, {}, {}) for _ in range(2))
+    kept = registry.kept_at(one)
+    assert kept is not None
+    registry.set_tags("demand", "1", {PRUNED_TAG: "more than the latest 50 versions"})
+    shutil.rmtree(kept)
+    with pytest.raises(NotFound, match=r"fetching demand/1: its artifacts were removed \(more than the latest 50 versions\)"):
+        registry.fetch(registry.get("demand", "1"), tmp_path / "one")
+    assert registry.kept_at(registry.get("demand", "1")) is None
+    assert registry.fetch(two, tmp_path / "two").is_dir()

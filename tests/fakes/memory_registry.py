@@ -12,7 +12,7 @@ from tidegate.domain.errors import InvalidInput, NotFound, Unavailable
 from tidegate.files.digests import file_digest
 from tidegate.files.release_folder import CONTRACT, MODEL
 from tidegate.files.training_folder import output_digest
-from tidegate.ports.registry import OUTPUT_TAG, ModelVersion, check_digests
+from tidegate.ports.registry import OUTPUT_TAG, ModelVersion, check_digests, refuse_pruned
 
 
 class MemoryRegistry:
@@ -82,6 +82,11 @@ class MemoryRegistry:
     def output(self, version: ModelVersion) -> Path:
         return self._artifacts / version.model / version.version
 
+    def kept_at(self, version: ModelVersion) -> Path | None:
+        folder = self._artifacts / version.model / version.version
+        return folder if folder.is_dir() else None
+
     def fetch(self, version: ModelVersion, into: Path) -> Path:
+        refuse_pruned(version)
         shutil.copytree(self._artifacts / version.model / version.version, into, dirs_exist_ok=True)
         return check_digests(into, version, f"fetching {version.model}/{version.version}")

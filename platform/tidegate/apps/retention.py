@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,11 @@ from tidegate.domain.project import Project
 from tidegate.files.layout import StateFolder
 from tidegate.files.private_folder import keep_private
 from tidegate.files.record_segments import pack
+from tidegate.ports.registry import PRUNED_TAG, ModelVersion
+from tidegate.registry.evidence import promoted
+from tidegate.registry.releases import ReleaseStore
 from tidegate.retention.logs import ended_summaries, large, old_segments, rotate, segment_files, segments, to_compress
-from tidegate.retention.policy import MEGABYTE, Going, Referred, beyond, remove_all
+from tidegate.retention.policy import MEGABYTE, Going, Referred, beyond, remove_all, size_of
 from tidegate.rollout.state import RolloutStore
 from tidegate.rollout.state_clock import state_clock
 from tidegate.rollout.wanted import known_models, look_up
@@ -42,6 +46,7 @@ class Pruning:
     going: tuple[Going, ...]
     rotating: tuple[Path, ...]
     compressing: tuple[Path, ...] = ()
+    versions: tuple[ModelVersion, ...] = ()  # whose artifacts are among what goes
 
     @property
     def bytes(self) -> int:
@@ -57,6 +62,7 @@ def plan_pruning(project: Project, logs_only: bool = False) -> Pruning:
     """What the policy says is to go now; raises IntegrityError while a rollout's record cannot be read: it may be under way."""
     referred, policy = _referred(project), project.retention
     going, compressing = _old_records(project, referred)
+    artifacts: list[tuple[ModelVersion, Going]] = []
     if not logs_only:
         state, kept = StateFolder(project.state), _in_use(project)
         going += beyond(state.releases.glob("*"), policy.releases, kept, referred, "releases")
@@ -64,11 +70,17 @@ def plan_pruning(project: Project, logs_only: bool = False) -> Pruning:
             going += beyond(model.iterdir(), policy.outputs, (), Referred(frozenset()), "outputs, the registry has them all")
         going += beyond(state.exports.glob("*"), policy.exports, (), referred, "exports")
         going += beyond(state.runs.glob("*"), policy.outputs, (), referred, "runs")
+        with suppress(TidegateError):  # where versions or releases cannot be read, all are kept, and nothing else waits for it
+            artifacts = _old_versions(project)
+        going += [each for _, each in artifacts]
     rotating = large(StateFolder(project.state).logs, policy.log_megabytes)
-    return Pruning(tuple(going), tuple(rotating), tuple(compressing))
+    return Pruning(tuple(going), tuple(rotating), tuple(compressing), tuple(version for version, _ in artifacts))
 
 
 def prune(project: Project, pruning: Pruning) -> None:
+    for version in pruning.versions:  # said before it is done: a version that says so and has them harms nobody
+        why = f"more than the latest {project.retention.versions} versions, and it never passed"
+        wiring.registry(project).set_tags(version.model, version.version, {PRUNED_TAG: why})
     remove_all(pruning.going)
     for path in pruning.compressing:
         _compress(path)
@@ -119,6 +131,23 @@ def _in_use(project: Project) -> set[str]:
         used |= {digest for digest in (wanted.blue, wanted.green) if digest}
         used |= {digest for each in rollouts for digest in (each.candidate, each.plan.previous) if digest}
     return used
+
+
+def _old_versions(project: Project) -> list[tuple[ModelVersion, Going]]:
+    """Versions beyond the latest whose artifacts nobody can need: they never passed, no alias names them, no release has them.
+    A registry on a server keeps what it has."""
+    registry, ledger = wiring.registry(project), wiring.ledger(project)
+    releases = ReleaseStore(StateFolder(project.state).releases)
+    found: list[tuple[ModelVersion, Going]] = []
+    for model in project.models:
+        released = {manifest.version for manifest in releases.list(model)}
+        for version in registry.versions(model)[: -project.retention.versions]:
+            folder = registry.kept_at(version)
+            if folder is None or version.aliases or version.version in released or promoted(ledger, version):
+                continue
+            why = f"artifacts of {model}/{version.version}, more than the latest {project.retention.versions} versions"
+            found.append((version, Going(folder, size_of(folder), why)))
+    return found
 
 
 def _old_records(project: Project, referred: Referred) -> tuple[list[Going], list[Path]]:

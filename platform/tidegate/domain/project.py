@@ -201,6 +201,12 @@ class Retention:
     log_files: int = key("logFiles", "How many rotated files of each log are kept.", default=4, minimum=1, maximum=100)
     releases: int = key("releases", "How many releases are kept that nothing refers to.", default=20, minimum=1)
     outputs: int = key("outputs", "How many fetched training outputs of a model, and runs, are kept.", default=20, minimum=1)
+    versions: int = key(
+        "versions",
+        "How many of a model's latest versions keep their artifacts, beside those that passed or have an alias or a release.",
+        default=50,
+        minimum=1,
+    )
     exports: int = key("exports", "How many data sets that were ingested beside the project's are kept.", default=10, minimum=1)
 
 

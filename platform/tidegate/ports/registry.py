@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from tidegate.domain.errors import IntegrityError
+from tidegate.domain.errors import IntegrityError, NotFound
 from tidegate.files.digests import file_digest
 from tidegate.files.release_folder import MODEL
 from tidegate.files.training_folder import output_digest
 
 DIGEST_TAG, OUTPUT_TAG = "tidegate.artifact_digest", "tidegate.output_digest"  # where a version's two digests are kept
+PRUNED_TAG = "tidegate.pruned"  # says that the artifacts of a version were removed, and why
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class ModelVersion:
     tags: Mapping[str, str] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     output_digest: str = ""
+
+    @property
+    def pruned(self) -> str:
+        """Why its artifacts were removed; empty while they are there."""
+        return str(self.tags.get(PRUNED_TAG, ""))
 
 
 class ModelRegistry(Protocol):
@@ -47,7 +53,20 @@ class ModelRegistry(Protocol):
     def set_tags(self, model: str, version: str, tags: Mapping[str, str]) -> None: ...
 
     def fetch(self, version: ModelVersion, into: Path) -> Path:
-        """Download the training output; verifies the digests of the artifact and of the whole, raises IntegrityError."""
+        """Download the training output; verifies the digests of the artifact and of the whole, raises IntegrityError, NotFound
+        for one that was pruned."""
+
+    def kept_at(self, version: ModelVersion) -> Path | None:
+        """The folder of this machine that has what was registered; None where it lies elsewhere, or is gone."""
+
+
+def refuse_pruned(version: ModelVersion) -> None:
+    """Raises NotFound."""
+    if version.pruned:
+        raise NotFound(
+            f"fetching {version.model}/{version.version}: its artifacts were removed ({version.pruned}); train again, or take "
+            "a later version"
+        )
 
 
 def check_digests(folder: Path, version: ModelVersion, what: str) -> Path:

@@ -9,16 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from fakes.memory_registry import MemoryRegistry
 from fakes.rollouts import CONFIG, FakeTarget, manifest
 from tidegate.adapters.files.project_file import load_project
+from tidegate.apps import wiring
 from tidegate.apps.retention import LogKeeper, plan_pruning, prune
 from tidegate.domain.actor import Actor
-from tidegate.domain.errors import IntegrityError
+from tidegate.domain.errors import IntegrityError, NotFound
 from tidegate.domain.project import Project, Retention
 from tidegate.domain.slots import Desired, Slot
 from tidegate.files.layout import StateFolder
+from tidegate.files.release_folder import CONTRACT, MODEL
 from tidegate.ledger.memory import MemoryLedger
 from tidegate.ports.inference_records import Selection
+from tidegate.registry.releases import ReleaseStore
 from tidegate.retention import logs
 from tidegate.rollout.orders import Orders
 from tidegate.rollout.state import Status
@@ -31,7 +35,7 @@ DEAD, MEGABYTE = 2**22 + 1, 1024 * 1024  # no process has such a pid
 PROJECT = """\
 apiVersion: tidegate/v1
 project: shop
-retention: {inferenceLogDays: 3, logMegabytes: 1, logFiles: 2, releases: 1, outputs: 1, exports: 1}
+retention: {inferenceLogDays: 3, logMegabytes: 1, logFiles: 2, releases: 1, outputs: 1, exports: 1, versions: 2}
 models:
   demand:
     ingest: x
@@ -227,3 +231,27 @@ def test_the_supervisor_prunes_when_logs_have_grown_and_else_once_a_day(
 
 def test_the_defaults_keep_what_a_small_machine_can_hold() -> None:
     assert Retention().inference_log_megabytes * MEGABYTE < 25e9
+
+
+def test_artifacts_go_of_old_versions_that_never_passed_and_of_no_other(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, output = MemoryRegistry(), tmp_path / "output"
+    for number in range(1, 8):
+        for name in (MODEL, CONTRACT):
+            (output / name).parent.mkdir(parents=True, exist_ok=True)
+            (output / name).write_text(str(number))
+        registry.register("demand", output, {}, {})
+    registry.set_alias("demand", "previous", "1")
+    wiring.ledger(project).append("promotion", "demand/2", {"outcome": "passed"})
+    wiring.ledger(project).append("promotion", "demand/3", {"outcome": "refused"})
+    monkeypatch.setattr(wiring, "registry", lambda _: registry)
+    monkeypatch.setattr(ReleaseStore, "list", lambda self, model: [replace(manifest("4"), version="4")])
+    pruning = plan_pruning(project)
+    assert [each.version for each in pruning.versions] == ["3", "5"]
+    prune(project, pruning)
+    there = [each.version for each in registry.versions("demand") if registry.kept_at(each) is not None]
+    assert there == ["1", "2", "4", "6", "7"]
+    with pytest.raises(NotFound, match=r"artifacts were removed \(more than the latest 2 versions.*train again"):
+        registry.fetch(registry.get("demand", "3"), tmp_path / "fetched")
+    assert not plan_pruning(project).versions

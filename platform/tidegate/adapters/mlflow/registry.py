@@ -29,7 +29,7 @@ from tidegate.domain.errors import InvalidInput, NotFound, TidegateError, Unavai
 from tidegate.files.digests import file_digest
 from tidegate.files.release_folder import CONTRACT, MODEL
 from tidegate.files.training_folder import CARD, LINEAGE, output_digest
-from tidegate.ports.registry import DIGEST_TAG, OUTPUT_TAG, ModelVersion, check_digests
+from tidegate.ports.registry import DIGEST_TAG, OUTPUT_TAG, ModelVersion, check_digests, refuse_pruned
 
 OUTPUT, FLAVOUR = "output", "model"
 MAX_NOTE = 4500
@@ -130,7 +130,13 @@ class MlflowModelRegistry:
 
         self._ask(f"tagging {model}/{version}", model, ask)
 
+    def kept_at(self, version: ModelVersion) -> Path | None:
+        folder = self._artifacts(version.model) / version.run_id / "artifacts"
+        return folder if self._local and folder.is_dir() else None
+
     def fetch(self, version: ModelVersion, into: Path) -> Path:
+        refuse_pruned(version)
+
         def ask() -> Path:
             into.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".fetch-", dir=into.parent) as scratch:
