@@ -22,6 +22,7 @@ from tidegate.domain.errors import InvalidInput, TidegateError, Unavailable
 from tidegate.domain.release import Lineage
 from tidegate.domain.verdict import Finding
 from tidegate.files.training_output import TrainingOutput, open_output
+from tidegate.training.former_steps import gone as __getattr__  # noqa: F401
 from tidegate.training.messages import say
 from tidegate.training.output import read_contract, require
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tidegate.api import training
 from tidegate.apps.training_run import Run, code, definitions, features_digest, step
 from tidegate.domain.errors import InvalidInput
 
@@ -136,3 +137,10 @@ def test_the_digest_of_features_covers_tables_that_lie_elsewhere(project: Path) 
         (project.parent / name).write_text("x = 2")
         digests.append(features_digest(run_of(project).config))
     assert len(set(digests)) == 4
+
+
+def test_a_pipeline_of_an_earlier_version_is_told_where_its_steps_are() -> None:
+    with pytest.raises(AttributeError, match=r"'extract_step': the steps of a pipeline lie in its own folder.*training\.md"):
+        training.extract_step  # noqa: B018
+    with pytest.raises(AttributeError, match="has no 'nothing'"):
+        training.nothing  # noqa: B018
