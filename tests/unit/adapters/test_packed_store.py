@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 
 from tidegate.adapters.packed import rows as packed_rows
-from tidegate.adapters.packed.columns import schema_of
+from tidegate.adapters.packed.columns import Columns, schema_of
 from tidegate.adapters.packed.online import open_online_reader
 from tidegate.adapters.packed.places import open_backend
 from tidegate.adapters.packed.rows import ViewRows, pack, unpack, verify
 from tidegate.domain.contract import FeatureContract
-from tidegate.domain.errors import IntegrityError, Unavailable
+from tidegate.domain.errors import IntegrityError, InvalidInput, Unavailable
 
 NAMES = ("x", "y")
 CONTRACT = FeatureContract("s", "sku", {"v": NAMES}, ("v__x", "v__y"))
@@ -306,4 +306,47 @@ def test_a_store_of_an_earlier_version_is_read_and_taken_over_by_the_next_write(
     held.close()
 
 
-# --- Redis ---
+def test_a_store_of_d2027d3_is_read_and_its_slots_read_ours(path: Path) -> None:
+    """Which kept no newest times, and whose readers take a watermark with any other key for damage."""
+    write(path, rows(4.0))
+    beside(path).unlink()
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE newest")
+        (content,) = connection.execute("SELECT content FROM watermark").fetchone()
+    watermark = json.loads(content)
+    assert sorted(watermark) == ["format", "id", "sequence", "views"]
+    assert sorted(watermark["views"]["v"]) == ["digest", "rows", "table", "until", "written_at"]
+    assert json.loads(Columns(NAMES).to_json()) == list(NAMES)
+    reader = open_online_reader(str(path), CONTRACT)
+    assert reader.read(["a"]).values.tolist() == [[4.0, 4.0]]
+    mark = reader.watermark()
+    assert mark is not None
+    assert mark.views["v"].newest == 0
+    write(path, rows(5.0, day=2), "w")
+    held = open_backend(str(path)).stored().watermark
+    assert held is not None
+    assert {view: each.newest for view, each in held.views.items()} == {"v": 0, "w": 2 * DAY_US}
+    assert reader.read(["a"]).values.tolist() == [[4.0, 4.0]]
+
+
+# --- views with texts ---
+
+
+def test_texts_lie_behind_numbers_with_a_schema_of_their_own(path: Path) -> None:
+    content = ViewRows(("x",), ("a", "b"), np.array([5, 6]), np.array([[1.0], [2.0]]), texts={"t": ["é", None], "u": ["", "z"]})
+    write(path, content)
+    contract = FeatureContract(
+        "s", "key", {"v": ("u", "x", "t")}, ("v__u", "v__x", "v__t"), types={"v__u": "BYTES", "v__t": "BYTES"}
+    )
+    found = open_online_reader(str(path), contract).read(["b", "c", "a"])
+    assert found.values[:, 0].tolist()[::2] == [2.0, 1.0]
+    assert {name: column.tolist() for name, column in found.texts.items()} == {
+        "v__u": ["z", None, ""],
+        "v__t": [None, None, "é"],
+    }
+    assert len({schema_of(("x", "t")), schema_of(("x",), ("t",)), schema_of((), ("x", "t"))}) == 3
+    as_number = FeatureContract("s", "key", {"v": ("t",)}, ("v__t",))
+    with pytest.raises(IntegrityError, match="'v' lacks feature 't'"):
+        open_online_reader(str(path), as_number).ping()
+    with pytest.raises(InvalidInput, match=r"feature 'v:t' of 'a' is a text of 4,098 bytes, allowed are 4,096"):
+        write(path, ViewRows(("x",), ("a",), np.array([5]), np.array([[1.0]]), texts={"t": ["é" * 2049]}))

@@ -47,8 +47,8 @@ class _Named(msgspec.Struct):
 
 
 def schema_of(numbers: Sequence[str], texts: Sequence[str] = ()) -> bytes:
-    names = [*numbers, *(["", "texts", "", *texts] if texts else [])]
-    return sha256("\0".join(names).encode()).digest()[:SCHEMA_BYTES]
+    names = Columns(tuple(numbers), tuple(texts)).to_json() if texts else "\0".join(numbers)
+    return sha256(names.encode()).digest()[:SCHEMA_BYTES]
 
 
 def read_columns(where: str, view: str, content: bytes | str) -> Columns:
