@@ -27,6 +27,7 @@ DISK = FULL | {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR,
 
 # name: (module below tidegate.cli, one line of help)
 COMMANDS = {
+    "init": ("projects", "Make a project with a small working model."),
     "ingest": ("data", "Sort the rows of datasets into classes and a quarantine with reasons."),
     "features": ("data", "Define, build, materialize and inspect features."),
     "train": ("models", "Run the training pipeline and register a model version."),

@@ -53,10 +53,19 @@ def test_every_command_has_help_with_examples_and_json(
         assert "--json" in shown
 
 
-CHANGES = ["ingest", "features apply", "features build", "features materialize", "train", "registry register", "promote"]
+CHANGES = [
+    "init",
+    "ingest",
+    "features apply",
+    "features build",
+    "features materialize",
+    "train",
+    "registry register",
+    "promote",
+]
 CHANGES += ["registry accept", "registry reconcile", "release build", "release sign"]
 CHANGES += ["rollout start", "rollout abort", "rollout override", "rollback", "freeze", "unfreeze"]
-CHANGES += ["serve", "gate serve", "monitor", "retrain", "up", "down", "schedule run", "predict", "prune"]
+CHANGES += ["init", "serve", "gate serve", "monitor", "retrain", "up", "down", "schedule run", "predict", "prune"]
 
 
 def test_whatever_changes_something_can_be_tried_first() -> None:
