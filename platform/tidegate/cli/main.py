@@ -46,6 +46,7 @@ COMMANDS = {
     "monitor": ("evidence", "Watch the live releases of a cluster for drift."),
     "gate": ("evidence", "Verdicts of gates, with their evidence."),
     "replay": ("evidence", "Recompute a served prediction to the bit, down to the rows of its data."),
+    "history": ("history", "Who did what with a model, when and why."),
     "ledger": ("evidence", "The tamper-evident record of what was done and why."),
     "predict": ("predictions", "Score a file of rows by the code that serves."),
     "serve": ("processes", "Serve one release in the foreground."),
