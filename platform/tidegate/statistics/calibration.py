@@ -221,7 +221,7 @@ def _rowwise(
         if column.category:
             wanted, top = math.hypot(wanted, chance), ceiling_of(chance)
         entries[column.name] = FeatureThreshold(
-            column.method, min(wanted, top), min(missing, MISSING_CEILING), column.category, cut=wanted >= top
+            column.method, min(wanted, top), min(missing, MISSING_CEILING), column.category, cut=bool(wanted >= top)
         )
     return entries, effective
 
