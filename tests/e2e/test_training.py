@@ -56,7 +56,7 @@ def tidegate(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 def test_a_planted_leak_stops_the_training_by_its_name(project: Path) -> None:
-    assert tidegate(project, "ingest").returncode == 0
+    assert tidegate(project, "ingest", "demand").returncode == 0
     tables = project / "features/demand_tables.py"
     honest = tables.read_text()
     tables.write_text(honest + LEAK)
