@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def online_status(platform: OpenedProject, manifest: ReleaseManifest) -> dict[str, Any] | None:
-    """`until` (ISO): all that was known then is in the rows; `written_at`: when; `rows`: of the view with the fewest; `views`:
-    how fresh each view is, and `missing`, a sentence for each whose values are all older than its TTL.
+    """`until` (ISO): all that was known then is in the rows; `written_at`: when; `rows`: the fewest of a view
+    with the whole key; `views`: how fresh each is, and `missing`, a sentence for each whose values are all older than its TTL.
 
     The oldest of the contract's views counts. None when the release stores no features; `until` is None for a store of an
     earlier version, which does not say. Raises Unavailable or IntegrityError when the store cannot be read as it was written.
@@ -40,12 +40,13 @@ def online_status(platform: OpenedProject, manifest: ReleaseManifest) -> dict[st
             f"online features of {manifest.id}: the watermark lacks view '{missing[0]}'; run 'tidegate features materialize'"
         )
     views = mark.views.values()
+    whole = [view for view in contract.stored if view not in contract.view_keys] or list(contract.stored)
     fresh = freshness(contract, mark, platform.clock())
     until = datetime.fromtimestamp(min(view.until for view in views) / 1e6, UTC)
     return {
         "until": until.isoformat(),
         "written_at": min(view.written_at for view in views),
-        "rows": min(view.rows for view in views),
+        "rows": min(mark.views[view].rows for view in whole),
         "views": fresh,
         "missing": missing_views(fresh),
     }
