@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,15 @@ def ingest_beside(project: Project, model: str, sources: Sources, progress: Prog
     for name, files in chosen.items():
         ingest_dataset(project, name, files, folder, progress)
     return folder
+
+
+def trained_until(project: Project, model: str, folder: Path, until: datetime | None = None) -> tuple[datetime, bool]:
+    """Before which moment a training on the data below `folder` looks, by default just after their newest row; and whether the
+    data say so: of data without a time it is now."""
+    data = model_data(project, model, folder) if project.model(model).datasets else None
+    if data is not None and data.newest() is not None:
+        return data.checked_until(until), True
+    return until or datetime.now(UTC), False
 
 
 def model_data(project: Project, model: str, folder: Path | None = None) -> ModelData:

@@ -55,12 +55,17 @@ def _version(platform: Platform, request: RetrainingRequest) -> Retrained:
 
 def _made_before(platform: Platform, model: str) -> ModelVersion | None:
     """The newest version of the data that were just ingested, by the present features and code."""
+    from tidegate.apps.datasets import trained_until
     from tidegate.apps.training_run import Run, lineage
 
     project = platform.project
-    data, until = StateFolder(project.state).all_data, platform.data(model).until().isoformat()
-    now = lineage(Run(str(project.file), model, state=str(project.state), data=str(data), until=until))
-    wanted = {f"lineage.{name}": getattr(now, name) for name in ("data", "features", "code", "trained_until")}
+    data = StateFolder(project.state).all_data
+    until, of_the_data = trained_until(project, model, data)
+    now = lineage(Run(str(project.file), model, state=str(project.state), data=str(data), until=until.isoformat()))
+    wanted = {
+        f"lineage.{name}": getattr(now, name)
+        for name in ("data", "features", "code", *(("trained_until",) if of_the_data else ()))
+    }
     versions = [v for v in platform.registry.versions(model) if wanted.items() <= v.tags.items()]
     return max(versions, key=lambda version: int(version.version), default=None)
 

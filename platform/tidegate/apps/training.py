@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ ENDPOINT = "TIDEGATE_KFP_ENDPOINT"  # the address of a Kubeflow Pipelines API; w
 def train(platform: OpenedProject, model: str, until: datetime | None = None, data: Path | None = None) -> ModelVersion:
     """Run the pipeline of `model` on the datasets below `data` (or the project's) before `until` (default: all)."""
     from tidegate.adapters.files.project_file import load_project
-    from tidegate.apps.datasets import model_data
+    from tidegate.apps.datasets import trained_until
     from tidegate.apps.reconcile import settle
     from tidegate.apps.training_run import definitions
     from tidegate.registry.evidence import record_registration
@@ -32,8 +32,8 @@ def train(platform: OpenedProject, model: str, until: datetime | None = None, da
     project = platform.project
     config = project.model(model)
     folder = data or StateFolder(project.state).all_data
-    moment = model_data(project, model, folder).checked_until(until) if config.datasets else until or datetime.now(UTC)
     pipeline = config.its_pipeline()
+    moment, _ = trained_until(project, model, folder, until)
     begun_with = definitions(load_project(project.file), model)  # the steps open the project by its file
     request = TrainingRequest(model, project.file, project.state, pipeline, folder, moment, begun_with)
     settle(platform, model)

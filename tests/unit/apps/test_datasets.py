@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ import polars as pl
 import pytest
 
 from tidegate.adapters.files.project_file import load_project
-from tidegate.apps.datasets import ingest_beside, model_data
+from tidegate.apps.datasets import ingest_beside, model_data, trained_until
 from tidegate.apps.platform import Platform
 from tidegate.apps.rows_behind import rows_behind
 from tidegate.cli.main import run
@@ -158,6 +159,26 @@ def test_a_definition_of_earlier_versions_says_what_it_is_now(
     (folder / "weather.py").write_text(text)
     assert run(["ingest", "weather"]) == 2
     assert "of earlier versions is a DATASET = Dataset(...) with a split() of its own" in capsys.readouterr().err
+
+
+def test_a_training_looks_until_the_newest_row_and_until_now_where_the_data_have_no_time(folder: Path) -> None:
+    platform = Platform(load_project(folder))
+    platform.ingest_all("delays")
+    data = folder / "state/data"
+    newest = datetime(2024, 5, 3, 8, 0, 0, 1, tzinfo=UTC)
+    assert trained_until(platform.project, "delays", data) == (newest, True)
+    assert trained_until(platform.project, "delays", data, datetime(2024, 5, 2, 7, 31)) == (
+        datetime(2024, 5, 2, 7, 31, tzinfo=UTC),
+        True,
+    )
+    before = datetime.now(UTC)
+    moment, of_the_data = trained_until(platform.project, "images", data)
+    assert (moment >= before, of_the_data) == (True, False)
+    (folder / "weather.py").write_text(WEATHER.replace(', time="day"', ""))
+    platform.ingest("weather")
+    timeless = replace(platform.project.model("delays"), datasets=("weather",))
+    project = replace(platform.project, models={"delays": timeless})
+    assert trained_until(project, "delays", data, newest) == (newest, False)
 
 
 KEY = (JoinKey("carrier"), JoinKey("number", "INT64"))
