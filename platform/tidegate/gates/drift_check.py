@@ -161,8 +161,8 @@ def _of_requests(judge: _Judge, traffic: Traffic) -> tuple[Verdict, Evidence]:
 
 
 def _identities(profile: Profile, name: str) -> list[object]:
-    values: list[object] = reference_values(profile.reference[name], profile.thresholds.features[name].category).tolist()
-    return values
+    values = reference_values(profile.reference[name], profile.thresholds.features[name].category).tolist()
+    return [None if value != value else value for value in values]  # a missing number is equal to another
 
 
 def _of_keys(judge: _Judge, traffic: Traffic) -> tuple[Verdict, Evidence]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ from any_model import (
 )
 from release_fixture import FakeMeter, FakeRecords, ask
 
+from tidegate.domain.contract import FeatureContract
 from tidegate.domain.errors import InvalidInput
 from tidegate.domain.release import ReleaseManifest
+from tidegate.domain.slots import Slot
 from tidegate.domain.verdict import GateResult, Verdict
 from tidegate.gates.judged import Judged, found_profile
 from tidegate.gates.watch import watch
@@ -172,6 +175,47 @@ def test_traffic_without_event_times_is_watched_by_arrival_and_past_windows_are_
     again = watch(manifest, folder, FakeRecords(log), FakeMeter(), memory=memory)
     assert [(r.result.at, r.result.evidence) for r in again[:2]] == [(r.result.at, r.result.evidence) for r in results[:2]]
     assert again[2].result.at > results[2].result.at
+
+
+FLIGHTS = FeatureContract("", "flight", {"weather": ("wind",), "flight": ("delay",)}, ("weather__wind", "flight__delay"))
+
+
+def at_airport(hours: range, seed: int, wind: np.ndarray) -> pl.DataFrame:
+    """Twenty flights an hour, which share the wind."""
+    rng, rows = np.random.default_rng(seed), 20 * len(hours)
+    return pl.DataFrame(
+        {
+            "flight": [f"F{i % 20}" for i in range(rows)],
+            "event_timestamp": [datetime(2020, 1, 1, tzinfo=UTC) + timedelta(hours=h) for h in hours for _ in range(20)],
+            "weather__wind": wind[list(hours)].repeat(20),
+            "flight__delay": rng.gamma(2, 5, rows),
+        }
+    )
+
+
+def test_a_covariate_that_all_keys_share_is_counted_by_its_values_and_found_where_it_lies_far_outside(tmp_path: Path) -> None:
+    hours = 24 * 35
+    wind = np.cumsum(np.random.default_rng(3).normal(size=hours)) * 0.1 + 20
+    reference = at_airport(range(hours), 1, wind)
+    release = write(tmp_path, "1", FLIGHTS, reference, [])
+
+    def seen(frame: pl.DataFrame) -> GateResult:
+        features = frame.select(FLIGHTS.vector).to_numpy().astype(np.float32)
+        times = frame["event_timestamp"].dt.epoch("us").to_numpy()
+        log = []
+        for i in range(0, len(frame), 20):
+            head = (f"r{i}", 101.0 + i, release[0].digest, Slot.BLUE, False, 200, 5.0)
+            part = slice(i, i + 20)
+            log.append(InferenceRecord(*head, tuple(frame["flight"][part]), times[part], {}, features[part], {}))
+        return drift(release, log)
+
+    for week in range(5):
+        result = seen(at_airport(range(168 * week, 168 * week + 20), 10 + week, wind))
+        assert result.verdict is Verdict.PASS, result.evidence.summary
+        assert "one value for all keys at a time, 10 in the window" in str(result.evidence.findings)
+    storm = seen(at_airport(range(20), 9, wind + 500))
+    assert storm.evidence.numbers["worst_feature"] == "weather__wind", storm.evidence.summary
+    assert "far outside the reference" in storm.evidence.summary
 
 
 @pytest.mark.parametrize(

@@ -21,5 +21,8 @@ RUNS_PROFILE = True  # the definition's function, which is code of the release
 def judge(case: Case, rules: Rules) -> tuple[Verdict, Evidence]:
     folder, candidate = case.candidate_folder, case.candidate
     traffic = Traffic.of(case.instruments.records, Selection(candidate.digest, since=case.since))
-    columns = Columns.of_release(folder, candidate, judged_of(folder, candidate))
-    return check_drift(candidate, read_profile(folder, candidate, columns), traffic, columns, case.instruments.meter, rules)
+    if "profile" not in case.memory:
+        columns = Columns.of_release(folder, candidate, judged_of(folder, candidate))
+        case.memory["profile"] = columns, read_profile(folder, candidate, columns)
+    columns, profile = case.memory["profile"]
+    return check_drift(candidate, profile, traffic, columns, case.instruments.meter, rules)
