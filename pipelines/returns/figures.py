@@ -1,7 +1,7 @@
-"""Prints how good the model is: `python -m pipelines.returns.figures [EPOCHS]`, from the project's folder.
+"""Prints how good the model is: `python -m pipelines.returns.figures [EPOCHS [ITEMS]]`, from the project's folder.
 
 It trains the model and, with as many epochs each, a model for each answer alone, of the same size; three times the time of a
-training. Without EPOCHS it takes those of the pipeline.
+training. Without EPOCHS and ITEMS (all) it takes those of the pipeline.
 """
 
 from __future__ import annotations
@@ -48,9 +48,10 @@ def measured(rows: str, parameters: Parameters) -> dict[str, dict[str, float]]:
     return {name: {**figures(each, of), "loss": float(each.losses(of).mean())} for name, (each, of) in made.items()}
 
 
-def main(epochs: str = "") -> None:
-    parameters = Parameters.of({**PARAMETERS, **({"epochs": int(epochs)} if epochs else {})})
+def main(epochs: str = str(PARAMETERS["epochs"]), items: str = "0") -> None:
+    parameters = Parameters.of({**PARAMETERS, "epochs": int(epochs)})
     products = pl.read_parquet(PRODUCTS).sort("item")
+    products = products.head(int(items)) if int(items) else products
     with tempfile.TemporaryDirectory() as folder:
         products.with_columns(part=pl.Series(samples.parts(products["item"].to_list()))).write_parquet(
             Path(folder) / steps.ROWS
@@ -63,4 +64,4 @@ def _told(line: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(*sys.argv[1:3])

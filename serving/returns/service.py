@@ -1,7 +1,7 @@
 """Returned items: an image and what was ordered in, category and condition out, or the word that a person has to look.
 
 An image is 28 rows of 28 bytes, the item bright on black, in base64. Of items that nobody has to look at, both answers are
-right in at least 98 of 100 cases, as far as the images are of the kind that the release was calibrated on.
+right in about 98 of 100 cases, as far as the images are of the kind that it was calibrated on (docs/models/returns.md).
 """
 
 from __future__ import annotations
