@@ -285,9 +285,7 @@ def test_an_mlflow_that_does_not_answer_is_one_sentence(output: Path, tmp_path: 
             assert "\n" not in str(caught.value)
 
 
-def test_a_version_whose_artifacts_were_pruned_says_so_and_others_have_theirs(
-    registry, output: Path, tmp_path: Path
-) -> None:
+def test_a_version_whose_artifacts_were_pruned_says_so_and_others_have_theirs(registry, output: Path, tmp_path: Path) -> None:
     one, two = (registry.register("demand", output, {}, {}) for _ in range(2))
     kept = registry.kept_at(one)
     assert kept is not None
