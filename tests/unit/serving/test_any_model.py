@@ -216,6 +216,16 @@ def test_an_input_too_large_for_the_log_is_there_by_its_digest_and_columns(
         replay(record, slot.folder, open_model=open_onnx)
 
 
+def test_a_model_that_knows_its_categories_alone_is_served(tmp_path: Path) -> None:
+    encode = node("OneHotEncoder", ["school"], ["hot"], domain="ai.onnx.ml", cats_strings=["degree", "none"], zeros=0)
+    nodes = [encode, node("Flatten", ["hot"], ["out"])]
+    case = Case(onnx_of(nodes, {"school": ("BYTES", [None, 1])}, {"out": ("FP32", [None, 2])}), {}, {}, {})
+    slot = Slot(case, tmp_path)  # which asks it about a made-up category, and is refused
+    assert slot.client.post("/predict", {"inputs": {"school": ["degree"]}}).json["outputs"] == {"out": [[1.0, 0.0]]}
+    refused = slot.client.post("/predict", {"inputs": {"school": "nowhere"}})
+    assert (refused.status, "the model refused its input" in refused.json["error"]) == (422, True)
+
+
 def test_a_model_without_features_opens_no_store(tmp_path: Path) -> None:
     case = CASES["texts in, texts out"]
     assert case.contract == NO_FEATURES

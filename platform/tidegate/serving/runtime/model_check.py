@@ -2,7 +2,8 @@
 and by each process that loads one.
 
 It runs the model: one row and three at once, and, where rows of its reference are at hand, those. Without them an input is
-zeros or empty texts; a dimension of any size that is not the rows' is tried in a few sizes.
+zeros or empty texts; a dimension of any size that is not the rows' is tried in a few sizes. A model may refuse made-up texts
+and whole numbers (a category that it does not know), and that says nothing of it: slots have no reference, registration has.
 """
 
 from __future__ import annotations
@@ -43,13 +44,15 @@ def _check_rows(
         try:
             outputs = model.run({tensor.name: _example(tensor, n, size, rows) for tensor in tensors})
         except InvalidInput as error:
-            problem = str(error)
+            problem = "" if any(_may_be_refused(tensor, rows) for tensor in tensors) else str(error)
             continue
         short = [name for name, values in outputs.items() if values.shape[:1] != (n,)]
         if not outputs or not short:
             return
         problem = f"its output '{short[0]}' has shape {list(outputs[short[0]].shape)}"
         break
+    if not problem:
+        return
     name, shape = tensors[0].name, ", ".join(["None", *map(str, tensors[0].shape[1:])])
     raise InvalidInput(
         f"{what}: the model cannot take {n} rows at once ({problem}); export it again with a dynamic first axis (torch.onnx: "
@@ -68,6 +71,10 @@ def _check_reference(what: str, model: TensorModel, rows: Mapping[str, np.ndarra
                     f"{what}: the model's output '{name}' is not finite for row {row} of the reference, required finite values "
                     "for every row that the model was made for; mend the model and register it again"
                 )
+
+
+def _may_be_refused(tensor: InputTensor, rows: Mapping[str, np.ndarray]) -> bool:
+    return tensor.name not in rows and dtype_of(tensor.datatype).kind in "Oiu"
 
 
 def _example(tensor: InputTensor, n: int, size: int, rows: Mapping[str, np.ndarray]) -> np.ndarray:
