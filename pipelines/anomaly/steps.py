@@ -76,7 +76,7 @@ def evaluate(run: Run, rows: str, model: str, out: str) -> str:
     table = judging.losses(found, scores, threshold, "model").with_columns(
         judging.losses(found, simple, simple_threshold, baseline.NAME)[f"loss_{baseline.NAME}"]
     )
-    windows = _some_windows(found, parameters)
+    windows = _some_windows(found, scores, parameters)
     _require_same(onnx, windows, parameters)
     measured = {
         "model": judging.figures(found, scores, threshold),
@@ -112,12 +112,15 @@ def _scores(found: list[Telemetry], parameters: Parameters) -> list[np.ndarray]:
     return [detector.series_scores(each.values, parameters.window, parameters.quiet) for each in found]
 
 
-def _some_windows(found: list[Telemetry], parameters: Parameters) -> np.ndarray:
-    """Of every series alike, spread evenly over what comes after its probation."""
+def _some_windows(found: list[Telemetry], scores: list[np.ndarray], parameters: Parameters) -> np.ndarray:
+    """Of every series alike, spread evenly over what comes after its probation; and of every third one its newest reading of
+    all, since evenly spread readings are hardly ever new and a model that never answers anything else is none."""
     each = max(1, parameters.reference_rows // len(found))
     parts = []
-    for telemetry in found:
-        rows = np.linspace(nab.probation(len(telemetry)), len(telemetry) - 1, each).astype(int)
+    for number, (telemetry, score) in enumerate(zip(found, scores, strict=True)):
+        begun = nab.probation(len(telemetry))
+        rows = np.linspace(begun, len(telemetry) - 1, each).astype(int)
+        rows = np.append(rows, begun + score[begun:].argmax()) if number % 3 == 0 else rows
         parts.append(detector.windows_of(telemetry.values, parameters.window)[rows])
     return np.concatenate(parts)
 

@@ -75,3 +75,10 @@ def test_parameters_are_all_named_and_fit_together():
     with pytest.raises(InvalidInput, match="quiet < window"):
         Parameters.of({**PARAMETERS, "quiet": 60})
     assert json.dumps(PARAMETERS)
+
+
+def test_the_reference_has_readings_that_are_new(found: list[Telemetry]):
+    parameters = Parameters.of(PARAMETERS)
+    windows = steps._some_windows(found, steps._scores(found, parameters), parameters)
+    assert len(windows) == 31
+    assert detector.scores(windows, parameters.quiet).max() > 0
