@@ -122,15 +122,15 @@ def cluster_gates(
     project: Project, model: str, settings: GateServerSettings, rollouts: ClusterRollouts, store: MlflowArtifacts
 ) -> Evaluate:
     """The gates of the local target, over the cluster's records, counters and feature tables."""
-    from tidegate.apps.gates import gates_over, instruments_over
+    from tidegate.apps.gates import NoFeatures, gates_over, instruments_over
 
     def instruments() -> Instruments:
         folder = feature_folder(project.state, model)
-        own = project.model(model).its_features()
-        features = wiring.feature_store(own.repo, folder, service=own.service)
+        own = project.model(model).features
+        features = wiring.feature_store(own.repo, folder, service=own.service) if own else None
         return instruments_over(
             wiring.cluster_records(settings.records, model),
-            FetchedFeatures(features, store, folder),
+            FetchedFeatures(features, store, folder) if features else NoFeatures(),
             wiring.gateway_traffic(settings.gateway, settings.release, rollouts),
         )
 

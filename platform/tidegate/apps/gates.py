@@ -12,16 +12,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidegate.apps import wiring
-from tidegate.domain.errors import TidegateError
+from tidegate.domain.errors import InvalidInput, TidegateError
 from tidegate.domain.project import Project
 from tidegate.files.layout import StateFolder
 from tidegate.ports.gates import Evaluate, Instruments
 
 if TYPE_CHECKING:
+    import polars as pl
+
+    from tidegate.domain.contract import FeatureContract
     from tidegate.ports.features import HistoricalFeatures
     from tidegate.ports.inference_records import InferenceRecords
     from tidegate.ports.traffic import LiveTraffic
     from tidegate.rollout.state import Rollout
+
+
+class NoFeatures:
+    """The historical features of a model that stores none: no gate of it has anything to recompute."""
+
+    def historical(self, contract: FeatureContract, entity_rows: pl.DataFrame) -> pl.DataFrame:
+        raise InvalidInput("the model has no features in the project file, so none of its inputs can be recomputed")
 
 
 def build_gates(project: Project, model: str) -> Evaluate:
@@ -33,7 +43,7 @@ def build_gates(project: Project, model: str) -> Evaluate:
 
         return instruments_over(
             wiring.inference_log(project, model),
-            feature_store(project, model),
+            feature_store(project, model) if project.model(model).features else NoFeatures(),
             wiring.local_target(project),
             state_clock(StateFolder(project.state)),
         )
