@@ -326,7 +326,7 @@ def test_what_was_ready_is_forgiven_and_what_never_was_waits_longer() -> None:
 
 def test_an_online_store_that_was_set_after_the_start_is_said_with_what_to_do(world: World) -> None:
     world.want(active=Slot.BLUE, blue=R1)
-    world.supervisor.reconcile()
+    world.supervisor.step()
     assert LocalTarget(world.state.root, LocalConfig()).problems() == []
     changed = LocalTarget(world.state.root, LocalConfig(online_store="redis://user:secret@cache:6379/0"))
     (problem,) = changed.problems()
