@@ -64,6 +64,25 @@ def test_two_classifiers_that_disagree_as_on_the_reference_pass_though_most_labe
     assert kinds == {"label": "label", "probability": "distribution"}
 
 
+class Swapped(Scorer):
+    def score(self, folder: Path, manifest: ReleaseManifest, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        return opposite(inputs) if manifest.version == "12" else super().score(folder, manifest, inputs)
+
+
+def opposite(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    live = answer(inputs, 11)
+    return {"label": 1 - live["label"], "probability": 1 - live["probability"]}
+
+
+def test_a_classifier_that_learned_the_labels_swapped_fails_though_it_is_so_on_its_reference_too(employment: Any) -> None:
+    seen, (candidate, active) = people(400, 5), employment
+    mirrored = records(candidate[0], seen, opposite(seen), shadow=True)
+    live = records(active[0], seen, answer(seen, 11))
+    result = ask("shadow", context(candidate, active), FakeRecords(mirrored, live), scorer=Swapped())
+    assert result.verdict is Verdict.FAIL
+    assert "label is 1" in result.evidence.summary
+
+
 def test_a_classifier_that_is_wrong_about_a_group_fails_and_the_group_and_rows_are_named(employment: Any) -> None:
     seen = people(400, 5)
     ours = answer(seen, 12)
