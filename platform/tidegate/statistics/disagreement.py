@@ -35,11 +35,6 @@ class OutputKind:
     each: Callable[[Rows], np.ndarray]
     cap: float
 
-    @property
-    def bounded(self) -> bool:
-        """Whether there is a largest disagreement, which no limit may reach or nothing would ever fail."""
-        return self.name != "quantity"
-
 
 def kind_of(name: str, values: np.ndarray, named: Mapping[str, str]) -> OutputKind:
     """As `named` for this output; else numbers with fractions are quantities, and all else is a label."""
