@@ -54,7 +54,7 @@ try:
     answer = urllib.request.urlopen(request, timeout=20)
 except urllib.error.HTTPError as error:
     answer = error
-print(json.dumps({"status": answer.status, **json.load(answer)}))
+print(json.dumps({**json.load(answer), "status": answer.status}))
 """
 
 
