@@ -31,7 +31,8 @@ def postgres(port: int) -> Iterator[str]:
         for name in ("pgserver/pginstall", "pgserver.libs"):
             shutil.copytree(site / name, folder / name)
         (folder / "data").mkdir(mode=0o700)
-        folder.chmod(0o755)
+        for each in (folder, folder / "pgserver"):  # whatever the umask of whoever runs tests
+            each.chmod(0o755)
         if os.geteuid() == 0:
             user = pwd.getpwnam(PLAIN_USER)
             who = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}

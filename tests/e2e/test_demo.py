@@ -219,7 +219,8 @@ def counted(told: Told, log: Path) -> tuple[Counter[str], Counter[str]]:
 
 def test_up_brings_back_what_was_live_and_predictions_replay_to_the_bit(told: Told) -> None:
     running = told.run("up")
-    assert running["live"] == {"demand": release_of("retrained on the weeks before Christmas", told)}
+    live = {model: release for model, release in running["live"].items() if release}
+    assert live == {"demand": release_of("retrained on the weeks before Christmas", told)}
     assert told.run("up") == running
     assert {slot["ready"] for slot in told.run("status", "demand")[0]["slots"] if slot["release"]} == {2}
     sent = [r for r in told.lines(told.folder / "requests.jsonl") if r["status"] == 200]
