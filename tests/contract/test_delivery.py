@@ -26,7 +26,7 @@ from tidegate.domain.slots import Desired, Slot
 from tidegate.files.layout import StateFolder
 from tidegate.ledger.memory import MemoryLedger
 from tidegate.ports.delivery import Delivery, Standing
-from tidegate.registry.untold import UntoldNotes
+from tidegate.registry.pending import PendingUpdates
 from tidegate.rollout.orders import Orders
 from tidegate.rollout.plan import Bake, Check, RolloutConfig
 from tidegate.rollout.state import RolloutStore
@@ -53,7 +53,7 @@ def local(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Delivery:
         up=lambda: None,
         orders=lambda actor=PLATFORM: Orders(store, target, ledger, actor),
         rollouts=store,
-        untold=UntoldNotes(folder),
+        pending=PendingUpdates(folder),
         target=SimpleNamespace(desired=target.desired, slots=target.slots, traffic=target.traffic, problems=lambda: []),
         releases=SimpleNamespace(verify=lambda digest: None),
         state=StateFolder(folder),
@@ -201,7 +201,7 @@ def test_on_a_cluster_a_rollback_ends_what_is_under_way_or_starts_the_release_be
 ) -> None:
     delivery, said = on_cluster(tmp_path, monkeypatch), []
     begun = start(delivery)
-    assert delivery.way_back(MODEL, None).to == LIVE.id
+    assert delivery.rollback_target(MODEL, None).to == LIVE.id
     with pytest.raises(Conflict, match="a rollout is under way; end it with 'tidegate rollout abort'"):
         delivery.rollback(MODEL, "known", ADA, begun.release, said.append)
     ended = delivery.rollback(MODEL, "known", ADA, None, said.append)

@@ -35,7 +35,7 @@ def second(found: dsl.Input[dsl.Artifact]) -> str:
     import os
 
     from tidegate.domain.errors import Conflict
-    from tidegate.training.messages import told
+    from tidegate.training.messages import reported
 
     text = open(found.path).read()
 
@@ -48,7 +48,7 @@ def second(found: dsl.Input[dsl.Artifact]) -> str:
             os.kill(os.getpid(), 9)
         return text.upper()
 
-    return told(body)
+    return reported(body)
 
 
 @dsl.pipeline(name="two-steps")

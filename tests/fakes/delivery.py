@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tidegate.domain.actor import Actor
-from tidegate.ports.delivery import Capabilities, RolloutView, Say, Standing, WayBack
+from tidegate.ports.delivery import Capabilities, RollbackTarget, RolloutView, Say, Standing
 
 RELEASE = "demand@3f2c91a07b5d"
 
@@ -71,8 +71,8 @@ class FakeDelivery:
         self.orders.append(("override", gate, reason, actor.name))
         return self.ending(status="RUNNING")
 
-    def way_back(self, model: str, to: str | None) -> WayBack:
-        return WayBack(RELEASE, to)
+    def rollback_target(self, model: str, to: str | None) -> RollbackTarget:
+        return RollbackTarget(RELEASE, to)
 
     def rollback(self, model: str, reason: str, actor: Actor, to: str | None, say: Say) -> Standing:
         self.orders.append(("rollback", reason, actor.name, to))

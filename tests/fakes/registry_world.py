@@ -20,8 +20,8 @@ from tidegate.gates.monitor_file import MonitorConfig, load_monitor
 from tidegate.ledger.memory import MemoryLedger
 from tidegate.ports.registry import OUTPUT_TAG, ModelVersion
 from tidegate.registry.evidence import record_registration
+from tidegate.registry.pending import PendingUpdates
 from tidegate.registry.releases import ReleaseStore
-from tidegate.registry.untold import UntoldNotes
 from tidegate.rollout.state import RolloutStore
 
 spec = importlib.util.spec_from_file_location("outputs", Path(__file__).parents[1] / "unit/registry/outputs.py")
@@ -42,7 +42,7 @@ class World:
         self.target = FakeTarget()
         self.releases = ReleaseStore(self.state.releases)
         self.rollouts = RolloutStore(self.state.rollouts)
-        self.untold = UntoldNotes(self.state.rollouts)
+        self.pending = PendingUpdates(self.state.rollouts)
         self.progress = self.said.append
 
     def monitor(self, _: str) -> MonitorConfig:

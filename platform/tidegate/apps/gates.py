@@ -84,15 +84,15 @@ def finish_rollout(project: Project, rollout: Rollout) -> None:
     """
 
     from tidegate.files.release_folder import read_manifest
+    from tidegate.registry.pending import PendingUpdates
     from tidegate.registry.promotion import activate
-    from tidegate.registry.untold import UntoldNotes
 
     manifest = read_manifest(StateFolder(project.state).releases / rollout.candidate)
-    notes = UntoldNotes(StateFolder(project.state).rollouts)
+    notes = PendingUpdates(StateFolder(project.state).rollouts)
     notes.note(manifest.model, manifest.id, manifest.version, notes.reason(manifest.model))
     try:
         activate(wiring.registry(project), wiring.ledger(project), manifest.model, manifest.version)
     except TidegateError as error:
         notes.note(manifest.model, manifest.id, manifest.version, str(error))
         raise
-    notes.told(manifest.model)
+    notes.done(manifest.model)

@@ -13,7 +13,7 @@ from tidegate.access.may import may
 from tidegate.domain.access import ABORT, FREEZE, OVERRIDE, ROLLBACK, ROLLOUT, UNFREEZE, Access
 from tidegate.domain.actor import Actor
 from tidegate.domain.errors import AccessDenied, TidegateError
-from tidegate.ports.delivery import Capabilities, Delivery, Planned, Say, Standing, WayBack
+from tidegate.ports.delivery import Capabilities, Delivery, Planned, RollbackTarget, Say, Standing
 from tidegate.ports.ledger import Ledger
 
 REFUSED = "access.refused"
@@ -90,8 +90,8 @@ class GuardedDelivery:
         self.guard.require(actor, OVERRIDE, model)
         return self.delivery.override(model, gate, reason, actor)
 
-    def way_back(self, model: str, to: str | None) -> WayBack:
-        return self.delivery.way_back(model, to)
+    def rollback_target(self, model: str, to: str | None) -> RollbackTarget:
+        return self.delivery.rollback_target(model, to)
 
     def rollback(self, model: str, reason: str, actor: Actor, to: str | None, say: Say) -> Standing:
         self.guard.require(actor, ROLLBACK, model)

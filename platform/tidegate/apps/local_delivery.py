@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tidegate.domain.actor import PLATFORM, Actor
 from tidegate.domain.errors import NotFound
-from tidegate.ports.delivery import UNCHANGED, Capabilities, RolloutView, Say, Standing, WayBack
+from tidegate.ports.delivery import UNCHANGED, Capabilities, RollbackTarget, RolloutView, Say, Standing
 
 if TYPE_CHECKING:
     from tidegate.apps.platform import Platform
@@ -78,11 +78,11 @@ class LocalDelivery:
         """A rollout that this gate froze goes on."""
         return self._driven(self.orders(actor).override(self._name(model), gate, reason))
 
-    def way_back(self, model: str, to: str | None) -> WayBack:
+    def rollback_target(self, model: str, to: str | None) -> RollbackTarget:
         platform = self._platform
         live = platform.release(platform.live_release(model)).id
         back = self.orders().goes_back_to(self._name(model), self._digest(model, to))
-        return WayBack(live, platform.release(back).id if back else None)
+        return RollbackTarget(live, platform.release(back).id if back else None)
 
     def rollback(self, model: str, reason: str, actor: Actor, to: str | None, say: Say) -> Standing:
         from tidegate.apps.rollouts import rollout_config

@@ -171,7 +171,7 @@ def _next_steps(found: Rollout) -> tuple[str, ...]:
 
 
 def _due(platform: ProjectEvidence, model: str) -> Mapping[str, Any] | None:
-    due = platform.untold.due(model)
+    due = platform.pending.due(model)
     return None if due is None else {"release": due.release, "version": due.version, "at": due.at, "reason": due.reason}
 
 

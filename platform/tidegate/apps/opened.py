@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from tidegate.domain.clocks import SteadyClock
     from tidegate.gates.monitor_file import MonitorConfig
     from tidegate.ports.registry import ModelRegistry
+    from tidegate.registry.pending import PendingUpdates
     from tidegate.registry.releases import ReleaseStore
-    from tidegate.registry.untold import UntoldNotes
     from tidegate.rollout.state import RolloutStore
     from tidegate.serving.records import InferenceLogFiles
 
@@ -78,10 +78,10 @@ class OpenedProject:
         return state_clock(self.state)
 
     @cached_property
-    def untold(self) -> UntoldNotes:
-        from tidegate.registry.untold import UntoldNotes
+    def pending(self) -> PendingUpdates:
+        from tidegate.registry.pending import PendingUpdates
 
-        return UntoldNotes(self.state.rollouts)
+        return PendingUpdates(self.state.rollouts)
 
     @cached_property
     def releases(self) -> ReleaseStore:

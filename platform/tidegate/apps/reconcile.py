@@ -1,6 +1,6 @@
 """Registry, ledger and live release compared, and the registry mended: aliases follow the traffic.
 
-What is live is the truth, then what the ledger recorded; the registry's aliases are told. While a rollout has switched and is
+What is live is the truth, then what the ledger recorded; the registry's aliases follow. While a rollout has switched and is
 not decided, nothing is due: its end says who the champion is.
 """
 
@@ -22,7 +22,7 @@ RECONCILED = "registry.reconciled"
 @dataclass(frozen=True)
 class Reconciliation:
     """`live` is the release that answers, `version` the champion that it makes; `registry` and `ledger` are the champions that
-    these name. `differences` are sentences; `mended` says whether the registry was told."""
+    these name. `differences` are sentences; `mended` says whether the registry was updated."""
 
     model: str
     live: str | None
@@ -57,16 +57,16 @@ def settle(platform: OpenedProject, model: str) -> None:
         reconcile(platform, model)
 
 
-def tell_what_is_due(platform: OpenedProject, model: str) -> None:
-    """Tell the registry if a note says that it has to be told; raises Unavailable when it cannot be, and the note says why."""
-    due = platform.untold.due(model)
+def apply_pending(platform: OpenedProject, model: str) -> None:
+    """Update the registry if an update is pending; raises Unavailable when it cannot be, and the note says why."""
+    due = platform.pending.due(model)
     if due is None:
         return
     try:
         reconcile(platform, model)
     except TidegateError as error:
-        if (now := platform.untold.due(model)) is not None:
-            platform.untold.note(model, now.release, now.version, str(error))
+        if (now := platform.pending.due(model)) is not None:
+            platform.pending.note(model, now.release, now.version, str(error))
         raise
 
 
@@ -74,11 +74,13 @@ def note_what_is_due(platform: OpenedProject, model: str) -> None:
     """Leave a note when another version is live than the ledger names: a rollout went back after it had been recorded."""
     from tidegate.registry.promotion import recorded_champion
 
-    if platform.untold.due(model) is not None:
+    if platform.pending.due(model) is not None:
         return  # and its note says why
     live, recorded = live_version(platform, model), recorded_champion(platform.ledger, model)
     if live is not None and recorded is not None and recorded.version != live.version:
-        platform.untold.note(model, live.id, live.version, f"version {recorded.version} was recorded, and is not live any more")
+        platform.pending.note(
+            model, live.id, live.version, f"version {recorded.version} was recorded, and is not live any more"
+        )
 
 
 def reconcile(platform: OpenedProject, model: str, dry_run: bool = False, actor: Actor = PLATFORM) -> Reconciliation:
@@ -96,10 +98,10 @@ def reconcile(platform: OpenedProject, model: str, dry_run: bool = False, actor:
         under_way = platform.rollouts.unfinished(model)
         if under_way is not None and under_way.switched:
             raise Conflict(
-                f"reconciling {model}: rollout {under_way.id} has switched and is not decided; its end tells the registry"
+                f"reconciling {model}: rollout {under_way.id} has switched and is not decided; its end updates the registry"
             )
         if found.version is None:
-            platform.untold.told(model)
+            platform.pending.done(model)
             return found
         if found.version not in {each.version for each in platform.registry.versions(model)}:
             raise lacking(model, found.version, found.live)
@@ -108,9 +110,9 @@ def reconcile(platform: OpenedProject, model: str, dry_run: bool = False, actor:
         try:
             activate(platform.registry, platform.ledger, model, found.version)
         except TidegateError as error:
-            platform.untold.note(model, found.live or "", found.version, str(error))
+            platform.pending.note(model, found.live or "", found.version, str(error))
             raise
-        platform.untold.told(model)
+        platform.pending.done(model)
         return Reconciliation(
             model, found.live, found.version, found.version, found.version, found.differences, bool(found.differences)
         )

@@ -27,7 +27,7 @@ from tidegate.domain.release import SHORT, ReleaseManifest
 from tidegate.files.layout import StateFolder
 from tidegate.files.release_folder import read_manifest
 from tidegate.gates.monitor_file import MonitorConfig
-from tidegate.registry.untold import UntoldNotes
+from tidegate.registry.pending import PendingUpdates
 from tidegate.rollout.engine import Engine
 from tidegate.rollout.evaluation import ThreadedEvaluations
 from tidegate.rollout.local.companions import Companion
@@ -138,7 +138,7 @@ def controller_name(model: str, id: str) -> str:
 def wanted_controllers(project: Project, gates: str, finish: str) -> Callable[[str], Companion | None]:
     """What the supervisor asks each time: the controller of a model's rollout, if that needs one, or else who tells the
     registry what it was not told by a rollout that ended."""
-    store, notes = open_store(project), UntoldNotes(StateFolder(project.state).rollouts)
+    store, notes = open_store(project), PendingUpdates(StateFolder(project.state).rollouts)
 
     def wanted(model: str) -> Companion | None:
         rollout = store.unfinished(model)
@@ -150,7 +150,7 @@ def wanted_controllers(project: Project, gates: str, finish: str) -> Callable[[s
 
 
 def _teller(project: Project, model: str) -> Companion:
-    command = [sys.executable, "-m", "tidegate.apps.telling", "--state", str(project.state)]
+    command = [sys.executable, "-m", "tidegate.apps.registry_updates", "--state", str(project.state)]
     return Companion(f"tell-{model}", [*command, "--config", str(project.file), "--model", model])
 
 

@@ -1,8 +1,8 @@
-"""One run of a training pipeline, as its components see it: what they are told, the code they run, and the general steps.
+"""One run of a training pipeline, as its components see it: what they are given, the code they run, and the general steps.
 
 A component runs in a process of its own, on this machine or in a pod, and gets nothing but strings. `Run` is these strings and
 what they mean; `step` calls a function of the pipeline's own modules with it. Those modules are compiled from sources that
-were read once (`code`), and where the run was told the digest of all definitions, a step that finds others than the run began
+were read once (`code`), and where the run was given the digest of all definitions, a step that finds others than the run began
 with stops: what the lineage says is what every step ran.
 """
 
@@ -28,7 +28,7 @@ from tidegate.domain.release import Lineage
 from tidegate.files.digests import files_digest
 from tidegate.files.feature_folder import feature_folder
 from tidegate.files.source_code import Sources
-from tidegate.training.messages import say, told
+from tidegate.training.messages import reported, say
 from tidegate.training.output import write_features
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """What a component was told: a pipeline hands on what it takes of these.
+    """What a component is given: a pipeline hands on what it takes of these.
 
     `project` is the project file, `state` a state folder ('' for the project's own), `data` the folder of ingested data,
     `until` an ISO time with its zone, `champion` the folder of the champion's training output ('' for none), `definitions` the
@@ -134,7 +134,7 @@ def step(run: Run, function: str, *arguments: Any) -> Any:
         _require_same_definitions(run)
         return result
 
-    return told(body)
+    return reported(body)
 
 
 def _function(sources: Sources, name: str) -> Any:
@@ -256,7 +256,7 @@ def register(run: Run, output: Path | str) -> str:
 
 def register_step(run: Run, output: str) -> Any:
     """`register` as a component's whole body."""
-    return told(lambda: register(run, output))
+    return reported(lambda: register(run, output))
 
 
 def instant(what: str, text: str) -> datetime:

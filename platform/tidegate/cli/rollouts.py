@@ -106,11 +106,11 @@ def _override(text: str) -> tuple[str, str]:
 
 def require_recorded(found: Standing) -> None:
     """Raises Unavailable when the registry was not told what the rollout did."""
-    from tidegate.cli.status_view import untold_text
+    from tidegate.cli.status_view import pending_text
 
     if found.registry is not None:
-        untold = untold_text(found.model, found.registry)
-        raise Unavailable(f"the rollout is {found.status}, but not recorded in the registry: it was {untold}")
+        pending = pending_text(found.model, found.registry)
+        raise Unavailable(f"the rollout is {found.status}, but not recorded in the registry: it {pending}")
 
 
 def _emit(session: Session, found: Standing) -> None:
@@ -234,7 +234,7 @@ def rollback(
     """
     name, delivery = session.model(model), session.delivery(target)
     if dry_run:
-        back = delivery.way_back(name, to)
+        back = delivery.rollback_target(name, to)
         where = back.to or "nothing: it is the first release"
         value = {"model": name, "from": back.live, "to": back.to}
         session.emit(value, f"would go back from {back.live or 'nothing'} to {where}")

@@ -144,7 +144,7 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class WayBack:
+class RollbackTarget:
     """Ids of the release that is live, and of the one that a rollback goes back to; None where there is none."""
 
     live: str | None
@@ -199,7 +199,7 @@ class Delivery(Protocol):
     def override(self, model: str, gate: str, reason: str, actor: Actor) -> Standing:
         """Let the rollout under way past a gate before the switch, on a person's word."""
 
-    def way_back(self, model: str, to: str | None) -> WayBack:
+    def rollback_target(self, model: str, to: str | None) -> RollbackTarget:
         """What `rollback` would do; changes nothing."""
 
     def rollback(self, model: str, reason: str, actor: Actor, to: str | None, say: Say) -> Standing:

@@ -21,9 +21,9 @@ from tidegate.ports.traffic import Target
 from tidegate.rollout.admission import refuse_while_held, require_overridable, require_reason
 from tidegate.rollout.past import Past, past
 from tidegate.rollout.plan import Plan, RolloutConfig, plan, plan_rollback
+from tidegate.rollout.rollback_target import rollback_target
 from tidegate.rollout.state import Json, Rollout, RolloutStore, Status
 from tidegate.rollout.unrecorded import Recorder
-from tidegate.rollout.way_back import way_back
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Orders:
                     f"'tidegate rollout abort {model} --reason TEXT'"
                 )
             desired = self.target.desired(model)
-            previous = self._way_back(model, desired.active_release, to)
+            previous = self._rollback_target(model, desired.active_release, to)
             manifest = releases(previous)
             if running is not None:
                 self._supersede(running, f"a rollback to {previous[:12]}", "rollback")
@@ -121,16 +121,16 @@ class Orders:
             return running.candidate
         if running is not None and running.switched:
             return running.plan.previous
-        return self._way_back(model, self.target.desired(model).active_release, to)
+        return self._rollback_target(model, self.target.desired(model).active_release, to)
 
-    def _way_back(self, model: str, active: str | None, to: str | None) -> str:
+    def _rollback_target(self, model: str, active: str | None, to: str | None) -> str:
         try:
             history = past(self.store, self.ledger, model)
         except Conflict:
             if to is None:
                 raise
             history = [Past.of(rollout) for rollout in self.store.all(model)]  # a person names it
-        return way_back(model, history, active, to)
+        return rollback_target(model, history, active, to)
 
     def abort(self, model: str, reason: str) -> Rollout:
         return self._order(model, self._unfinished(model).id, "abort", reason)

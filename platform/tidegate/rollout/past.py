@@ -46,9 +46,9 @@ def past(store: RolloutStore, ledger: Ledger, model: str) -> list[Past]:
     try:
         recorded = from_ledger(ledger, model)
     except TidegateError as error:
-        raise _untold(store, model, str(error)) from error
+        raise _incomplete(store, model, str(error)) from error
     if not lost <= recorded.keys():
-        raise _untold(store, model, f"the ledger does not know rollout {min(lost - recorded.keys())}")
+        raise _incomplete(store, model, f"the ledger does not know rollout {min(lost - recorded.keys())}")
     place = {id: number for number, id in enumerate(recorded)}
     return sorted([*known, *(recorded[id] for id in lost)], key=lambda each: place.get(each.id, len(place)))
 
@@ -95,7 +95,7 @@ def _begun(entry: Entry, id: str, live: str | None) -> Past:
     return Past(id, release, body.get("previous") or live, kind, Status.RUNNING, False, entry.actor, why)
 
 
-def _untold(store: RolloutStore, model: str, why: str) -> Conflict:
+def _incomplete(store: RolloutStore, model: str, why: str) -> Conflict:
     ids: Collection[str] = [f"{model}@{release[:SHORT]}" for release in earlier([Past.of(r) for r in store.all(model)], None)]
     return Conflict(
         f"rolling back model {model}: {store.damaged(model)[0]}; {why}, so which release is good is not known: name one with "

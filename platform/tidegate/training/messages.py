@@ -23,7 +23,7 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def told(step: Callable[[], Result]) -> Result:
+def reported(step: Callable[[], Result]) -> Result:
     """The step's result; an expected error is said in one line and ends the process with its exit code, without a traceback."""
     try:
         return step()

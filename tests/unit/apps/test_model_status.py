@@ -16,7 +16,7 @@ from tidegate.domain.errors import IntegrityError
 from tidegate.domain.verdict import Verdict
 from tidegate.files.layout import StateFolder
 from tidegate.ports.delivery import Standing
-from tidegate.registry.untold import UntoldNotes
+from tidegate.registry.pending import PendingUpdates
 from tidegate.rollout.state import Status
 
 spec = importlib.util.spec_from_file_location("rollout_world", Path(__file__).parents[1] / "rollout/conftest.py")
@@ -54,7 +54,7 @@ def looked_at(world, with_drift: bool = True, other: str = "") -> Standing:
             desired=world.target.desired, slots=world.target.slots, traffic=world.target.traffic, problems=lambda: PROBLEMS
         ),
         rollouts=world.store,
-        untold=UntoldNotes(world.store.folder),
+        pending=PendingUpdates(world.store.folder),
         release=by_digest.__getitem__,
         is_up=lambda: True,
         started_otherwise=lambda: other,
@@ -152,9 +152,9 @@ def test_why_there_is_no_drift_is_said_as_it_is(world, with_drift: bool, says: s
 
 def test_what_the_registry_was_not_told_is_shown(world) -> None:
     assert looked_at(world).registry is None
-    UntoldNotes(world.store.folder).note("demand", world.releases[0].id, "1", "its database was locked")
+    PendingUpdates(world.store.folder).note("demand", world.releases[0].id, "1", "its database was locked")
     text = " ".join(shown(looked_at(world)).replace("│", " ").split())
-    assert f"not told that version 1 ({world.releases[0].id}) is live (its database was locked)" in text
+    assert f"does not have that version 1 ({world.releases[0].id}) is live (its database was locked)" in text
     assert "'tidegate registry reconcile demand'" in text
 
 

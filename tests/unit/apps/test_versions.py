@@ -206,32 +206,32 @@ def test_what_is_live_and_was_not_recorded_is_told_by_the_next_promotion(world: 
     with_champion(world)
     second = world.trained()
     manifest = world.live(world.release(second))
-    world.untold.note("demand", manifest.id, "2", "its database was locked")
+    world.pending.note("demand", manifest.id, "2", "its database was locked")
     promote(world, world.trained(), dry_run=True)
     assert aliased(world.registry, "demand", CHAMPION).version == "1", "a dry run tells nothing"
     promote(world, world.trained())
     assert aliased(world.registry, "demand", CHAMPION).version == "2"
-    assert world.untold.due("demand") is None
+    assert world.pending.due("demand") is None
 
 
 def test_reconcile_makes_the_aliases_follow_what_is_live_and_says_what_differed(world: World) -> None:
     with_champion(world)
     second = world.trained()
     manifest = world.live(world.release(second))
-    world.untold.note("demand", manifest.id, "2")
+    world.pending.note("demand", manifest.id, "2")
     tried = reconcile(world, "demand", dry_run=True)
     assert (tried.version, tried.ledger, tried.registry, tried.mended) == ("2", "1", "1", False)
     assert tried.differences == (
         f"{manifest.id} of version 2 is live, the ledger names version 1 as champion",
         "champion is version 2, the registry names version 1",
     )
-    assert world.untold.due("demand") is not None
+    assert world.pending.due("demand") is not None
     assert reconcile(world, "demand").mended
     assert {a: v.version for a in (CHAMPION, "previous") if (v := aliased(world.registry, "demand", a))} == {
         CHAMPION: "2",
         "previous": "1",
     }
-    assert world.untold.due("demand") is None
+    assert world.pending.due("demand") is None
     assert world.actions("registry.reconciled")[0].body["differences"] == list(tried.differences)
     assert reconcile(world, "demand").differences == ()
     assert len(world.actions("registry.reconciled")) == 1
@@ -240,11 +240,11 @@ def test_reconcile_makes_the_aliases_follow_what_is_live_and_says_what_differed(
 def test_a_registry_that_is_away_stays_due(world: World) -> None:
     with_champion(world)
     manifest = world.live(world.release(world.trained()))
-    world.untold.note("demand", manifest.id, "2")
+    world.pending.note("demand", manifest.id, "2")
     world.registry.away = True
     with pytest.raises(Unavailable):
         reconcile(world, "demand")
-    assert world.untold.due("demand") is not None
+    assert world.pending.due("demand") is not None
 
 
 def test_a_rollout_that_switched_and_is_undecided_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,9 +265,9 @@ def test_a_damaged_note_is_due_all_the_same(world: World, content: bytes) -> Non
     path = StateFolder(world.project.state).rollouts / "demand/untold"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    assert "is damaged" in world.untold.due("demand").reason
+    assert "is damaged" in world.pending.due("demand").reason
     reconcile(world, "demand")
-    assert world.untold.due("demand") is None
+    assert world.pending.due("demand") is None
 
 
 def test_a_failure_while_it_is_being_told_is_a_sentence_with_its_reason(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,5 +280,5 @@ def test_a_failure_while_it_is_being_told_is_a_sentence_with_its_reason(world: W
     monkeypatch.setattr(world.registry, "set_alias", fail)
     with pytest.raises(TidegateError):
         reconcile(world, "demand")
-    assert world.untold.due("demand").reason == "the registry cannot write"
-    assert world.untold.due("demand").release == manifest.id
+    assert world.pending.due("demand").reason == "the registry cannot write"
+    assert world.pending.due("demand").release == manifest.id

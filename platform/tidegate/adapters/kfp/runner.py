@@ -201,7 +201,7 @@ def _run_here(order: Path) -> None:
     """The child process of LocalKfpRunner."""
     from kfp import local
 
-    from tidegate.training.messages import told
+    from tidegate.training.messages import reported
 
     given = json.loads(order.read_bytes())
     folder = Path(given["folder"])
@@ -219,7 +219,7 @@ def _run_here(order: Path) -> None:
         outputs = {"version" if name == "Output" else name: value for name, value in task.outputs.items()}
         (folder / "result.json").write_text(json.dumps(outputs))
 
-    told(body)
+    reported(body)
 
 
 def main(arguments: list[str]) -> int:

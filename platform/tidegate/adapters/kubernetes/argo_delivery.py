@@ -31,11 +31,11 @@ from tidegate.ports.delivery import (
     ROLLED_BACK,
     RUNNING,
     Capabilities,
+    RollbackTarget,
     RolloutView,
     Say,
     SlotView,
     Standing,
-    WayBack,
 )
 from tidegate.rollout.admission import overridden, refuse_while_held, require_overridable
 from tidegate.rollout.cluster.standing import gate_values, is_wanted, order, plan_on, settled
@@ -168,11 +168,11 @@ class ArgoDelivery:
             scaled_by=scaled_by(self._api, namespace, model),
         )
 
-    def way_back(self, model: str, to: str | None) -> WayBack:
+    def rollback_target(self, model: str, to: str | None) -> RollbackTarget:
         now = self._rollouts.under_way(model)
         going_back = not now.done and not now.stopped
         digest = now.previous if going_back else self._rollouts.earlier(model, _digest(to)).release
-        return WayBack(_named(model, now.live), _named(model, digest))
+        return RollbackTarget(_named(model, now.live), _named(model, digest))
 
     def rollback(self, model: str, reason: str, actor: Actor, to: str | None, say: Say) -> Standing:
         """By ending the rollout under way, else by starting the earlier release's pods again, or those of the one whose digest

@@ -1,8 +1,8 @@
-"""What the registry has to be told and was not: one durable note a model, which stays until it was told.
+"""Updates of the registry that are pending: one durable note a model, which stays until the registry was updated.
 
-A note is written before the registry is told what is live, and removed after; so whatever interrupts that (a registry that is
-away, a killed process) leaves it, and whoever comes next can see it and tell. It says that something is due, never what:
-what is live then is told, not what was live when the note was written.
+A note is written before what is live is recorded in the registry, and removed after; so whatever interrupts that (a registry
+that is away, a killed process) leaves it, and whoever comes next can see it and reconcile. It says that an update is due, never
+which: what is live then is recorded, not what was live when the note was written.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from tidegate.files.durable_files import replace_durably
 
 
 @dataclass(frozen=True)
-class Untold:
-    """`release` (an id) of `version` is live since `at`, and `reason` is why the registry does not know yet ('' while it is
-    being told)."""
+class PendingUpdate:
+    """`release` (an id) of `version` is live since `at`, and `reason` is why the registry does not have it yet ('' while it is
+    being updated)."""
 
     release: str
     version: str
@@ -28,35 +28,35 @@ class Untold:
 
 
 @dataclass(frozen=True)
-class UntoldNotes:
+class PendingUpdates:
     """Notes below `folder` (`rollouts/` of the state folder)."""
 
     folder: Path
     clock: Callable[[], float] = time.time
 
-    def due(self, model: str) -> Untold | None:
+    def due(self, model: str) -> PendingUpdate | None:
         """What is due for `model`, None when nothing is. A damaged note is due all the same: it only says that something is."""
         try:
             value = json.loads(self._path(model).read_bytes())
-            return Untold(str(value["release"]), str(value["version"]), float(value["at"]), str(value.get("reason", "")))
+            return PendingUpdate(str(value["release"]), str(value["version"]), float(value["at"]), str(value.get("reason", "")))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            return Untold("", "", 0.0, f"its note {self._path(model)} is damaged: {error}")
+            return PendingUpdate("", "", 0.0, f"its note {self._path(model)} is damaged: {error}")
 
     def note(self, model: str, release: str, version: str, reason: str = "") -> None:
         before = self.due(model)
         same = before is not None and (before.release, before.version) == (release, version)
         at = before.at if before is not None and same else self.clock()
         if before is None or not same or before.reason != reason:
-            content = json.dumps(asdict(Untold(release, version, at, reason))).encode()
+            content = json.dumps(asdict(PendingUpdate(release, version, at, reason))).encode()
             replace_durably(self._path(model), content)
 
     def reason(self, model: str) -> str:
         due = self.due(model)
         return due.reason if due else ""
 
-    def told(self, model: str) -> None:
+    def done(self, model: str) -> None:
         self._path(model).unlink(missing_ok=True)
 
     def models(self) -> list[str]:

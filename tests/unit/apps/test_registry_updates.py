@@ -10,14 +10,14 @@ import pytest
 
 from fakes.registry_world import World
 from tidegate.adapters.files.ledger_file import FileLedger
-from tidegate.apps import gates, rollouts, telling, wiring
+from tidegate.apps import gates, registry_updates, rollouts, wiring
 from tidegate.apps.reconcile import note_what_is_due
 from tidegate.cli.rollouts import require_recorded
 from tidegate.domain.errors import Unavailable
 from tidegate.files.layout import StateFolder
 from tidegate.ports.delivery import RolloutView, Standing
+from tidegate.registry.pending import PendingUpdates
 from tidegate.registry.promotion import CHAMPION, activate, aliased
-from tidegate.registry.untold import UntoldNotes
 
 
 @pytest.fixture
@@ -40,22 +40,22 @@ def test_a_registry_that_is_away_at_the_finish_is_told_when_it_is_back(world: Wo
     for _ in range(3):  # the engine asks again until its deadline
         with pytest.raises(Unavailable):
             gates.finish_rollout(world.project, rollout)
-    due = world.untold.due("demand")
+    due = world.pending.due("demand")
     assert (due.version, due.reason) == ("1", "the registry is away")
     waits: list[float] = []
-    assert telling.tell(world, "demand", waits.append) == 7
-    assert waits == [telling.RETRY_S]
-    assert world.untold.due("demand").reason == "the registry is away"
+    assert registry_updates.update(world, "demand", waits.append) == 7
+    assert waits == [registry_updates.RETRY_S]
+    assert world.pending.due("demand").reason == "the registry is away"
     world.registry.away = False
-    assert telling.tell(world, "demand", waits.append) == 0
-    assert world.untold.due("demand") is None
+    assert registry_updates.update(world, "demand", waits.append) == 0
+    assert world.pending.due("demand") is None
     assert aliased(world.registry, "demand", CHAMPION).version == "1"
     assert len(world.actions("champion")) == 1
 
 
 def test_a_finish_that_was_told_leaves_no_note(world: World) -> None:
     finish(world)
-    assert world.untold.due("demand") is None
+    assert world.pending.due("demand") is None
     assert aliased(world.registry, "demand", CHAMPION).version == "1"
 
 
@@ -69,7 +69,7 @@ def test_a_process_that_is_killed_while_it_tells_leaves_the_note(world: World, m
     monkeypatch.setattr(world.registry, "set_alias", killed)
     with pytest.raises(Killed):
         finish(world)
-    assert UntoldNotes(StateFolder(world.project.state).rollouts).due("demand").version == "1"
+    assert PendingUpdates(StateFolder(world.project.state).rollouts).due("demand").version == "1"
 
 
 def test_what_went_back_after_it_was_recorded_is_due(world: World) -> None:
@@ -78,11 +78,11 @@ def test_what_went_back_after_it_was_recorded_is_due(world: World) -> None:
         world.live(world.release(version))
         activate(world.registry, world.ledger, "demand", version.version)
     note_what_is_due(world, "demand")
-    assert world.untold.due("demand") is None
+    assert world.pending.due("demand") is None
     world.live(world.release(first))
     note_what_is_due(world, "demand")
-    assert world.untold.due("demand").version == "1"
-    assert telling.tell(world, "demand") == 0
+    assert world.pending.due("demand").version == "1"
+    assert registry_updates.update(world, "demand") == 0
     assert aliased(world.registry, "demand", CHAMPION).version == "1"
 
 
@@ -90,9 +90,9 @@ def test_the_supervisor_keeps_a_process_while_something_is_due_and_no_rollout_is
     wanted = rollouts.wanted_controllers(world.project, "gates", "finish")
     world.rollouts.folder.joinpath("demand").mkdir(parents=True)
     assert not names(wanted)
-    world.untold.note("demand", "demand@1", "1")
+    world.pending.note("demand", "demand@1", "1")
     assert names(wanted) == ["tell-demand"]
-    world.untold.told("demand")
+    world.pending.done("demand")
     assert not names(wanted)
 
 
@@ -104,8 +104,8 @@ def names(wanted) -> list[str]:
 def test_a_rollout_that_is_done_and_not_recorded_ends_in_a_sentence(world: World) -> None:
     done = Standing("demand", rollout=RolloutView("demand@1234", "DONE"))
     require_recorded(done)
-    world.untold.note("demand", "demand@1234", "1", "its database was locked")
+    world.pending.note("demand", "demand@1234", "1", "its database was locked")
     with pytest.raises(
         Unavailable, match=r"DONE, but not recorded .* version 1 \(demand@1234\) is live \(its database was locked\)"
     ):
-        require_recorded(replace(done, registry=vars(world.untold.due("demand"))))
+        require_recorded(replace(done, registry=vars(world.pending.due("demand"))))

@@ -28,7 +28,7 @@ def taken_back(history: Sequence[Past]) -> dict[str, str]:
     return found
 
 
-def way_back(model: str, history: Sequence[Past], active: str | None, to: str | None = None) -> str:
+def rollback_target(model: str, history: Sequence[Past], active: str | None, to: str | None = None) -> str:
     """The release to go back to, `to` when a person names one; raises NotFound where there is none, InvalidInput for one that
     never passed its gates."""
     before = earlier(history, active)
