@@ -6,12 +6,14 @@ import http.client
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from serving_builders import CONTRACT, T0
+from serving_builders import CONTRACT, T0, demand_release
 from tidegate.adapters.packed.places import open_backend
 from tidegate.adapters.packed.rows import ViewRows
 from tidegate.apps.slot_settings import SlotSettings
@@ -53,3 +55,18 @@ class Slot:
             except OSError:
                 time.sleep(0.02)
         raise AssertionError(f"the slot did not become ready, exit code {self.process.poll()}")
+
+
+@contextmanager
+def running_slot(folder: Path, online: str = "") -> Iterator[Slot]:
+    """A slot that is ready, with its release, logs and standard error below `folder`; killed at the end of the block."""
+    release, port = demand_release(folder / "releases"), free_port()
+    with (folder / "stderr").open("wb") as errors:
+        process = subprocess.Popen(arguments(release, folder / "logs", port, online), stderr=errors)
+    started = Slot(process, port, release, folder / "logs")
+    try:
+        started.wait_ready()
+        yield started
+    finally:
+        process.kill()
+        process.wait()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from tidegate.api.training import Lineage
+from tidegate.api.training import Lineage, provenance
 
 from .parameters import Parameters
 
@@ -34,12 +34,6 @@ def model_card(
         f"|---|{'---|' * len(forecasts)}",
         *(f"| {metric} | {' | '.join(f'{measured[f][metric]:.2f}' for f in forecasts)} |" for metric in measured["model"]),
         "",
-        "## Lineage",
-        "",
-        *(f"- {key}: `{value}`" for key, value in asdict(lineage).items()),
-        "",
-        "## Parameters",
-        "",
-        *(f"- {key}: {value}" for key, value in asdict(parameters).items()),
+        *provenance(lineage, asdict(parameters)),
     ]
     return "\n".join(lines) + "\n"

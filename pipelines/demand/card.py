@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from tidegate.api.training import FeatureContract, Lineage
+from tidegate.api.training import FeatureContract, Lineage, provenance
 
 from .parameters import TrainingParameters
 
@@ -57,13 +57,7 @@ def model_card(
         f"{len(contract.vector)} features of service `{contract.service}`; the most used: "
         + ", ".join(f"`{feature}` ({share:.0%})" for feature, share in top),
         "",
-        "## Lineage",
-        "",
-        *(f"- {key}: `{value}`" for key, value in dataclasses.asdict(lineage).items()),
-        "",
-        "## Parameters",
-        "",
-        *(f"- {key}: {value}" for key, value in dataclasses.asdict(parameters).items()),
+        *provenance(lineage, dataclasses.asdict(parameters)),
     ]
     return "\n".join(lines) + "\n"
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from tidegate.api.training import provenance
 
 COLUMNS = ("pinball", "pinball_median", "coverage", "below", "above")
 
@@ -54,13 +55,7 @@ def model_card(
         "terms, product class, dosage form, first line, quantity, pack price and month. The scheduled day is no input where "
         "there is an order: the source has the last schedule, not the one at the time.",
         "",
-        "## Lineage",
-        "",
-        *(f"- {key}: `{value}`" for key, value in dataclasses.asdict(lineage).items()),
-        "",
-        "## Parameters",
-        "",
-        *(f"- {key}: {value}" for key, value in settings.items()),
+        *provenance(lineage, settings),
     ]
     return "\n".join(lines) + "\n"
 

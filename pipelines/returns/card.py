@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from tidegate.api.training import Lineage
+from tidegate.api.training import Lineage, provenance
 
 from .parameters import Parameters
 
@@ -41,12 +41,6 @@ def model_card(
         "",
         *(f"- {segment}: {share:.1%}" for segment, share in segments.items()),
         "",
-        "## Lineage",
-        "",
-        *(f"- {key}: `{value}`" for key, value in asdict(lineage).items()),
-        "",
-        "## Parameters",
-        "",
-        *(f"- {key}: {value}" for key, value in asdict(parameters).items()),
+        *provenance(lineage, asdict(parameters)),
     ]
     return "\n".join(lines) + "\n"

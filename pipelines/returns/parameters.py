@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any
 
-from tidegate.api.training import InvalidInput
+from tidegate.api.training import InvalidInput, parameters_of
 
 from .network import Schedule, Size
 
@@ -42,8 +42,5 @@ class Parameters:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Parameters:
-        wanted = {field.name for field in fields(cls)}
-        if set(settings) != wanted:
-            odd = min(set(settings) ^ wanted)
-            raise InvalidInput(f"pipeline parameter '{odd}' is unknown or missing; they are {', '.join(sorted(wanted))}")
-        return cls(**{**settings, "channels": tuple(settings["channels"])})
+        read = parameters_of(cls, settings)
+        return replace(read, channels=tuple(read.channels))

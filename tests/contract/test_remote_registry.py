@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from postgres_server import postgres
+from slot_process import free_port
 from tensor_models import CASES
 from tidegate.adapters.mlflow.registry import MlflowModelRegistry
 from tidegate.domain.errors import IntegrityError, NotFound, Unavailable
@@ -25,11 +25,6 @@ from tidegate.registry.promotion import CHAMPION
 
 pytestmark = pytest.mark.slow
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

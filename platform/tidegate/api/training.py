@@ -25,6 +25,7 @@ from tidegate.files.training_output import TrainingOutput, open_output
 from tidegate.training.former_steps import gone as __getattr__  # noqa: F401
 from tidegate.training.messages import say
 from tidegate.training.output import read_contract, require
+from tidegate.training.settings import parameters_of, provenance
 
 __all__ = [
     "FeatureContract",
@@ -40,7 +41,9 @@ __all__ = [
     "historical_features",
     "lineage",
     "open_output",
+    "parameters_of",
     "point_in_time",
+    "provenance",
     "read_contract",
     "read_rows",
     "register",

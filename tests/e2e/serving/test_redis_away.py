@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from serving_builders import demand_release
-from slot_process import Slot, arguments, free_port
+from slot_process import Slot, arguments, free_port, running_slot
 from tidegate.files.feature_folder import for_model
 
 pytestmark = pytest.mark.e2e
@@ -72,16 +71,8 @@ def redis(tmp_path: Path) -> Iterator[Redis]:
 
 @pytest.fixture
 def slot(tmp_path: Path, redis: Redis) -> Iterator[Slot]:
-    folder, port = demand_release(tmp_path / "releases"), free_port()
-    with (tmp_path / "stderr").open("wb") as errors:
-        process = subprocess.Popen(arguments(folder, tmp_path / "logs", port, redis.address), stderr=errors)
-    started = Slot(process, port, folder, tmp_path / "logs")
-    try:
-        started.wait_ready()
+    with running_slot(tmp_path, redis.address) as started:
         yield started
-    finally:
-        process.kill()
-        process.wait()
 
 
 @dataclass

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from serving_builders import demand_release
-from slot_process import Slot, arguments, free_port
+from slot_process import Slot, arguments, free_port, running_slot
 from tidegate.adapters.onnx.session import open_onnx
 from tidegate.ports.inference_records import Selection
 from tidegate.serving.records import InferenceLogFiles
@@ -30,16 +30,8 @@ HEADERS = {"content-type": "application/json"}
 
 @pytest.fixture
 def slot(tmp_path: Path) -> Iterator[Slot]:
-    folder, port = demand_release(tmp_path / "releases"), free_port()
-    with (tmp_path / "stderr").open("wb") as errors:
-        process = subprocess.Popen(arguments(folder, tmp_path / "logs", port), stderr=errors)
-    started = Slot(process, port, folder, tmp_path / "logs")
-    try:
-        started.wait_ready()
+    with running_slot(tmp_path) as started:
         yield started
-    finally:
-        process.kill()
-        process.wait()
 
 
 def client_ids(logs: Path) -> list[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
+
+from tidegate.api.training import provenance
 
 from .evaluation import told
 
@@ -43,13 +44,7 @@ def model_card(
         "employed.",
         "",
         *told(fairness),
-        "## Lineage",
-        "",
-        *(f"- {key}: `{value}`" for key, value in dataclasses.asdict(lineage).items()),
-        "",
-        "## Parameters",
-        "",
-        *(f"- {key}: {value}" for key, value in settings.items()),
+        *provenance(lineage, settings),
     ]
     return "\n".join(lines) + "\n"
 
