@@ -14,10 +14,10 @@ import numpy as np
 
 from tidegate.domain.datatypes import dtype_of
 from tidegate.domain.errors import InvalidInput, NotFound
-from tidegate.domain.keys import TEXT
+from tidegate.domain.keys import TEXT, entity_of
 from tidegate.ports.row_files import Column
 from tidegate.ports.tensor_model import TensorSpec
-from tidegate.serving.runtime.dataplane import ModelFault, Prediction, Predictor
+from tidegate.serving.runtime.dataplane import ModelFault, Prediction, Predictor, UnknownEntity
 
 EVENT_TIME = "event_timestamp"
 
@@ -68,7 +68,7 @@ class BatchPredictor:
     def _parts(
         self, columns: Mapping[str, Column], rows: np.ndarray, errors: list[str | None]
     ) -> list[tuple[np.ndarray, Prediction]]:
-        """Predictions of the rows that have one: a part with a row that is refused is halved until that row stands alone."""
+        """Predictions of the rows that have one: a part with refused rows is divided until each of these stands alone."""
         if not len(rows):
             return []
         try:
@@ -77,11 +77,22 @@ class BatchPredictor:
             if len(rows) == 1:
                 errors[rows[0]] = str(error)
                 return []
-        middle = len(rows) // 2
-        return self._parts(columns, rows[:middle], errors) + self._parts(columns, rows[middle:], errors)
+            divided = self._divided(columns, rows, error)
+        return [part for some in divided for part in self._parts(columns, some, errors)]
+
+    def _divided(self, columns: Mapping[str, Column], rows: np.ndarray, error: Exception) -> list[np.ndarray]:
+        """Unknown entities are known by name, so each of their rows comes alone; what else is refused is found by halves."""
+        if not isinstance(error, UnknownEntity):
+            return np.array_split(rows, 2)
+        unknown = np.array([entity_of(parts, self.key) in error.entities for parts in self._keys(columns, rows)])
+        return [rows[~unknown], *rows[unknown, None]]
+
+    def _keys(self, columns: Mapping[str, Column], rows: np.ndarray) -> list[tuple[Any, ...]]:
+        """The parts of each row's key."""
+        return list(zip(*(_plain(columns[part.name], rows) for part in self.key), strict=True))
 
     def _predicted(self, columns: Mapping[str, Column], rows: np.ndarray) -> Prediction:
-        entities = list(zip(*(_plain(columns[part.name], rows) for part in self.key), strict=True)) if self.key else []
+        entities = self._keys(columns, rows) if self.key else []
         named: list[Any] = [each[0] for each in entities] if len(self.key) == 1 else entities
         return self._predictor.predict(named, {name: self._input(name, columns[name], rows) for name in self.inputs})
 

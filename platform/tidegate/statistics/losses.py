@@ -24,7 +24,6 @@ from tidegate.domain.errors import InvalidInput
 
 CLIP = 1e-7  # what float32 tells apart from 0 beside 1
 SUM_TOLERANCE = 1e-3  # of probabilities, from 1
-PROBABILITIES = ("log_loss", "brier")
 
 
 @dataclass(frozen=True)

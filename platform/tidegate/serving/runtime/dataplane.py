@@ -7,7 +7,7 @@ may be bound to it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,11 @@ Entity = Part | Mapping[str, Part] | Sequence[Part]  # as a client says it: a va
 
 
 class UnknownEntity(NotFound):
-    """Entities that the online store does not hold; the message names them."""
+    """Entities that the online store does not hold; the message names some of them, `entities` has all."""
+
+    def __init__(self, message: str, entities: Collection[str]) -> None:
+        super().__init__(message)
+        self.entities = frozenset(entities)
 
 
 class ModelFault(TidegateError):
@@ -178,7 +182,7 @@ class Predictor:
         plain = contract.key == (JoinKey(contract.entity),)
         some = ", ".join(shown(name if plain else said(name, contract.key)) for name in names[:NAMED_AT_MOST])
         more = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
-        raise UnknownEntity(f"unknown {contract.entity} {some}{more}: the online store has no features of it")
+        raise UnknownEntity(f"unknown {contract.entity} {some}{more}: the online store has no features of it", names)
 
 
 def _named(entities: Sequence[Entity], contract: FeatureContract) -> Sequence[str]:
