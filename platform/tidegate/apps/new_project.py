@@ -41,6 +41,8 @@ def write(made: dict[Path, bytes]) -> None:
 def _template(folder: Traversable, below: Path = Path()) -> list[tuple[Path, bytes]]:
     found: list[tuple[Path, bytes]] = []
     for entry in sorted(folder.iterdir(), key=lambda each: each.name):
+        if entry.name.startswith((".", "__")):
+            continue  # what tools leave beside files
         if entry.is_dir():
             found += _template(entry, below / entry.name)
         else:
