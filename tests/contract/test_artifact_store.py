@@ -9,14 +9,24 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from tidegate.adapters.files.project_file import load_project
 from tidegate.adapters.mlflow.artifacts import MlflowArtifacts, tables_digest
+from tidegate.apps import wiring
+from tidegate.apps.gate_service import FetchedFeatures
+from tidegate.apps.new_project import planned_files, write
+from tidegate.apps.platform import Platform
+from tidegate.cli.main import run as command
 from tidegate.domain.errors import IntegrityError, NotFound, Unavailable
 from tidegate.domain.release import Lineage, ReleaseManifest
 from tidegate.files.digests import file_digest
+from tidegate.files.feature_folder import feature_folder
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +127,25 @@ def test_tables_replace_the_ones_before(server: tuple[str, Path], tmp_path: Path
     with pytest.raises(IntegrityError, match="feature tables"):
         store.fetch_tables(digest, tmp_path / "here")
     assert (tmp_path / "here" / "second.parquet").is_file()
+
+
+def test_a_refresh_with_an_empty_state_folder_serves_pods_and_gate_service_alike(
+    server: tuple[str, Path], redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a CronJob runs it: nothing but the project, the models' Redis and the store of the gate service."""
+    write(planned_files(tmp_path / "bikes")[1])
+    monkeypatch.chdir(tmp_path / "bikes")
+    for name, value in {"STATE": "empty", "ONLINE_STORE": redis_url, "STORE": server[0]}.items():
+        monkeypatch.setenv(f"TIDEGATE_{name}", value)
+    assert command(["features", "refresh", "--until", "2012-12-01"]) == 0
+    pods = Platform(load_project())
+    contract, served = pods.contract("rentals"), pods.online_features("rentals", ["8"])["8"]
+
+    project = replace(load_project(), state=tmp_path / "gates")
+    folder, own = feature_folder(project.state, "rentals"), project.model("rentals").its_features()
+    tables = FetchedFeatures(wiring.feature_store(own.repo, folder, service=own.service), MlflowArtifacts(server[0]), folder)
+    asked = pl.DataFrame({"hour": [8], "event_timestamp": [datetime.fromisoformat(served["event_timestamp"])]})
+    assert served["values"] == pytest.approx(tables.historical(contract, asked).select(contract.vector).to_dicts()[0])
 
 
 def test_a_server_that_is_away_is_one_sentence(tmp_path: Path) -> None:

@@ -98,6 +98,10 @@ spec:
         - {name: TIDEGATE_STATE, value: /var/lib/tidegate}
         - {name: HOME, value: /tmp}
         - {name: MLFLOW_TRACKING_URI, value: {{ $settings.registry | quote }}}
+        {{- if eq .component "scheduled" }}
+        - {name: TIDEGATE_STORE, value: {{ .root.Values.gates.store | quote }}} # `features refresh` leaves its tables there
+        - {name: TIDEGATE_ONLINE_STORE, value: {{ $settings.onlineStore | quote }}}
+        {{- end }}
         {{- include "tidegate.env" $settings.env | nindent 8 }}
       volumeMounts:
         - {name: state, mountPath: /var/lib/tidegate}
@@ -106,8 +110,9 @@ spec:
         - {name: data, mountPath: /data, readOnly: true}
         {{- end }}
   volumes:
-    {{- if $settings.stateClaim }}
-    - {name: state, persistentVolumeClaim: {claimName: {{ $settings.stateClaim }}}}
+    {{- $own := ternary "" (printf "%s-%s" .root.Release.Name .component) (empty (dig "state" "size" "" $settings)) }}
+    {{- with $settings.stateClaim | default $own }}
+    - {name: state, persistentVolumeClaim: {claimName: {{ . }}}}
     {{- else }}
     - {name: state, emptyDir: {sizeLimit: {{ $settings.scratch }}}}
     {{- end }}

@@ -41,13 +41,15 @@ def dataset_names(project: Project, name: str | None) -> tuple[str, ...]:
 def ingest_dataset(
     project: Project, name: str, sources: Sequence[Path] | None, folder: Path, progress: Progress
 ) -> IngestReport:
-    """Ingest a dataset's sources, or others in their place, into its folder below `folder`."""
+    """Ingest a dataset's sources, or others in their place, into its folder below `folder`; one process at a time."""
     from tidegate.data.dataset import load_dataset
     from tidegate.data.ingest import ingest
+    from tidegate.files.durable_files import locked
 
     config = project.dataset(name)
     dataset = replace(load_dataset(config.definition), name=name)
-    return ingest(dataset, wiring.dataset_files(sources or config.sources, dataset.csv), folder / name, progress)
+    with locked(folder / f".{name}.lock"):
+        return ingest(dataset, wiring.dataset_files(sources or config.sources, dataset.csv), folder / name, progress)
 
 
 def ingest_beside(project: Project, model: str, sources: Sources, progress: Progress) -> Path:

@@ -25,7 +25,7 @@ def settle_features(project: Project) -> None:
     take_over(project.state, list(project.models))
 
 
-def feature_store(project: Project, model: str) -> FeastFeatureStore:
-    """The store of a model's features, whose own feature service is the project file's."""
-    features = project.model(model).its_features()
-    return wiring.feature_store(features.repo, open_features(project, model), project.local.online_store, features.service)
+def feature_store(project: Project, model: str, folder: FeatureFolder | None = None) -> FeastFeatureStore:
+    """The store of a model's features, by default in its own folder, whose own feature service is the project file's."""
+    features, where = project.model(model).its_features(), folder or open_features(project, model)
+    return wiring.feature_store(features.repo, where, project.local.online_store, features.service)

@@ -78,7 +78,7 @@ def _counted(report: IngestReport) -> str:
 
 @click.group(
     epilog=examples(
-        "tidegate features apply demand",
+        "tidegate features refresh demand",
         "tidegate features build demand --until 2011-09-01",
         "tidegate features show demand 85123A",
     )
@@ -90,6 +90,45 @@ def features() -> None:
 def _until(function: Any) -> Any:
     text = "Use data before this time only (UTC); by default all."
     return click.option("--until", metavar="TIME", help=text)(function)
+
+
+@features.command(
+    epilog=examples(
+        "tidegate features refresh demand",
+        "tidegate features refresh demand --until 2011-09-01 --json",
+        "tidegate features refresh demand --store http://mlflow:5000",
+        "tidegate features refresh demand --dry-run",
+    )
+)
+@model_argument
+@_until
+@click.option("--entities", default=200, show_default=True, type=click.IntRange(1, 100_000), help="How many to check.")
+@click.option(
+    "--store",
+    metavar="URL",
+    envvar="TIDEGATE_STORE",
+    help="Also store the tables in this MLflow server, where a cluster's gate service reads them.",
+)
+@dry_run_option
+@command()
+def refresh(session: Session, model: str | None, until: str | None, entities: int, store: str | None, dry_run: bool) -> None:
+    """Take what is new of the raw data of MODEL to the online store: ingest, build, apply, materialize, check.
+
+    What schedules run. It can be repeated and interrupted at any time. Where a step fails, tables, definitions and online rows
+    are what they were before; the exit code is that step's, 5 where the check found a difference or values that are too old.
+    """
+    from tidegate.apps.refresh import planned
+    from tidegate.apps.refresh import refresh as refreshed
+
+    name, time = session.model(model), moment(until)
+    if dry_run:
+        steps = planned(session.platform, name, store)
+        session.emit({"model": name, "until": _iso(time), "steps": steps}, f"would run: {', '.join(steps)}")
+        return
+    found = refreshed(session.platform, name, time, entities, store)
+    session.emit(found, "\n".join(f"{step.outcome:<9}  {step.name}  {step.said}".rstrip() for step in found.steps))
+    if found.error is not None:
+        raise found.error
 
 
 @features.command(epilog=examples("tidegate features apply demand", "tidegate features apply --dry-run"))

@@ -1,15 +1,17 @@
-"""A folder that is replaced as a whole, or not at all."""
+"""A folder, or several files of one, that are replaced as a whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from tidegate.domain.errors import Unavailable
+
+EARLIER = ".earlier"
 
 
 @contextmanager
@@ -41,3 +43,38 @@ def replaced_folder(target: Path, what: str) -> Iterator[Path]:
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(earlier, ignore_errors=True)
+
+
+@contextmanager
+def put_in_place(fresh: Path, target: Path, names: Sequence[str], what: str) -> Iterator[None]:
+    """Move what `fresh` has of `names` to their places in `target`; what it has not is removed there. An error in the block
+    brings back what was there before, so that all of it counts, or none; `put_back` does so after a process that was killed
+    in it. Raises Unavailable, naming `what`."""
+    earlier, moves = target / EARLIER, list[tuple[Path, Path]]()
+    put_back(target)
+    try:
+        try:
+            earlier.mkdir()
+            for each in [pair for name in names for pair in ((target / name, earlier / name), (fresh / name, target / name))]:
+                if each[0].exists():
+                    os.rename(*each)
+                    moves.append(each)
+        except OSError as error:
+            raise Unavailable(f"{what}: cannot write {target} ({error}); free space or fix permissions") from error
+        yield
+    except BaseException:
+        for source, to in reversed(moves):
+            os.rename(to, source)
+        raise
+    finally:
+        shutil.rmtree(earlier, ignore_errors=True)
+
+
+def put_back(target: Path) -> None:
+    """Bring back what a `put_in_place` that was killed had moved away."""
+    for path in sorted((target / EARLIER).glob("*")):
+        place = target / path.name
+        if place.is_dir():
+            shutil.rmtree(place)
+        os.replace(path, place)
+    shutil.rmtree(target / EARLIER, ignore_errors=True)

@@ -91,7 +91,7 @@ def test_ingest_takes_a_dataset_a_models_or_all(
 ) -> None:
     found = told(capsys, "ingest", *named)
     assert [report["dataset"] for report in (found if isinstance(found, list) else [found])] == datasets
-    assert sorted(path.name for path in (folder / "state/data").iterdir()) == datasets
+    assert sorted(path.name for path in (folder / "state/data").glob("[!.]*")) == datasets
 
 
 def test_a_second_ingestion_takes_new_files_of_the_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

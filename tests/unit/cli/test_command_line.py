@@ -56,6 +56,7 @@ def test_every_command_has_help_with_examples_and_json(
 CHANGES = [
     "init",
     "ingest",
+    "features refresh",
     "features apply",
     "features build",
     "features materialize",

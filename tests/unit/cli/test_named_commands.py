@@ -68,8 +68,9 @@ def refusal(text: str) -> str:
         return ""
     if isinstance(command, click.Group):
         return f"it takes a command, not {words}"
-    for parameter in command.params:
-        if isinstance(parameter.type, click.Path):  # whether the file is there is not the matter
+    types = [(parameter, parameter.type) for parameter in command.params]
+    for parameter, kind in types:
+        if isinstance(kind, click.Path):  # whether the file is there is not the matter
             parameter.type = click.STRING
     try:
         command.make_context("tidegate", words)
@@ -77,6 +78,9 @@ def refusal(text: str) -> str:
         return ""
     except click.ClickException as error:
         return error.format_message()
+    finally:
+        for parameter, kind in types:
+            parameter.type = kind
     return ""
 
 

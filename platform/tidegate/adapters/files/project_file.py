@@ -7,8 +7,8 @@ names file, line and key, what was observed and what is allowed. Unknown and dup
 referenced file that is not there.
 
 Environment: TIDEGATE_STATE overrides `stateDir` (relative to the current folder); TIDEGATE_GATEWAY_PORT, TIDEGATE_ADMIN_PORT,
-TIDEGATE_SLOT_PORTS and TIDEGATE_REPLICAS override their keys of the local target, TIDEGATE_LEDGER_CHECKPOINT overrides
-`ledger.checkpoint`.
+TIDEGATE_SLOT_PORTS, TIDEGATE_REPLICAS and TIDEGATE_ONLINE_STORE override their keys of the local target,
+TIDEGATE_LEDGER_CHECKPOINT overrides `ledger.checkpoint`.
 """
 
 from __future__ import annotations
@@ -92,6 +92,10 @@ def _from_environment(local: LocalSettings, environ: Mapping[str, str]) -> Local
         if not text.isdecimal() or not low <= int(text) <= high:
             raise InvalidInput(f"environment variable {variable} is '{text}'; allowed: a whole number from {low} to {high}")
         changes[name] = int(text)
+    if store := environ.get("TIDEGATE_ONLINE_STORE"):
+        if not re.fullmatch(limits["online_store"]["pattern"], store):
+            raise InvalidInput("environment variable TIDEGATE_ONLINE_STORE: allowed are 'sqlite' and redis://HOST:PORT/DB")
+        changes["online_store"] = store
     return replace(local, **changes)
 
 
