@@ -7,6 +7,7 @@ where it says by what it is to be scored, the platform computes its losses.
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -110,8 +111,15 @@ def external_output(
     `reference` is a parquet file with what the model was fitted to: the contract's columns, the key and `event_timestamp`, and
     inputs that requests bring; `evaluation` one of held-out rows, as `write_output` has them; `contract` is that of a feature
     service, None for a model without features; `on_demand` the module that the contract's on-demand transformation names.
-    `score` was needed by earlier versions and is not looked at.
+    `score`, which earlier versions needed, only gives a warning.
     """
+    if score is not None:
+        warnings.warn(
+            "external_output(score=...) has no effect any more: the platform scores the model itself, by what `losses` says; "
+            "leave it out",
+            FutureWarning,
+            stacklevel=2,
+        )
     out = Path(into)
     for path in map(Path, (onnx, reference, evaluation)):
         if not path.is_file():

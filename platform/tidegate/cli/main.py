@@ -108,8 +108,7 @@ def run(arguments: list[str] | None = None, command: click.Command = root, name:
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except click.exceptions.NoArgsIsHelpError as bare:
-        click.echo(bare.format_message())
-        return 0
+        return _bare(bare)
     except click.ClickException as error:
         hint = f"; see '{error.ctx.command_path} --help'" if isinstance(error, click.UsageError) and error.ctx else ""
         return _say(f"{_one_line(error.format_message())}{hint}", error.exit_code)
@@ -130,6 +129,17 @@ def run(arguments: list[str] | None = None, command: click.Command = root, name:
         return _defect(error, session)
     except Exception as error:
         return _defect(error, session)
+
+
+def _bare(bare: click.exceptions.NoArgsIsHelpError) -> int:
+    """`tidegate` alone is a question; a group of commands alone is a command that lacks its end."""
+    group = bare.ctx.command if bare.ctx else None
+    if bare.ctx is None or bare.ctx.parent is None or not isinstance(group, click.Group):
+        click.echo(bare.format_message())
+        return 0
+    path, names = bare.ctx.command_path, ", ".join(group.list_commands(bare.ctx))
+    takes = "a model, or a command" if "start" in group.commands else "a command"
+    return _say(f"'{path}' takes {takes}: {names}; see '{path} --help'", click.UsageError.exit_code)
 
 
 def _defect(error: Exception, session: list[Session]) -> int:

@@ -86,14 +86,14 @@ def retrain(session: Session, queue: str, dry_run: bool) -> None:
     from tidegate.apps import wiring
     from tidegate.apps.retraining import retrain as answer
 
-    requests = wiring.retraining_queue(queue, f"{socket.gethostname()}-{os.getpid()}")
+    platform, requests = session.platform, wiring.retraining_queue(queue, f"{socket.gethostname()}-{os.getpid()}")
     if dry_run:
         waiting = requests.waiting()
         lines = [f"request {each.id} for {each.release}: {each.reason}" for each in waiting]
         session.emit(waiting, "\n".join(lines) or "nobody asks for retraining")
         return
     requests.await_reachable(STARTING)
-    found = answer(session.platform, requests)
+    found = answer(platform, requests)
     if found is None:
         session.emit(None, "nobody asks for retraining")
         return

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from tensor_models import CASES
+from tidegate.api.project import external_output
 from tidegate.api.training import Lineage, write_output
 from tidegate.domain.errors import InvalidInput
 
@@ -38,3 +39,9 @@ def test_an_evaluation_that_says_nothing_is_refused(tmp_path: Path) -> None:
         write_output(tmp_path, evaluation=ROWS.drop("loss_model"), loss="share of wrong labels", **more)
     with pytest.raises(InvalidInput, match="say what the loss is"):
         write_output(tmp_path, evaluation=ROWS, loss="", **more)
+
+
+def test_a_function_that_scores_is_not_called_any_more_and_that_is_said(tmp_path: Path) -> None:
+    named = dict.fromkeys(("onnx", "reference", "evaluation"), tmp_path / "nothing")
+    with pytest.warns(FutureWarning, match=r"external_output\(score=\.\.\.\) has no effect"), pytest.raises(InvalidInput):
+        external_output(tmp_path / "out", **named, trained_until="2011-08-01", score=lambda rows: rows)
