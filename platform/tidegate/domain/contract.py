@@ -89,6 +89,11 @@ class FeatureContract:
         return tuple(each for each in self.tensors if not each.features)
 
     @cached_property
+    def read(self) -> frozenset[str]:
+        """The features that an input of the model is made of: a service may have more than the model takes."""
+        return frozenset(name for tensor in self.tensors for name in tensor.features)
+
+    @cached_property
     def stored_names(self) -> tuple[str, ...]:
         """`view__feature` for each stored feature."""
         return tuple(f"{view}__{name}" for view, names in self.stored.items() for name in names)

@@ -87,13 +87,14 @@ class Columns:
         return pl.DataFrame([*(frame[name] for name in rest), *(series_of(name, values) for name, values in made.items())])
 
     def names(self, reference: pl.DataFrame, judged: pl.DataFrame, outputs: Collection[str]) -> list[str]:
-        """The columns of `judged` (of `of_reference`) that say something of the model: all but keys, times and others'."""
-        known = [*self.contract.vector, *self.contract.request]
+        """The columns of `judged` (of `of_reference`) that say something of the model: all but keys, times, features that it
+        does not read, and others'."""
+        known = [*(name for name in self.contract.vector if name in self.contract.read), *self.contract.request]
         made = [name for name in judged.columns if name not in reference.columns]
         same = [name for name in judged.columns if name in {*outputs, *(tensor.name for tensor in self.contract.asked)}]
         profiled = []
         if self.profile is not None:  # columns that the pipeline has made by it
-            aside = {TIME, *self.contract.key_names, *known, *made, *same}
+            aside = {TIME, *self.contract.key_names, *self.contract.vector, *known, *made, *same}
             profiled = [name for name in judged.columns if name not in aside and judged[name].dtype.is_numeric()]
         wanted = [*known, *same, *made, *profiled]
         return [name for name in dict.fromkeys(wanted) if name in judged.columns]

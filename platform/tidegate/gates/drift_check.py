@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from tidegate.gates.measured import FeatureDrift, measure, summary_of
 from tidegate.gates.reference import entities_in
 from tidegate.gates.window import Extract, Traffic, Window, keyed_window, often_alike, sent_window
 from tidegate.ports.drift import DriftMeter
+from tidegate.ports.inference_records import InferenceRecord
 from tidegate.statistics.calibration import Thresholds, calibrate, days_of
 
 NAMED = 3  # features named in the summary
@@ -39,6 +41,7 @@ SIZES = (10, 20, 30, 40, 50, 75, 100, 150, 200, 300, 400, 600, 800, 1200, 1600)
 TYPED_SHARE = 100  # times as many rows of tensors as of looked-up vectors: a release that gets nothing else
 A_YEAR = 350  # days, from which on a reference has every season
 REMEMBERED = 32
+MOST_LACKING = 1000  # records that are looked through for one that could not be judged
 _calibrated: dict[tuple[str, int], Thresholds] = {}
 
 
@@ -107,6 +110,9 @@ def read_profile(folder: Path, manifest: ReleaseManifest, columns: Columns | Non
     """The profile of the release in `folder`, digests verified; with `columns`, as these judge it."""
     reference, thresholds = read_reference(folder, manifest), read_thresholds(folder, manifest)
     if columns is not None:
+        unread = set(columns.contract.vector) - columns.contract.read  # no record has them; older releases have limits for them
+        limits = {name: limit for name, limit in thresholds.features.items() if name not in unread}
+        thresholds = replace(thresholds, features=limits)
         outputs = {_whole(name) for name in thresholds.features} - set(columns.contract.vector)
         reference = columns.of_reference(reference, outputs, f"release {manifest.id}")
     return Profile(reference, thresholds)
@@ -154,7 +160,8 @@ def _of_requests(judge: _Judge, traffic: Traffic) -> tuple[Verdict, Evidence]:
     window = sent_window(traffic.sent(), size, judge.extract(names), judge.rules.min_tensor_requests, alike)
     judged = judged_size(window, size, None)
     if judged is None:
-        return _open(f"{len(window)} rows of {window.requests} requests so far", judge, len(window))
+        said = f"{len(window)} rows of {window.requests} requests so far"
+        return _open(said, judge, len(window), _lacking(judge, window, traffic.sent(), names))
     thresholds = judge.profile.thresholds if judged == size else calibrated(judge.manifest, judge.profile, judged, judge.rules)
     window = window.latest(judged)
     return _verdict(judge.measured(thresholds, Matched(window)), window, _limits(judge), what="rows")
@@ -181,7 +188,7 @@ def _of_keys(judge: _Judge, traffic: Traffic) -> tuple[Verdict, Evidence]:
     if judged is None and not (tensors and keyed.rows * TYPED_SHARE < sent.rows):
         said = f"{len(keyed)} distinct vectors in {keyed.rows} rows so far"
         sent_too = f"; {len(sent)} of tensors that clients sent, in {sent.requests} requests" if sent.rows else ""
-        return _open(said, judge, len(keyed), sent_too)
+        return _open(said, judge, len(keyed), sent_too + _lacking(judge, keyed, traffic.keyed(), names))
     if judged is None and tensors:
         return _verdict(judge.measured(_sent_thresholds(judge), Matched(tensors)), tensors, limits)
     thresholds = profile.thresholds if judged == size else calibrated(judge.manifest, profile, judged or size, judge.rules)
@@ -205,6 +212,15 @@ def _sent_thresholds(judge: _Judge) -> Thresholds:
 
 def _limits(judge: _Judge) -> dict[str, Number]:
     return {"window": judge.size, "false_alarm_budget": judge.profile.thresholds.budget}
+
+
+def _lacking(judge: _Judge, window: Window, records: Iterable[InferenceRecord], names: Collection[str]) -> str:
+    """What the requests that could not be looked at are without."""
+    for record in islice(records, window.lacking and MOST_LACKING):
+        if without := sorted(set(names) - judge.columns.of_record(record).keys()):
+            more = f" and {len(without) - 1} others" if len(without) > 1 else ""
+            return f"; {window.lacking} requests cannot be judged, the latest has no column '{without[0]}'{more}"
+    return ""
 
 
 def _open(said: str, judge: _Judge, found: int, more: str = "") -> tuple[Verdict, Evidence]:

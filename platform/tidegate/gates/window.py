@@ -60,11 +60,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Window:
-    """Oldest first; made from `rows` rows of `requests` requests, which were read until the window was full."""
+    """Oldest first; made from `rows` rows of `requests` requests, which were read until the window was full. `lacking` others
+    had not all columns."""
 
     picked: tuple[Row, ...]
     rows: int
     requests: int
+    lacking: int = 0
     _made: dict[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
 
     def __len__(self) -> int:
@@ -89,17 +91,20 @@ class Window:
         return self._made[name]
 
     def latest(self, size: int) -> Window:
-        return Window(self.picked[-size:], self.rows, self.requests)
+        return replace(self, picked=self.picked[-size:], _made={})
 
 
 def keyed_window(records: Iterable[InferenceRecord], size: int, columns: Extract, keys: Container[str] | None = None) -> Window:
     """The latest `size` distinct keys and event times of `records` (newest first); of `keys` alone where they are given."""
     found: dict[tuple[str, int], Row] = {}
-    rows = requests = 0
+    rows = requests = lacking = 0
     for record in records:
-        if len(found) >= size or rows >= SEARCHED * size:
+        if len(found) >= size or rows + lacking >= SEARCHED * size:
             break
-        if not record.entities or not (made := columns(record)):
+        if not record.entities:
+            continue
+        if not (made := columns(record)):
+            lacking += 1
             continue
         rows, requests = rows + len(record.entities), requests + 1
         times = record.event_times if len(record.event_times) == len(record.entities) else np.zeros(len(record.entities))
@@ -108,7 +113,7 @@ def keyed_window(records: Iterable[InferenceRecord], size: int, columns: Extract
             key, time = record.entities[row], int(times[row])
             if (keys is None or key in keys) and (key, time) not in found:
                 found[key, time] = Row(made, int(row), time or int(record.at * 1e6), key)
-    return Window(tuple(list(found.values())[:size][::-1]), rows, requests)
+    return Window(tuple(list(found.values())[:size][::-1]), rows, requests, lacking)
 
 
 def sent_window(records: Iterable[InferenceRecord], size: int, columns: Extract, min_requests: int, alike: int = 1) -> Window:
@@ -117,11 +122,14 @@ def sent_window(records: Iterable[InferenceRecord], size: int, columns: Extract,
     share = max(1, size // min_requests)
     found: list[Row] = []
     seen = Counter[tuple[object, ...]]()
-    rows = requests = 0
+    rows = requests = lacking = 0
     for record in records:
-        if len(found) >= size or rows >= SEARCHED * size:
+        if len(found) >= size or rows + lacking >= SEARCHED * size:
             break
-        if record.entities or not (made := columns(record)):
+        if record.entities:
+            continue
+        if not (made := columns(record)):
+            lacking += 1
             continue
         inputs = [name for name in made if not _of_output(name, record)]
         total = len(next(iter(made.values())))
@@ -133,7 +141,7 @@ def sent_window(records: Iterable[InferenceRecord], size: int, columns: Extract,
             if seen[what] < alike:
                 seen[what] += 1
                 found.append(Row(made, int(row), int(times[row])))
-    return Window(tuple(found[:size][::-1]), rows, requests)
+    return Window(tuple(found[:size][::-1]), rows, requests, lacking)
 
 
 def often_alike(most: int, total: int, size: int) -> int:

@@ -25,7 +25,7 @@ from any_model import (
 )
 from release_fixture import FakeMeter, FakeRecords, ask
 
-from tidegate.domain.contract import FeatureContract
+from tidegate.domain.contract import FeatureContract, InputTensor
 from tidegate.domain.errors import InvalidInput
 from tidegate.domain.release import ReleaseManifest
 from tidegate.domain.slots import Slot
@@ -141,6 +141,49 @@ def test_one_row_again_and_again_is_not_the_window(employment: Any) -> None:
     candidate = employment[0]
     one = {name: np.repeat(values[:1], 3000, axis=0) for name, values in people(1, 6).items()}
     assert drift(candidate, records(candidate[0], one, answer(one, 12))).verdict is Verdict.INCONCLUSIVE
+
+
+PART = FeatureContract(
+    "shelf",
+    "shelf",
+    {"stock": ("sold", "open", "group")},
+    ("stock__sold", "stock__open", "stock__group"),
+    types={"stock__open": "INT64", "stock__group": "BYTES"},
+    inputs=(InputTensor("sold", "FP32", (-1, 1), ("stock__sold",)), InputTensor("group", "BYTES", (-1, 1), ("stock__group",))),
+)
+
+
+def shelves(rows: int, seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    groups = np.array(["cold", "dry"], dtype=object)[rng.choice(2, rows)]
+    return {"sold": rng.gamma(4, 10, (rows, 1)).astype(np.float32), "group": groups[:, None]}
+
+
+def shelves_release(root: Path) -> Any:
+    seen = shelves(2000, 1)
+    columns = {"stock__sold": seen["sold"][:, 0], "stock__open": np.arange(2000), "stock__group": seen["group"][:, 0].tolist()}
+    keys = [f"shelf {i}" for i in range(2000)]
+    return write(root, "1", PART, pl.DataFrame({"shelf": keys, **columns}), [])
+
+
+def of_keys(made: list[InferenceRecord]) -> list[InferenceRecord]:
+    return [replace(r, entities=(f"shelf {i}",), event_times=np.array([i + 1])) for i, r in enumerate(made)]
+
+
+def test_features_of_the_service_that_the_model_does_not_read_are_not_waited_for(tmp_path: Path) -> None:
+    candidate = shelves_release(tmp_path)
+    result = drift(candidate, of_keys(records(candidate[0], shelves(400, 2), {})))
+    assert result.verdict is Verdict.PASS, result.evidence.summary
+    assert {f.subject for f in result.evidence.findings} >= {"stock__sold", "stock__group"}
+    assert "stock__open" not in {f.subject for f in result.evidence.findings}
+
+
+def test_requests_that_lack_a_watched_column_are_counted_and_the_column_is_named(tmp_path: Path) -> None:
+    candidate = shelves_release(tmp_path)
+    part = {"sold": shelves(400, 2)["sold"]}
+    result = drift(candidate, of_keys(records(candidate[0], part, {})))
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "400 requests cannot be judged, the latest has no column 'stock__group'" in result.evidence.summary
 
 
 def images(rows: int, seed: int, light: float = 1.0) -> dict[str, np.ndarray]:

@@ -9,7 +9,6 @@ Everything is addressed by content and verified when it was fetched: a store tha
 
 from __future__ import annotations
 
-import logging
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -112,7 +111,6 @@ class MlflowArtifacts:
         from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
         from requests import RequestException
 
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
         try:
             address = f"{self._address}/api/2.0/mlflow-artifacts/artifacts/tidegate"
             return call(HttpArtifactRepository(address))  # type: ignore[no-untyped-call]

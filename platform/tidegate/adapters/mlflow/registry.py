@@ -13,7 +13,6 @@ and nothing is registered.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 import tempfile
@@ -157,8 +156,6 @@ class MlflowModelRegistry:
             settle_waiting()
         from mlflow.tracking import MlflowClient
 
-        for name in ("mlflow", "alembic", "mlflow.store.db.utils"):
-            logging.getLogger(name).setLevel(logging.ERROR)
         return MlflowClient(self._uri, self._uri)
 
     def _exists(self, model: str) -> bool:
