@@ -57,7 +57,9 @@ class TablesDefinition:
 def load_build(path: Path) -> TablesDefinition:
     """The definition in a Python file; raises InvalidInput."""
     if not path.is_file():
-        raise InvalidInput(f"feature tables: no file {path}; it must define {SIGNATURE}. Another file is named by the model's features.tables")
+        raise InvalidInput(
+            f"feature tables: no file {path}; it must define {SIGNATURE} (another file is named by the model's features.tables)"
+        )
     if path.suffix != ".py":
         raise InvalidInput(f"feature tables: {path} is not a Python file; its name must end with .py")
     try:
