@@ -107,6 +107,11 @@ def test_a_row_that_is_refused_says_why_and_the_others_are_predicted(world: Worl
     assert table["error"][2].as_py() == "column 'sku' has no value"
     assert [q is None for q in table["quantiles"].to_pylist()] == [False, True, True, True, False]
     assert table["event_timestamp"][1].as_py() is None
+    online = world.online(["S1", "S3"], {"horizon": [1, 2]})  # what fails beside them changes nothing of the others
+    assert (
+        np.array([table["quantiles"][i].as_py() for i in (0, 4)], dtype=np.float32).tobytes()
+        == online.outputs["quantiles"].tobytes()
+    )
 
 
 def test_a_run_that_was_cut_off_goes_on_and_makes_the_same_file(world: World, tmp_path: Path) -> None:

@@ -167,5 +167,5 @@ def _array(values: np.ndarray, failed: np.ndarray) -> pa.Array:
     for size in reversed(values.shape[2:]):
         flat = pa.FixedSizeListArray.from_arrays(flat, size).cast(pa.list_(flat.type))
     size = values.shape[1]
-    offsets = pa.array(np.arange(len(values) + 1, dtype=np.int32) * size, mask=np.append(failed, False))
-    return pa.ListArray.from_arrays(offsets, flat)
+    offsets = pa.array(np.arange(len(values) + 1, dtype=np.int32) * size)
+    return pa.ListArray.from_arrays(offsets, flat, mask=pa.array(failed))
