@@ -13,7 +13,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from tidegate.adapters.vendor_imports import settle_mlflow
 from tidegate.domain.errors import Unavailable
 from tidegate.files.durable_files import locked
 
@@ -35,7 +34,6 @@ def check_unlocked(path: Path, what: str) -> None:
 
 def create(path: Path) -> None:
     """Make an empty database unless it is there; whoever asks meanwhile waits, and none sees one that is half made."""
-    settle_mlflow()
     settle_waiting()
     from mlflow.tracking import MlflowClient
 

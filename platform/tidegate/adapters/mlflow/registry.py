@@ -151,7 +151,6 @@ class MlflowModelRegistry:
 
     @cached_property
     def _client(self) -> Any:
-        settle_mlflow()
         if self._local:
             settle_waiting()
         from mlflow.tracking import MlflowClient
@@ -223,8 +222,8 @@ class MlflowModelRegistry:
             elif not may_create:
                 raise NotFound(f"{what}: nothing is registered yet; run 'tidegate train {model}' first")
         try:
+            settle_mlflow()  # before anything else imports it
             if ours and may_create and not self._database.is_file():
-                settle_mlflow()
                 create(self._database)
             return question()
         except TidegateError:
