@@ -99,6 +99,7 @@ def _platform(wanted: settings.Settings, pool: NodePool, options: pulumi.Resourc
     values["gates"] |= {
         "namespace": namespace(wanted.stack, "models"),
         "store": stores.address(wanted),
+        "registry": stores.address(wanted),
         "allowedNamespaces": [namespace(wanted.stack, "rollouts")],
     }
     return kubernetes.helm.v3.Release(

@@ -71,7 +71,12 @@ class OnCluster:
         small = {"resources": SMALL}
         values = {
             "gateway": {"image": self.images.envoy, "models": [{"name": MODEL, "namespace": self.models}], **small},
-            "gates": {"image": self.images.platform, "namespace": self.models, "resources": JUDGING},
+            "gates": {
+                "image": self.images.platform,
+                "namespace": self.models,
+                "trustedKeys": self.trusted_keys(),
+                "resources": JUDGING,
+            },
             "monitor": {"image": self.images.platform, "everySeconds": 30, **small},
             "training": {"enabled": True, "image": self.images.platform, "pollingSeconds": 2, "resources": TRAINING},
             "redis": {"enabled": True, "image": self.images.redis, "args": REDIS, "storage": {"size": "1Gi"}, **small},
@@ -96,12 +101,15 @@ class OnCluster:
         ):
             self.kubernetes.kubectl("rollout", "status", workload, "-n", self.home, "--timeout=240s")
 
+    def trusted_keys(self) -> list[str]:
+        return (self.state / "keys" / "release.pub").read_text().split()
+
     def model_values(self) -> dict[str, Any]:
         redis = f"redis://tidegate-redis.{self.home}.svc:6379/0"
         return {
             "onlineStore": redis,
             "records": redis,
-            "trustedKeys": (self.state / "keys" / "release.pub").read_text().split(),
+            "trustedKeys": self.trusted_keys(),
             "gates": {
                 "address": f"http://tidegate-gates.{self.home}.svc:8080",
                 "serviceAccount": {"name": "tidegate-gates", "namespace": self.home},

@@ -12,18 +12,24 @@ import numpy as np
 import pytest
 from pipelines.demand.forests import LightgbmQuantiles
 
+from fakes.cluster import FakeCluster
 from fakes.memory_registry import MemoryRegistry
 from tidegate.adapters.mlflow import database as mlflow_database
 from tidegate.adapters.mlflow import registry as mlflow_registry
 from tidegate.adapters.mlflow.registry import MlflowModelRegistry
 from tidegate.adapters.vendor_imports import settle_mlflow
+from tidegate.apps.cluster_aliases import ClusterAliases
 from tidegate.domain.errors import GateClosed, IntegrityError, InvalidInput, NotFound, Unavailable
+from tidegate.domain.release import Lineage, ReleaseManifest
+from tidegate.domain.slots import Slot
 from tidegate.domain.verdict import Evidence, GateResult, Verdict
 from tidegate.files.release_folder import CONTRACT, MODEL
 from tidegate.files.training_folder import output_digest
 from tidegate.ledger.memory import MemoryLedger
+from tidegate.ports.cluster_rollouts import UnderWay
 from tidegate.ports.registry import OUTPUT_TAG, PRUNED_TAG
 from tidegate.registry.evidence import promoted
+from tidegate.registry.pending import PendingUpdates
 from tidegate.registry.promotion import CANDIDATE, CHAMPION, PREVIOUS, activate, aliased, promote
 
 SETTINGS = {
@@ -161,6 +167,26 @@ def test_promotion_moves_aliases_only_through_gates(registry, output: Path) -> N
     }
     activate(registry, ledger, "demand", "1")  # a rollback
     assert (aliased(registry, "demand", CHAMPION).version, aliased(registry, "demand", PREVIOUS).version) == ("1", "2")
+    assert champions(ledger) == ["demand/1", "demand/2", "demand/1"]
+
+
+def test_aliases_follow_what_is_live_on_a_cluster_as_they_follow_a_rollout_here(registry, output: Path, tmp_path: Path) -> None:
+    ledger, cluster, releases = MemoryLedger(), FakeCluster(), {}
+    for number in "12":
+        version = registry.register("demand", output, {}, {})
+        lineage = Lineage("data", "features", "code", "pipeline", version.run_id, "2011-01-01T00:00:00")
+        made = ReleaseManifest("demand", number, "demand", "schema", lineage, {MODEL: version.artifact_digest})
+        releases[made.digest] = made
+    one, two = releases
+    registry.set_alias("demand", CANDIDATE, "2")
+    for live, previous in ((one, one), (two, one), (two, two), (two, two), (one, one)):
+        follower = ClusterAliases(
+            registry, ledger, releases.__getitem__, PendingUpdates(tmp_path / "pending"), cluster.show_registry
+        )
+        follower.follow(UnderWay("demand", live, Slot.BLUE, live, Slot.BLUE, previous))
+        expected = {one: "1", two: "2"}[previous]
+        assert (aliased(registry, "demand", CHAMPION).version, cluster.shown["demand"]) == (expected, None)
+    assert (aliased(registry, "demand", PREVIOUS).version, aliased(registry, "demand", CANDIDATE)) == ("2", None)
     assert champions(ledger) == ["demand/1", "demand/2", "demand/1"]
 
 

@@ -19,15 +19,25 @@ class FakeArgoRollouts(FakeCluster):
         self.back: Earlier | None = None
         self.undecided = False
         self.retried = 0
+        self.deadlines_held: set[str] = set()
 
     def phase(self, model: str) -> Phase:
         return Phase("Healthy" if self.under_way(model).done else "Progressing", "", self.undecided)
+
+    def registry_due(self, model: str) -> Mapping[str, Any] | None:
+        return self.shown.get(model)
 
     def measured(self, model: str) -> dict[str, str]:
         return {"parity": "Successful"}
 
     def order(self, model: str, order: Mapping[str, Any]) -> None:
         self.ordered.append(order)
+
+    def hold_deadlines(self, model: str) -> None:
+        self.deadlines_held.add(model)
+
+    def let_deadlines_go(self, model: str) -> None:
+        self.deadlines_held.discard(model)
 
     def abort(self, model: str) -> None:
         state = self.under_way(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +17,7 @@ class FakeCluster:
 
     models: dict[str, UnderWay] = field(default_factory=dict)
     mirrors: dict[str, bool] = field(default_factory=dict)
+    shown: dict[str, Mapping[str, Any] | None] = field(default_factory=dict)  # what the registry does not have
     away: bool = False
 
     def under_way(self, model: str) -> UnderWay:
@@ -27,6 +29,11 @@ class FakeCluster:
 
     def mirror(self, model: str, on: bool) -> None:
         self.mirrors[model] = on
+
+    def show_registry(self, model: str, due: Mapping[str, Any] | None) -> None:
+        if self.away:
+            raise Unavailable("the cluster is away")
+        self.shown[model] = due
 
     def judges(self, model: str, candidate: str, live: str, since: float, asked: tuple[str, ...]) -> None:
         """The candidate is in preview, and verdicts of the gates `asked` about it are asked for."""

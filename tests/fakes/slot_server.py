@@ -1,8 +1,8 @@
 """A slot's process without a model: answers what the real one answers, and can be told to be faulty.
 
 With `--fault` (a file `bad` in the release's folder) it answers 500 to live requests, and mirrored ones well, as a release does
-that fails only under live traffic; a file `broken` keeps it from starting. `GET /counts` says how many live and mirrored
-requests it got.
+that fails only under live traffic; a file `broken` keeps it from starting. A request whose body is `fail` is answered 500.
+`GET /counts` says how many live and mirrored requests it got.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def application(release: str, name: str, fault: bool) -> web.Application:
     counts = {"live": 0, "mirrored": 0}
 
     async def predict(request: web.Request) -> web.Response:
-        await request.read()
+        failing = fault or await request.read() == b"fail"
         shadow = "x-tidegate-shadow" in request.headers
         assert shadow == request.headers["host"].endswith("-shadow"), "both marks of a mirrored request"
         counts["mirrored" if shadow else "live"] += 1
         body = {"release": release, "replica": name, "path": request.path}
-        return web.json_response(body, status=500 if fault and not shadow else 200, headers={"x-tidegate-release": release})
+        return web.json_response(body, status=500 if failing and not shadow else 200, headers={"x-tidegate-release": release})
 
     async def ready(_: web.Request) -> web.Response:
         return web.json_response({"ready": True}, headers={"x-tidegate-release": release})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from tidegate.apps import wiring
 from tidegate.domain.actor import Actor
 from tidegate.domain.contract import FeatureContract
-from tidegate.domain.errors import TidegateError
+from tidegate.domain.errors import IntegrityError, TidegateError
 from tidegate.domain.project import Project
 from tidegate.domain.release import ReleaseManifest
 from tidegate.files.feature_folder import FeatureFolder, feature_folder
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from tidegate.adapters.feast.features import FeastFeatureStore
     from tidegate.adapters.mlflow.artifacts import MlflowArtifacts
+    from tidegate.apps.cluster_aliases import ClusterAliases
+    from tidegate.ports.cluster_rollouts import UnderWay
     from tidegate.rollout.cluster.retraining import Retrainings
 
 logger = logging.getLogger("tidegate.gates")
@@ -45,8 +47,9 @@ QUEUE, LEDGER = "", "the ledger"  # their problems are kept beside those of mode
 @dataclass(frozen=True)
 class GateServerSettings:
     """Addresses of what the gate service reads. `gateway` is the headless Service over the gateway's pods, with the port of
-    their metrics; `release` the name under which the platform's chart is installed. With `keys_of_models`, a gate of a
-    model's own runs where a key signed its release that the model's chart gave to the pods."""
+    their metrics; `release` the name under which the platform's chart is installed. A gate of a model's own runs where a key
+    signed its release that the service was given, with `keys_of_models` one that the model's chart gave to the pods, too.
+    `registry` is the MLflow server whose aliases follow what is live; without one, nobody's do."""
 
     namespace: str
     records: str
@@ -56,7 +59,8 @@ class GateServerSettings:
     host: str = "127.0.0.1"
     port: int = 8080
     watch_seconds: float = 1.0
-    keys_of_models: bool = True
+    keys_of_models: bool = False
+    registry: str = ""
 
 
 def serve_gates(project: Project, settings: GateServerSettings) -> None:
@@ -72,8 +76,10 @@ def serve_gates(project: Project, settings: GateServerSettings) -> None:
     rollouts = wiring.argo_rollouts(api, settings.namespace)
     queue = wiring.retraining_queue(settings.records)
     retrainings = Retrainings(wiring.ledger(project, reviewed(api, wiring.login())), queue, queue)
-    watching = Watching(project, rollouts, retrainings, settings.watch_seconds)
-    app = build_app(project, settings, rollouts, watching, wiring.token_reviews(api))
+    releases = release_source(project, settings.store)
+    aliases = aliases_of(project, settings.registry, rollouts, retrainings.ledger, lambda digest: releases(digest)[0])
+    watching = Watching(project, rollouts, retrainings, settings.watch_seconds, aliases)
+    app = build_app(project, settings, rollouts, watching, wiring.token_reviews(api), releases)
     watching.start()
     try:
         serve(app, settings.host, settings.port)
@@ -87,6 +93,7 @@ def build_app(
     rollouts: ClusterRollouts,
     watching: Watching,
     identify: Callable[[str], Actor],
+    releases: Callable[[str], tuple[ReleaseManifest, Path]],
 ) -> Starlette:
     from tidegate.adapters.http.gates import gate_app
     from tidegate.apps.rollouts import rollout_config
@@ -97,32 +104,57 @@ def build_app(
     store = wiring.artifacts(settings.store)
 
     @lru_cache(maxsize=64)
-    def release(digest: str) -> tuple[ReleaseManifest, Path]:
-        StateFolder(project.state).releases.mkdir(parents=True, exist_ok=True)
-        folder = store.fetch_release(digest, StateFolder(project.state).releases)
-        return read_manifest(folder), folder
-
-    @lru_cache(maxsize=64)
     def evaluations(model: str) -> ThreadedEvaluations:
         return ThreadedEvaluations(cluster_gates(project, model, settings, rollouts, store))
 
     service = GateService(
         rollouts,
-        release,
+        releases,
         lambda manifest, folder: rollout_config(monitor_of(folder, manifest)),
         evaluations,
         watching.retrainings.ledger,
-        wiring.gateway_traffic(settings.gateway, settings.release, rollouts).mirrored,
+        wiring.gateway_traffic(settings.gateway, settings.release, rollouts, StateFolder(project.state)).mirrored,
         ask_retraining=watching.retrainings.ask,
     )
     return gate_app(service.answer, watching.problem, identify)
+
+
+def release_source(project: Project, store: str) -> Callable[[str], tuple[ReleaseManifest, Path]]:
+    """Manifest and folder of a release by digest, fetched from the store where it is not here."""
+    artifacts, folder = wiring.artifacts(store), StateFolder(project.state).releases
+
+    @lru_cache(maxsize=64)
+    def release(digest: str) -> tuple[ReleaseManifest, Path]:
+        folder.mkdir(parents=True, exist_ok=True)
+        found = artifacts.fetch_release(digest, folder)
+        return read_manifest(found), found
+
+    return release
+
+
+def aliases_of(
+    project: Project,
+    registry: str,
+    rollouts: ClusterRollouts,
+    ledger: Ledger,
+    release: Callable[[str], ReleaseManifest],
+) -> ClusterAliases | None:
+    """Who makes the aliases of the MLflow server `registry` follow what is live; None where there is no such server."""
+    from tidegate.apps.cluster_aliases import ClusterAliases
+    from tidegate.registry.pending import PendingUpdates
+
+    state = StateFolder(project.state)
+    if not registry:
+        return None
+    pending = PendingUpdates(state.cluster / "registry")
+    return ClusterAliases(wiring.registry_at(registry, state), ledger, release, pending, rollouts.show_registry)
 
 
 def cluster_gates(
     project: Project, model: str, settings: GateServerSettings, rollouts: ClusterRollouts, store: MlflowArtifacts
 ) -> Evaluate:
     """The gates of the local target, over the cluster's records, counters and feature tables."""
-    from tidegate.apps.gates import NoFeatures, gates_over, instruments_over
+    from tidegate.apps.gates import NoFeatures, admission, gates_over, instruments_over
 
     def instruments() -> Instruments:
         folder = feature_folder(project.state, model)
@@ -131,10 +163,28 @@ def cluster_gates(
         return instruments_over(
             wiring.cluster_records(settings.records, model),
             FetchedFeatures(features, store, folder) if features else NoFeatures(),
-            wiring.gateway_traffic(settings.gateway, settings.release, rollouts),
+            wiring.gateway_traffic(settings.gateway, settings.release, rollouts, StateFolder(project.state)),
         )
 
-    return gates_over(project, instruments, keys_of_model(model, rollouts) if settings.keys_of_models else lambda digest: ())
+    keys = keys_of_model(model, rollouts)
+    admit = admission(project, keys) if settings.keys_of_models else explained(admission(project), keys)
+    return gates_over(instruments, admit, StateFolder(project.state).counted(model))
+
+
+def explained(admit: Callable[[Path], None], keys: Callable[[str], Sequence[str]]) -> Callable[[Path], None]:
+    """`admit`, whose refusal says what lets code of a release run; `keys` are those that its pods were given."""
+
+    def asked(release: Path) -> None:
+        try:
+            admit(release)
+        except IntegrityError as error:
+            named = " ".join(keys(release.name)) or "the line of keys/release.pub where it was built"
+            raise IntegrityError(
+                f"{error}. It brings code, which runs beside the ledger: if you trust whoever signs there, put the key into "
+                f"gates.trustedKeys of the platform's chart ({named})"
+            ) from error
+
+    return asked
 
 
 def keys_of_model(model: str, rollouts: ClusterRollouts) -> Callable[[str], tuple[str, ...]]:
@@ -176,18 +226,23 @@ def damage_of(ledger: Ledger) -> str:
 
 @dataclass
 class Watching:
-    """A thread that looks at the rollouts of all models of the project, and at the queue of retraining, again and again."""
+    """A thread that looks at the rollouts of all models of the project, and at the queue of retraining, again and again, and
+    one that has the registry follow, which may take long to answer."""
 
     project: Project
     rollouts: ClusterRollouts
     retrainings: Retrainings
     every_seconds: float
+    aliases: ClusterAliases | None = None
+    _latest: dict[str, UnderWay] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
     _looked: dict[str, float] = field(default_factory=dict)
     _problems: dict[str, str] = field(default_factory=dict)
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="watch", daemon=True).start()
+        if self.aliases is not None:
+            threading.Thread(target=self._follow, args=(self.aliases,), name="registry", daemon=True).start()
 
     def stop(self) -> None:
         self._stop.set()
@@ -208,7 +263,7 @@ class Watching:
             self._say(LEDGER, damage_of(ledger))
             for model in self.project.models:
                 try:
-                    watch.look(model)
+                    self._latest[model] = watch.look(model)
                     self._seen(model, "")
                 except NotFound as error:
                     self._seen(model, str(error))  # it was looked, and there is none
@@ -224,6 +279,14 @@ class Watching:
                 self._say(QUEUE, str(error))  # verdicts are answered all the same
             except Exception:
                 logger.exception("handing over requests for retraining: a defect")
+
+    def _follow(self, aliases: ClusterAliases) -> None:
+        while not self._stop.wait(self.every_seconds):
+            for now in list(self._latest.values()):
+                try:
+                    aliases.follow(now)
+                except Exception:
+                    logger.exception("the registry's aliases of %s: a defect", now.model)
 
     def _seen(self, model: str, said: str) -> None:
         self._say(model, said)

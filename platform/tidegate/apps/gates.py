@@ -1,7 +1,7 @@
 """What a rollout is judged by, and what is told when it is done, put together for a project.
 
 Named by reference (`tidegate.apps.gates:build_gates`) to the controller process of each rollout; `tidegate gate run` uses
-the same gates.
+the same gates, and keeps nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +35,12 @@ class NoFeatures:
 
 
 def build_gates(project: Project, model: str) -> Evaluate:
-    """The gates of the model's releases, on the local target."""
+    """The gates of the model's releases, on the local target, as a rollout asks them."""
+    return local_gates(project, model, StateFolder(project.state).counted(model))
+
+
+def local_gates(project: Project, model: str, kept: Path | None = None) -> Evaluate:
+    """Counts of the stage under way are kept in `kept`; without it they end with the process."""
 
     def instruments() -> Instruments:
         from tidegate.apps.features import feature_store
@@ -48,15 +53,14 @@ def build_gates(project: Project, model: str) -> Evaluate:
             state_clock(StateFolder(project.state)),
         )
 
-    return gates_over(project, instruments)
+    return gates_over(instruments, admission(project), kept)
 
 
-def gates_over(
-    project: Project, instruments: Callable[[], Instruments], more_keys: Callable[[str], Sequence[str]] = lambda digest: ()
-) -> Evaluate:
+def gates_over(instruments: Callable[[], Instruments], admit: Callable[[Path], None], kept: Path | None = None) -> Evaluate:
+    from tidegate.files.kept_counts import KeptCounts
     from tidegate.gates.evaluator import GateEvaluator
 
-    return GateEvaluator(instruments, admission(project, more_keys))
+    return GateEvaluator(instruments, admit, KeptCounts(kept))
 
 
 def admission(project: Project, more_keys: Callable[[str], Sequence[str]] = lambda digest: ()) -> Callable[[Path], None]:

@@ -55,13 +55,13 @@ class ProjectEvidence(ProjectData, ProjectVersions, ProjectProcesses):
 
     def run_gate(self, model: str, gate: str, seconds: float) -> GateResult:
         """Evaluate one gate now on traffic of the last `seconds`; nothing is recorded."""
-        from tidegate.apps.gates import build_gates
+        from tidegate.apps.gates import local_gates
         from tidegate.apps.inspection import gate_context
         from tidegate.gates.monitor_file import monitor_of
 
         context = gate_context(self, model, seconds)
         monitor_of(context.candidate_folder, context.candidate).gate(gate, f"release {context.candidate.id}")
-        return build_gates(self.project, model)(gate, context)
+        return local_gates(self.project, model)(gate, context)
 
     def verdicts(self, model: str, gate: str | None = None) -> list[dict[str, Any]]:
         """Every recorded verdict on versions and releases of the model, oldest first."""

@@ -89,6 +89,13 @@ def release_keys(state: StateFolder) -> ReleaseKeys:
     return ReleaseKeys(state.keys)
 
 
+def registry_at(uri: str, state: StateFolder) -> ModelRegistry:
+    """The registry of an MLflow server."""
+    from tidegate.adapters.mlflow.registry import MlflowModelRegistry
+
+    return MlflowModelRegistry(state.mlflow, uri)
+
+
 def registry(project: Project) -> ModelRegistry:
     """The registry, which has to have each model that there are releases or rollouts of."""
     from tidegate.adapters.mlflow.registry import MlflowModelRegistry
@@ -251,11 +258,11 @@ def cluster_records(url: str, model: str) -> RedisRecords:
     return RedisRecords(url, model)
 
 
-def gateway_traffic(service: str, release: str, rollouts: ClusterRollouts) -> GatewayTraffic:
+def gateway_traffic(service: str, release: str, rollouts: ClusterRollouts, state: StateFolder) -> GatewayTraffic:
     """Counters of the gateway's pods behind the headless Service `service`."""
     from tidegate.adapters.envoy.gateway_traffic import GatewayTraffic
 
-    return GatewayTraffic(service, release, rollouts)
+    return GatewayTraffic(service, release, rollouts, state.gateway_counts)
 
 
 def retraining_queue(url: str, worker: str | None = None) -> RedisRetraining:

@@ -137,15 +137,13 @@ def run_gate(session: Session, model: str, name: str, minutes: float) -> None:
 @click.option("--namespace", required=True, help="Where the models' Rollouts are.")
 @click.option("--records", required=True, metavar="URL", help="The inference log: redis://HOST:PORT/DB.")
 @click.option("--store", required=True, metavar="URL", help="The MLflow server whose artifact store has releases and features.")
+@click.option("--registry", default="", metavar="URL", help="The MLflow server whose aliases follow what is live.")
 @click.option("--gateway", required=True, metavar="URL", help="The gateway's pods and the port of their metrics.")
 @click.option("--release", default="tidegate", show_default=True, help="Name that the platform's chart is installed under.")
 @click.option(
-    "--own-keys-only",
-    "keys_of_models",
-    flag_value=False,
-    default=True,
-    type=bool,
-    help="Run a model's own gates by keys of the project file and environment alone, not by those of the model's chart.",
+    "--keys-of-models/--own-keys-only",
+    default=False,
+    help="Whether a key that a model's chart was given lets its own gates run, beside those of project file and environment.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535))

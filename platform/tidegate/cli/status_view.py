@@ -44,7 +44,7 @@ def status_table(status: Standing, now: float | None = None) -> Panel:
     table.add_row("drift", _drift(status.drift) if status.drift else Text(status.drift_note))
     table.add_row("frozen", _frozen(status.frozen, now))
     if status.registry is not None:
-        table.add_row("registry", Text(pending_text(status.model, status.registry), style="bold yellow"))
+        table.add_row("registry", Text(pending_text(status.model, status.registry, status.place), style="bold yellow"))
     for remark in status.ledger:
         table.add_row("ledger" if remark is status.ledger[0] else "", Text(remark, style="bold red"))
     if status.problem:
@@ -84,10 +84,12 @@ def _rollout(rollout: RolloutView | None, now: float) -> Text:
     return Text.assemble(head, stages, f"\n{rollout.message}")
 
 
-def pending_text(model: str, due: Mapping[str, Any]) -> str:
-    """The registry's pending update, and what to do."""
+def pending_text(model: str, due: Mapping[str, Any], place: str = "") -> str:
+    """The registry's pending update, and what to do; `place` is where the model runs, where that is not this machine."""
     what = f"version {due['version']} ({due['release']}) is live" if due["version"] else "what is live"
     why = f" ({due['reason']})" if due["reason"] else ""
+    if place:
+        return f"does not have that {what}{why}; the gate service updates it once it can"
     return (
         f"does not have that {what}{why}; it is updated while the platform runs and answers, or now by "
         f"'tidegate registry reconcile {model}'"

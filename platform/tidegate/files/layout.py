@@ -80,6 +80,11 @@ class StateFolder:
         return self.root / "cluster"
 
     @property
+    def gateway_counts(self) -> Path:
+        """What a cluster's gateway has counted of each model, all its pods together."""
+        return self.cluster / "counters"
+
+    @property
     def schedules(self) -> Path:
         """What is known of each schedule's runs."""
         return self.root / "schedules"
@@ -119,6 +124,10 @@ class StateFolder:
     @property
     def supervisor_lock(self) -> Path:
         return self.target / "supervisor.lock"
+
+    def counted(self, model: str) -> Path:
+        """What the gates of the stage under way have counted."""
+        return self.root / "gates" / model
 
     def watched(self, model: str) -> Path:
         """What the watch has seen of past windows."""

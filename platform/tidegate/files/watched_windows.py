@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tidegate.domain.errors import Unavailable
 from tidegate.files.durable_files import replace_durably
 
 KEPT = 500  # windows, the latest ones that were judged
@@ -44,6 +45,6 @@ class WatchedWindows(MutableMapping[str, Any]):
         return len(self._windows)
 
     def _write(self) -> None:
-        with suppress(OSError):
+        with suppress(OSError, Unavailable):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             replace_durably(self._path, json.dumps(self._windows).encode())

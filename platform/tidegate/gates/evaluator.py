@@ -18,6 +18,7 @@ from typing import Any
 
 from tidegate.domain.errors import TidegateError
 from tidegate.domain.verdict import Evidence, Finding, GateResult, Verdict
+from tidegate.files.kept_counts import KeptCounts
 from tidegate.files.release_folder import verified_bytes
 from tidegate.gates.kinds import load_kind
 from tidegate.gates.monitor_file import monitor_of
@@ -31,20 +32,27 @@ logger = logging.getLogger("tidegate.gates")
 class _Asked:
     """A gate of one release for the length of one stage."""
 
-    of: tuple[str, str | None, float]
+    of: list[Any]  # candidate, active release, and when the stage began
     kind: GateKind
     rules: Any
     slo: Slo
     min_seconds: float
+    kept: dict[str, Any]
     memory: dict[Any, Any] = field(default_factory=dict)
 
 
 class GateEvaluator:
     """`tidegate.ports.gates.Evaluate` on one model. `instruments` are built when the first gate is asked, in its thread: that
-    loads much, and a rollback must not wait. `admit` raises for a release whose code may not run."""
+    loads much, and a rollback must not wait. `admit` raises for a release whose code may not run, `kept` is where counts of the
+    stage outlive the process."""
 
-    def __init__(self, instruments: Callable[[], Instruments], admit: Callable[[Path], None]) -> None:
-        self._build, self._admit = instruments, admit
+    def __init__(
+        self,
+        instruments: Callable[[], Instruments],
+        admit: Callable[[Path], None],
+        kept: KeptCounts = KeptCounts(),  # noqa: B008 (a frozen value)
+    ) -> None:
+        self._build, self._admit, self._kept = instruments, admit, kept
         self._built: Instruments | None = None
         self._lock = threading.Lock()
         self._asked: dict[str, _Asked] = {}
@@ -60,8 +68,11 @@ class GateEvaluator:
                 min_seconds=asked.min_seconds,
                 instruments=self._instruments(),
                 memory=asked.memory,
+                kept=asked.kept,
             )
             verdict, evidence = checked(asked.kind.judge(case, asked.rules))
+            if asked.kept:
+                self._kept.write(name, asked.of, asked.kept)
             return GateResult(name, subject, verdict, evidence, seconds=time.monotonic() - started)
         except (Exception, SystemExit) as error:  # closed by design: whatever goes wrong is an ERROR that carries its reason
             if isinstance(error, TidegateError):  # a mistake that its sentence explains; anything else is a defect
@@ -74,7 +85,7 @@ class GateEvaluator:
     def _of(self, name: str, context: GateContext) -> _Asked:
         """Read and loaded once a stage; what was kept for an earlier one is forgotten."""
         manifest, folder = context.candidate, context.candidate_folder
-        of = (manifest.digest, context.active.digest if context.active else None, context.since)
+        of = [manifest.digest, context.active.digest if context.active else None, context.since]
         known = self._asked.get(name)
         if known is not None and known.of == of:
             return known
@@ -89,7 +100,9 @@ class GateEvaluator:
         else:
             self._admit(folder)
             kind = load_own_kind(file, verified_bytes(folder, manifest, file), folder, where)
-        self._asked[name] = asked = _Asked(of, kind, spec.read_rules(kind, where), config.slo, spec.min_seconds)
+        self._asked[name] = asked = _Asked(
+            of, kind, spec.read_rules(kind, where), config.slo, spec.min_seconds, self._kept.read(name, of)
+        )
         return asked
 
     def _instruments(self) -> Instruments:

@@ -55,3 +55,6 @@ class ClusterRollouts(Protocol):
 
     def mirror(self, model: str, on: bool) -> None:
         """Mirror live traffic to the candidate's pods, or to none. Can be repeated."""
+
+    def show_registry(self, model: str, due: Mapping[str, Any] | None) -> None:
+        """Say beside the model what the registry does not have of what is live, with None that it has all. Can be repeated."""

@@ -8,7 +8,7 @@ major version.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tidegate.ports.features import HistoricalFeatures
     from tidegate.ports.model_scorer import ModelScorer
     from tidegate.ports.traffic import LiveTraffic, SlotTraffic
+
+FIRST_COUNT = "tidegate.traffic"
 
 
 class GateStage(StrEnum):
@@ -46,7 +48,9 @@ class Slo:
 @dataclass(frozen=True)
 class GateContext:
     """What a live gate may look at. Folders are release folders; `since` is seconds since the epoch. `active` is the release
-    that clients reach, or reached before the switch."""
+    that clients reach, or reached before the switch. `counted_before` is what the gateway had counted of the candidate's slot
+    when the stage began, where that is known; in `unwatched_seconds` of the stage nobody looked: what happened then counts,
+    the time does not."""
 
     model: str
     candidate: ReleaseManifest
@@ -56,6 +60,8 @@ class GateContext:
     active_folder: Path | None
     since: float  # start of the stage: only traffic after it counts
     deadline: float  # a gate still INCONCLUSIVE then has not passed
+    unwatched_seconds: float = field(default=0.0, kw_only=True)
+    counted_before: SlotTraffic | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -72,19 +78,26 @@ class Instruments:
 
 @dataclass(frozen=True)
 class Case(GateContext):
-    """What gate `gate` judges now. `memory` is the gate's own and lasts as long as the stage does; it is empty again after a
-    restart, so it may only ever make a gate ask for less, never for nothing."""
+    """What gate `gate` judges now. `memory` and `kept` are the gate's own and last as long as the stage does. `memory` is
+    empty again after a restart. `kept`, plain JSON, is written after each judgement and given to whoever takes over: what was
+    counted there is not forgiven by a restart."""
 
     gate: str
     slo: Slo
     min_seconds: float  # a PASS counts after as many seconds of the stage
     instruments: Instruments
     memory: MutableMapping[Any, Any]
+    kept: MutableMapping[str, Any]
 
     @property
     def now(self) -> float:
         """Seconds since the epoch."""
         return self.instruments.clock()
+
+    @property
+    def watched_seconds(self) -> float:
+        """Of the stage, so far."""
+        return self.now - self.since - self.unwatched_seconds
 
     def candidate_records(self) -> Iterator[InferenceRecord]:
         """What the candidate answered since the stage began, mirrored or live, oldest first."""
@@ -96,12 +109,13 @@ class Case(GateContext):
             yield from self.instruments.records.read(Selection(self.active.digest, shadow=False, since=self.since))
 
     def candidate_traffic(self) -> SlotTraffic | None:
-        """What the gateway counted of the candidate's slot since this gate first looked in this stage; None while there are no
-        counters of it."""
+        """What the gateway counted of the candidate's slot since the stage began, or since this gate first looked where what
+        was counted before is not known; None while there are no counters of it."""
         now = self.instruments.traffic.traffic(self.model).get(self.candidate_slot)
         if now is None:
             return None
-        return now.since(self.memory.setdefault("tidegate.traffic", now))
+        first = self.kept.setdefault(FIRST_COUNT, (self.counted_before or now).to_json())
+        return now.since(type(now).from_json(first))
 
 
 class GateKind(Protocol):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from tidegate.domain.slots import Desired, Slot
 
@@ -35,7 +36,7 @@ class SlotTraffic:
 
     def since(self, before: SlotTraffic) -> SlotTraffic:
         """What happened after `before`, or all of it where the counters were restarted."""
-        if self.completed < before.completed or self.errors_5xx < before.errors_5xx or self.refused_4xx < before.refused_4xx:
+        if self.restarted_after(before):
             return self
         buckets = {bound: n - before.latency_buckets_ms.get(bound, 0) for bound, n in self.latency_buckets_ms.items()}
         return SlotTraffic(
@@ -46,6 +47,11 @@ class SlotTraffic:
             self.refused_4xx - before.refused_4xx,
             self.unavailable - before.unavailable,
         )
+
+    def restarted_after(self, before: SlotTraffic) -> bool:
+        """Whether the counters began again at zero."""
+        now, then = ((each.completed, each.errors_5xx, each.refused_4xx) for each in (self, before))
+        return any(count < earlier for count, earlier in zip(now, then, strict=True))
 
     def plus(self, more: SlotTraffic) -> SlotTraffic:
         """Both together; `active` is the later one's."""
@@ -59,6 +65,17 @@ class SlotTraffic:
             self.refused_4xx + more.refused_4xx,
             self.unavailable + more.unavailable,
         )
+
+    def to_json(self) -> dict[str, Any]:
+        buckets = [[None if math.isinf(bound) else bound, count] for bound, count in self.latency_buckets_ms.items()]
+        return {**vars(self), "latency_buckets_ms": buckets}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> SlotTraffic:
+        """Raises KeyError, TypeError or ValueError for what `to_json` does not write."""
+        buckets = {math.inf if bound is None else float(bound): int(count) for bound, count in value["latency_buckets_ms"]}
+        counts = {name: int(count) for name, count in value.items() if name != "latency_buckets_ms"}
+        return cls(**counts, latency_buckets_ms=buckets)
 
 
 class LiveTraffic(Protocol):

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from tidegate.files.durable_files import replace_durably
 
+NOTE, FORMER = "registry-pending", "untold"  # the second is what earlier versions called the file
+
 
 @dataclass(frozen=True)
 class PendingUpdate:
@@ -36,13 +38,14 @@ class PendingUpdates:
 
     def due(self, model: str) -> PendingUpdate | None:
         """What is due for `model`, None when nothing is. A damaged note is due all the same: it only says that something is."""
+        path = self._path(model)
         try:
-            value = json.loads(self._path(model).read_bytes())
+            value = json.loads(path.read_bytes())
             return PendingUpdate(str(value["release"]), str(value["version"]), float(value["at"]), str(value.get("reason", "")))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            return PendingUpdate("", "", 0.0, f"its note {self._path(model)} is damaged: {error}")
+            return PendingUpdate("", "", 0.0, f"its note {path} is damaged: {error}")
 
     def note(self, model: str, release: str, version: str, reason: str = "") -> None:
         before = self.due(model)
@@ -50,17 +53,20 @@ class PendingUpdates:
         at = before.at if before is not None and same else self.clock()
         if before is None or not same or before.reason != reason:
             content = json.dumps(asdict(PendingUpdate(release, version, at, reason))).encode()
-            replace_durably(self._path(model), content)
+            replace_durably(self.folder / model / NOTE, content)
+            (self.folder / model / FORMER).unlink(missing_ok=True)
 
     def reason(self, model: str) -> str:
         due = self.due(model)
         return due.reason if due else ""
 
     def done(self, model: str) -> None:
-        self._path(model).unlink(missing_ok=True)
+        for name in (FORMER, NOTE):
+            (self.folder / model / name).unlink(missing_ok=True)
 
     def models(self) -> list[str]:
-        return sorted(path.parent.name for path in self.folder.glob("*/untold"))
+        return sorted({path.parent.name for name in (NOTE, FORMER) for path in self.folder.glob(f"*/{name}")})
 
     def _path(self, model: str) -> Path:
-        return self.folder / model / "untold"
+        former = self.folder / model / FORMER
+        return former if former.exists() else self.folder / model / NOTE

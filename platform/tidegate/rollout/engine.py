@@ -27,7 +27,7 @@ from tidegate.domain.slots import Desired, Slot
 from tidegate.domain.verdict import GateResult, Verdict, to_json
 from tidegate.ports.gates import Evaluations, GateContext
 from tidegate.ports.ledger import Ledger
-from tidegate.ports.traffic import Target
+from tidegate.ports.traffic import SlotTraffic, Target
 from tidegate.rollout import judge
 from tidegate.rollout.evaluation import Observed
 from tidegate.rollout.judge import Act, Judgement, Seen
@@ -87,16 +87,15 @@ class Engine:
     def resume(self, model: str, id: str) -> Rollout:
         """To be called by whoever begins to drive a rollout: the time in which nobody did is not the release's.
 
-        The stage under way begins anew, a few times at most: its deadline must come although its drivers die.
+        A bake goes on from what was counted, requests in between with it; a stage before it begins anew. A few times at most:
+        a deadline must come although its drivers die.
         """
         with self.store.lock(model):
             rollout = self.store.load(model, id)
             watched = rollout.status in (Status.RUNNING, Status.FROZEN) and isinstance(rollout.current, Staging | Check | Bake)
             if not watched or not rollout.stage_at or rollout.undo is not None or rollout.resumed >= MAX_RESUMED:
                 return rollout
-            now = self.clock()
-            ready = now if isinstance(rollout.current, Bake) else None
-            return self.records.save(replace(rollout, stage_at=now, stage_ready_at=ready, resumed=rollout.resumed + 1))
+            return self.records.save(rollout.taken_over(self.clock()))
 
     def _step(self, rollout: Rollout) -> Rollout:
         if rollout.undo is not None:
@@ -165,6 +164,7 @@ class Engine:
         desired = self.target.desired(rollout.model)
         requested = desired.active is stage.slot
         if not requested and self._ready(rollout, stage.slot) and desired.release_of(stage.slot) == rollout.candidate:
+            rollout = replace(rollout, counted_before=self._counted(rollout.model, stage.slot))
             rollout = self._record(rollout, "rollout.switch", f"switching to {stage.slot}", time="switch_requested")
             self._want(desired, active=stage.slot, mirror=False)
             return rollout
@@ -198,12 +198,12 @@ class Engine:
             context = self._context(rollout, since, stage.deadline_seconds)
             fresh, seen = self.observed.look(self.evaluations, gate, context, stage.interval_seconds)
         held = judge.frozen_by(rollout.model, self._hold(rollout))
-        known = Seen(self.clock(), rollout.stage_at, since, override=override, held=held)
+        known = Seen(self.clock(), rollout.stage_at, since, override=override, held=held, away=rollout.unwatched_seconds)
         if seen is not None:
             known = replace(known, result=seen.result, reached=seen.reached, running_seconds=seen.running_seconds)
         judged = judge.judge(stage, gate, rollout.candidate_id, known)
         if judged.result is not None and (fresh or judged.ends):
-            rollout = self._kept(rollout, judged.result)
+            rollout = self._kept(replace(rollout, watched_at=self.clock()), judged.result)
         return rollout, judged
 
     @staticmethod
@@ -309,7 +309,7 @@ class Engine:
 
     def _advance(self, rollout: Rollout, message: str) -> Rollout:
         rollout = self._record(rollout, "rollout.stage_done", message)
-        return self.store.save(replace(rollout, stage=rollout.stage + 1, stage_at=self.clock(), stage_ready_at=None))
+        return self.store.save(rollout.next_stage(self.clock()))
 
     def _end(self, rollout: Rollout, status: Status, reason: str) -> Rollout:
         self._append(rollout, f"rollout.{status.lower()}", reason, back=status is not Status.DONE)
@@ -357,8 +357,26 @@ class Engine:
     def _context(self, rollout: Rollout, since: float, deadline_seconds: float) -> GateContext:
         candidate, folder = self.releases(rollout.candidate)
         active, active_folder = self.releases(rollout.plan.previous) if rollout.plan.previous else (None, None)
-        deadline = rollout.stage_at + deadline_seconds
-        return GateContext(rollout.model, candidate, folder, rollout.plan.slot, active, active_folder, since, deadline)
+        away, counted = rollout.unwatched_seconds, rollout.counted_before if rollout.switched else None
+        return GateContext(
+            rollout.model,
+            candidate,
+            folder,
+            rollout.plan.slot,
+            active,
+            active_folder,
+            since,
+            rollout.stage_at + away + deadline_seconds,
+            unwatched_seconds=away,
+            counted_before=SlotTraffic.from_json(counted) if counted else None,
+        )
+
+    def _counted(self, model: str, slot: Slot) -> dict[str, Any] | None:
+        """What the gateway has counted of the slot; None where it does not tell."""
+        with suppress(TidegateError):
+            counted = self.target.traffic(model).get(slot)
+            return counted.to_json() if counted else None
+        return None
 
     def _want(self, desired: Desired, **changes: Slot | str | bool | None) -> None:
         values: Mapping[str, Any] = changes
@@ -376,4 +394,4 @@ class Engine:
             return ""
 
     def _elapsed(self, rollout: Rollout) -> float:
-        return self.clock() - rollout.stage_at
+        return self.clock() - rollout.stage_at - rollout.unwatched_seconds

@@ -46,7 +46,7 @@ class Seen:
 
     `began` is the stage's, `since` when the traffic that counts began, None while it has not. `result` is the latest of this
     stage, known at `reached`; `running_seconds` the age of the evaluation under way. `override` is a person's (actor, reason),
-    `held` why nothing may pass on (`frozen_by`).
+    `held` why nothing may pass on (`frozen_by`). In `away` seconds since then nobody watched: no time of the stage.
     """
 
     now: float
@@ -57,6 +57,7 @@ class Seen:
     running_seconds: float = 0.0
     override: Mapping[str, Any] | None = None
     held: str = ""
+    away: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def judge(stage: Check | Bake, gate: str, release: str, seen: Seen) -> Judgement
         return Judgement(Act.WAIT, seen.held, result)
     if result is not None and result.verdict.opens and _long_enough(stage, seen):
         return Judgement(Act.PASS_ON, result.describe(), result)
-    if seen.now - seen.began >= stage.deadline_seconds:
+    if seen.now - seen.began - seen.away >= stage.deadline_seconds:
         why = f"it did not PASS within {stage.deadline_seconds:g} s: {_last_word(seen)}"
         return _against(stage, _error(gate, release, why))
     return Judgement(Act.WAIT, _open(seen), result)
@@ -168,7 +169,7 @@ def _against(stage: Check | Bake, result: GateResult) -> Judgement:
 
 
 def _long_enough(stage: Check | Bake, seen: Seen) -> bool:
-    return seen.since is not None and seen.reached - seen.since >= stage.min_seconds
+    return seen.since is not None and seen.reached - seen.since - seen.away >= stage.min_seconds
 
 
 def _last_word(seen: Seen) -> str:

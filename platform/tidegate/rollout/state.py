@@ -21,10 +21,10 @@ from typing import Any
 from tidegate.domain.actor import KEYS as NAMING
 from tidegate.domain.actor import UNKNOWN, Actor, named, named_in
 from tidegate.domain.errors import Conflict, IntegrityError, NotFound, TidegateError
-from tidegate.domain.formats import Format, Unknown, document
+from tidegate.domain.formats import Format, Unknown, added, document
 from tidegate.files.durable_files import locked, read_json, remove, replace_durably
 from tidegate.files.reserve import Reserve
-from tidegate.rollout.plan import Plan, Stage
+from tidegate.rollout.plan import Bake, Plan, Stage
 
 
 class Status(StrEnum):
@@ -54,7 +54,9 @@ class Rollout:
     """One rollout. Times are seconds since the epoch.
 
     `undo` says that what was done is being taken back, in which status that ends and why. `request` is a person's order
-    that the engine has not executed yet. `gates` has the latest result of each gate, `history` every event in order.
+    that the engine has not executed yet. `gates` has the latest result of each gate, `history` every event in order. The bake
+    was last watched at `watched_at`, and `unwatched_seconds` of it passed while nobody did. `counted_before` are the gateway's
+    counters of the slot just before the switch.
     """
 
     id: str
@@ -70,7 +72,7 @@ class Rollout:
     stage: int = 0
     stage_at: float = 0.0
     stage_ready_at: float | None = None  # when a check's preconditions held: its gate looks at traffic after it
-    resumed: int = 0  # how often the stages' time began anew because nobody had driven the rollout
+    resumed: int = 0  # how often time in which nobody had driven the rollout was not the stages'
     ended_at: float | None = None
     undo: Json | None = None
     request: Json | None = None
@@ -81,6 +83,9 @@ class Rollout:
     gates: Mapping[str, Json] = field(default_factory=dict)
     history: tuple[Json, ...] = ()
     sequence: int = 0  # grows by one with each rollout of a model; 0 in records that had none
+    watched_at: float = added(default=0.0)
+    unwatched_seconds: float = added(default=0.0)
+    counted_before: Json | None = added(default=None)  # noqa: RUF009 (a field)
 
     @property
     def current(self) -> Stage | None:
@@ -102,6 +107,18 @@ class Rollout:
         stage = self.current.kind if self.current else "end"
         entry = {"at": at, "stage": stage, "event": event, "message": message, **more}
         return replace(self, history=(*self.history, entry))
+
+    def next_stage(self, now: float) -> Rollout:
+        began = replace(self, stage=self.stage + 1, stage_at=now, stage_ready_at=None)
+        return replace(began, watched_at=0.0, unwatched_seconds=0.0)
+
+    def taken_over(self, now: float) -> Rollout:
+        """After nobody drove it for a while: a bake goes on where it was, another stage begins anew."""
+        taken = replace(self, resumed=self.resumed + 1)
+        if not isinstance(self.current, Bake):
+            return replace(taken, stage_at=now, stage_ready_at=None)
+        away = max(0.0, now - max(self.watched_at, self.stage_at))
+        return replace(taken, watched_at=now, unwatched_seconds=self.unwatched_seconds + away)
 
     def to_json(self) -> Json:
         value = {**document(self), "plan": self.plan.to_json(), **named(self.actor)}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,14 +39,15 @@ def judge(case, rules):
 """
 
 
-def release(platform, version: str) -> ReleaseManifest:
+OWN = {"kind": f"./{FILE}", "timeout_seconds": 60, "rules": {"versions": ["1", "2"]}}
+BEFORE = {"name": "known", "stage": "verify", **OWN}
+AFTER = {"name": "known-after", "stage": "bake", "min_seconds": 0.5, **OWN}
+
+
+def release(platform, version: str, after: Mapping[str, Any] = AFTER) -> ReleaseManifest:
     """A signed release whose list has a gate of its own before the switch, and the same after it."""
-    own = {"kind": f"./{FILE}", "rules": {"versions": ["1", "2"]}}
     monitor = load_monitor(ROOT / "monitoring/demand.yaml").to_json()
-    monitor["gates"] = [
-        {"name": "known", "stage": "verify", "timeout_seconds": 60, **own},
-        {"name": "known-after", "stage": "bake", "min_seconds": 0.5, "timeout_seconds": 60, **own},
-    ]
+    monitor["gates"] = [BEFORE, dict(after)]
     files = {MONITOR: canonical_json({"schema": 2, **monitor}), FILE: GATE.encode()}
     made = replace(manifest(version), files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()})
     folder = platform.target.state.release(made.digest)
@@ -55,16 +58,20 @@ def release(platform, version: str) -> ReleaseManifest:
     return made
 
 
+def start(platform, made: ReleaseManifest) -> str:
+    config = rollout_config(monitor_of(platform.target.state.release(made.digest), made))
+    return rollouts.open_orders(platform.project, Actor("ada")).start(made, config).id
+
+
 def test_a_candidate_goes_live_by_a_pass_of_its_own_gate_alone(platform) -> None:
     supervision.ensure_supervisor(
         platform.project, supervision.Parts("slot_server:command", rollouts.GATES, "fixed_gates:finish")
     )
-    orders, store = rollouts.open_orders(platform.project, Actor("ada")), rollouts.open_store(platform.project)
+    store = rollouts.open_store(platform.project)
     releases = {version: release(platform, version) for version in ("1", "unknown", "2")}
     ended = {}
     for version, made in releases.items():
-        config = rollout_config(monitor_of(platform.target.state.release(made.digest), made))
-        id = orders.start(made, config).id
+        id = start(platform, made)
         platform.eventually(lambda id=id: store.load("demand", id).status.terminal)
         ended[version] = store.load("demand", id)
     assert {version: each.status for version, each in ended.items()} == {

@@ -217,15 +217,20 @@ class FakeApi:
     """A Service whose selector is what merge patches made of it, and the Rollout."""
 
     def __init__(self, selector: dict[str, str] | None) -> None:
-        self.selector = selector
+        self.selector, self.annotations = selector, {"others": "stay"}
         self.patches = 0
 
     def get(self, path: str, **_: str) -> dict[str, Any]:
-        return {"spec": {"selector": self.selector}} if path.endswith("/services/demand-shadow") else rollout("pods-a")
+        service = {"spec": {"selector": self.selector}, "metadata": {"annotations": self.annotations}}
+        return service if path.endswith("/services/demand-shadow") else rollout("pods-a")
 
     def merge(self, path: str, change: dict[str, Any]) -> None:
         assert path == "/api/v1/namespaces/models/services/demand-shadow"
         self.patches += 1
+        if "metadata" in change:
+            annotated = {**self.annotations, **change["metadata"]["annotations"]}
+            self.annotations = {key: value for key, value in annotated.items() if value is not None}
+            return
         merged = {**(self.selector or {}), **change["spec"]["selector"]}
         self.selector = {key: value for key, value in merged.items() if value is not None}
 
@@ -241,3 +246,24 @@ def test_mirroring_selects_the_preview_or_nobody_and_never_has_no_selector(befor
     patches = api.patches
     rollouts.mirror("demand", False)
     assert api.patches == patches
+
+
+def test_what_the_registry_does_not_have_is_an_annotation_that_comes_and_goes() -> None:
+    api = FakeApi(None)
+    rollouts = ArgoRollouts(api, "models")  # type: ignore[arg-type]
+    due = {"release": "demand@b", "version": "2", "at": 1.0, "reason": "it is away"}
+    for _ in range(2):
+        rollouts.show_registry("demand", due)
+    assert (rollouts.registry_due("demand"), api.patches) == (due, 1)
+    for _ in range(2):
+        rollouts.show_registry("demand", None)
+    assert (rollouts.registry_due("demand"), api.patches, api.annotations) == (None, 2, {"others": "stay"})
+
+
+@pytest.mark.parametrize("text", ["{", "3", "[]"])
+def test_a_word_on_the_registry_that_cannot_be_read_is_said_to_be_damaged(text: str) -> None:
+    api = FakeApi(None)
+    api.annotations["tidegate/registry"] = text
+    due = ArgoRollouts(api, "models").registry_due("demand")  # type: ignore[arg-type]
+    assert due is not None
+    assert "is damaged" in due["reason"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from fakes.cluster import FakeCluster
@@ -15,8 +17,8 @@ from tidegate.ports.traffic import SlotTraffic
 class Gateway(GatewayTraffic):
     """`pods` have completed requests, errors and answers below 250 ms."""
 
-    def __init__(self) -> None:
-        super().__init__("http://localhost:1", "tidegate", FakeCluster())
+    def __init__(self, kept: Path) -> None:
+        super().__init__("http://localhost:1", "tidegate", FakeCluster(), kept)
         self.members: dict[str, int] = {}
         self.pods: dict[str, tuple[int, int, int]] = {}
 
@@ -46,16 +48,16 @@ class Gateway(GatewayTraffic):
         return counts.completed, counts.errors_5xx, dict(counts.latency_buckets_ms)
 
 
-def test_what_was_counted_before_the_first_look_does_not_count() -> None:
-    gateway = Gateway()
+def test_what_was_counted_before_the_first_look_does_not_count(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path)
     gateway.pods = {"a": (1000, 10, 900), "b": (500, 0, 500)}
     assert gateway.seen() == (0, 0, {250.0: 0, float("inf"): 0})
     gateway.pods = {"a": (1010, 12, 905), "b": (520, 0, 520)}
     assert gateway.seen() == (30, 2, {250.0: 25, float("inf"): 30})
 
 
-def test_a_restarted_pod_and_a_new_one_count_from_zero_and_one_that_left_keeps_its_count() -> None:
-    gateway = Gateway()
+def test_a_restarted_pod_and_a_new_one_count_from_zero_and_one_that_left_keeps_its_count(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path)
     gateway.pods = {"a": (1000, 0, 1000), "b": (500, 0, 500)}
     gateway.seen()
     gateway.pods = {"a": (7, 1, 7), "b": (505, 0, 505)}
@@ -64,8 +66,27 @@ def test_a_restarted_pod_and_a_new_one_count_from_zero_and_one_that_left_keeps_i
     assert gateway.seen()[:2] == (18, 5)
 
 
-def test_traffic_is_mirrored_when_every_pod_knows_whom_to_mirror_it_to() -> None:
-    gateway = Gateway()
+def test_who_looks_after_a_restart_goes_on_from_what_was_counted(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path)
+    gateway.pods = {"a": (1000, 0, 1000), "b": (500, 0, 500)}
+    gateway.seen()
+    gateway.pods = {"a": (1010, 0, 1010), "b": (2, 0, 2)}
+    assert gateway.seen()[:2] == (12, 0)
+    after = Gateway(tmp_path)
+    after.pods = {"a": (1030, 15, 1010), "b": (5, 3, 2)}
+    assert after.seen()[:2] == (35, 18)
+
+
+def test_counts_that_are_damaged_are_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "demand.json").write_text('{"pods": 3}')
+    gateway = Gateway(tmp_path)
+    gateway.pods = {"a": (1000, 0, 1000)}
+    assert gateway.seen()[:2] == (0, 0)
+    assert "is damaged" in caplog.text
+
+
+def test_traffic_is_mirrored_when_every_pod_knows_whom_to_mirror_it_to(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path)
     assert not gateway.mirrored("demand")  # nobody to ask
     gateway.pods = dict.fromkeys("ab", (0, 0, 0))
     gateway.members = {"a": 2, "b": 0}
@@ -75,9 +96,9 @@ def test_traffic_is_mirrored_when_every_pod_knows_whom_to_mirror_it_to() -> None
     assert not gateway.mirrored("returns")
 
 
-def test_a_gateway_that_cannot_be_asked_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gateway_that_cannot_be_asked_is_unavailable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="does not tell its counters"):
-        GatewayTraffic("http://127.0.0.1:1", "tidegate", FakeCluster()).traffic("demand")
+        GatewayTraffic("http://127.0.0.1:1", "tidegate", FakeCluster(), tmp_path).traffic("demand")
     monkeypatch.setattr(gateway_traffic, "TIMEOUT_S", 0.2)
     with pytest.raises(Unavailable, match="no pod of it is found"):
-        GatewayTraffic("http://no-such-gateway.invalid:1", "tidegate", FakeCluster()).traffic("demand")
+        GatewayTraffic("http://no-such-gateway.invalid:1", "tidegate", FakeCluster(), tmp_path).traffic("demand")

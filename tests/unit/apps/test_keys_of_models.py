@@ -12,8 +12,8 @@ from fakes.argo_rollouts import FakeArgoRollouts
 from release_signing import TRUSTED, sign_release
 from tidegate.adapters.files.release_keys import TRUSTED_KEYS
 from tidegate.adapters.kubernetes.argo_rollouts import under_way
-from tidegate.apps.gate_service import keys_of_model
-from tidegate.apps.gates import gates_over
+from tidegate.apps.gate_service import explained, keys_of_model
+from tidegate.apps.gates import admission
 from tidegate.domain.errors import IntegrityError, InvalidInput
 
 DIGEST, OTHER = "b" * 64, "c" * 64
@@ -23,8 +23,7 @@ def admitted(folder: Path, more_keys: Any, monkeypatch: pytest.MonkeyPatch) -> N
     """Raises where code of the release in `folder` may not run."""
     monkeypatch.delenv(TRUSTED_KEYS, raising=False)
     project: Any = SimpleNamespace(state=folder.parent / "state", trusted_keys=())
-    gates: Any = gates_over(project, lambda: None, more_keys)  # type: ignore[arg-type,return-value]
-    gates._admit(folder)
+    admission(project, more_keys)(folder)
 
 
 def release(tmp_path: Path, digest: str) -> Path:
@@ -45,10 +44,26 @@ def test_a_release_runs_its_code_by_the_key_that_its_own_rollout_names(tmp_path:
     with pytest.raises(IntegrityError):
         admitted(release(tmp_path, OTHER), keys, monkeypatch)  # it is not the one that is rolled out
     with pytest.raises(IntegrityError):
-        admitted(folder, lambda digest: (), monkeypatch)  # as with --own-keys-only
+        admitted(folder, lambda digest: (), monkeypatch)  # as without --keys-of-models
     rollouts.change("demand", trusted_keys=("no key",))
     with pytest.raises(InvalidInput, match="trusted key 'no key'"):
         admitted(folder, keys, monkeypatch)
+
+
+def test_a_refusal_names_the_setting_and_the_key_that_would_let_the_code_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(TRUSTED_KEYS, raising=False)
+    rollouts, folder = FakeArgoRollouts(), release(tmp_path, DIGEST)
+    rollouts.judges("demand", DIGEST, None, 1.0, ())
+    rollouts.change("demand", trusted_keys=(TRUSTED,))
+    project: Any = SimpleNamespace(state=tmp_path / "state", trusted_keys=())
+    admit = explained(admission(project), keys_of_model("demand", rollouts))
+    with pytest.raises(IntegrityError) as refused:
+        admit(folder)
+    assert f"gates.trustedKeys of the platform's chart ({TRUSTED})" in str(refused.value)
+    monkeypatch.setenv(TRUSTED_KEYS, TRUSTED)  # what the chart makes of that setting
+    admit(folder)
 
 
 @pytest.mark.parametrize(

@@ -259,10 +259,11 @@ def test_a_rollout_that_switched_and_is_undecided_is_waited_for(world: World, mo
     assert reconcile(world, "demand", dry_run=True).differences == ()
 
 
+@pytest.mark.parametrize("name", ["registry-pending", "untold"])  # the second as earlier versions called it
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"release": 1}'])
-def test_a_damaged_note_is_due_all_the_same(world: World, content: bytes) -> None:
+def test_a_damaged_note_is_due_all_the_same(world: World, content: bytes, name: str) -> None:
     with_champion(world)
-    path = StateFolder(world.project.state).rollouts / "demand/untold"
+    path = StateFolder(world.project.state).rollouts / "demand" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     assert "is damaged" in world.pending.due("demand").reason

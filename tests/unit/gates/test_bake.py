@@ -16,6 +16,7 @@ from release_fixture import FakeRecords, FakeTarget, Stage, records, stage, vect
 from tidegate.domain.errors import Unavailable
 from tidegate.domain.slots import Slot
 from tidegate.domain.verdict import GateResult, Verdict
+from tidegate.files.kept_counts import KeptCounts
 from tidegate.gates.evaluator import GateEvaluator
 from tidegate.gates.kinds.bake import growth
 from tidegate.ports.gates import Instruments
@@ -40,14 +41,24 @@ class Target(FakeTarget):
 
 
 class Bake:
-    def __init__(self, here: Stage) -> None:
+    def __init__(self, here: Stage, kept: str = "counted") -> None:
         self.here = here
         self.target = Target()
         self.records = FakeRecords()
         self.time = here.context.since
-        instruments = Instruments(self.records, None, None, None, self.target, lambda: self.time)  # type: ignore[arg-type]
-        self.gates = GateEvaluator(lambda: instruments, lambda _: None)
         self.context = here.context
+        self.kept = KeptCounts(here.folder.parent / kept)
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what only the process that asks knew."""
+        instruments = Instruments(self.records, None, None, None, self.target, lambda: self.time)  # type: ignore[arg-type]
+        self.gates = GateEvaluator(lambda: instruments, lambda _: None, self.kept)
+
+    def take_over(self, unwatched_seconds: float) -> None:
+        """By another process, after nobody looked for a while."""
+        self.restart()
+        self.context = replace(self.context, unwatched_seconds=self.context.unwatched_seconds + unwatched_seconds)
 
     def look(self, now: SlotTraffic | None, seconds: float = 60.0) -> GateResult:
         self.target.now, self.time = now, self.context.since + seconds
@@ -102,6 +113,77 @@ def test_counters_that_restart_lose_nothing_that_was_counted(bake: Bake) -> None
     assert result.evidence.numbers["requests"] == 450
 
 
+def test_who_takes_over_goes_on_from_what_was_counted(bake: Bake) -> None:
+    bake.look(traffic(1000), 0)
+    bake.look(traffic(1390, errors=1, slow=2), 58)
+    bake.take_over(600)
+    assert bake.look(traffic(1395, errors=1, slow=2), 659).verdict is Verdict.INCONCLUSIVE, "395 requests, 59 s watched"
+    result = bake.look(traffic(1405, errors=1, slow=2), 660)
+    assert result.verdict is Verdict.PASS
+    numbers = result.evidence.numbers
+    assert (numbers["requests"], numbers["errors"], numbers["slow"], numbers["seconds"]) == (405, 1, 2, 60.0)
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_what_failed_while_nobody_looked_is_not_forgiven(bake: Bake, slow: bool) -> None:
+    bake.look(traffic(1000), 0)
+    bake.look(traffic(1500), 30)
+    bake.take_over(300)
+    bad = {"slow": 300} if slow else {"errors": 300}
+    result = bake.look(traffic(1800, **bad), 331)
+    assert result.verdict is Verdict.FAIL, "sound now, and at the last look"
+    assert f"{'slow' if slow else 'error'} rate is 300 of 800" in result.evidence.summary
+
+
+def test_what_failed_before_the_first_look_is_not_forgiven(bake: Bake) -> None:
+    bake.context = replace(bake.context, counted_before=traffic(1000))
+    assert bake.look(traffic(1020, errors=20), 40).verdict is Verdict.FAIL
+
+
+def test_a_release_that_was_out_of_reach_while_nobody_looked_has_used_up_that_time(bake: Bake) -> None:
+    bake.look(traffic(1000), 0)
+    bake.take_over(5)
+    assert bake.look(traffic(1010, unavailable=10), 5).verdict is Verdict.INCONCLUSIVE, "5 of 10 s that may be a restart"
+    bake.take_over(60)
+    result = bake.look(traffic(1020, unavailable=30), 65)
+    assert (result.verdict, result.evidence.numbers["not_reached"]) == (Verdict.FAIL, 10)
+
+
+def test_a_proxy_that_was_restarted_while_nobody_looked_counts_from_zero(bake: Bake) -> None:
+    bake.look(traffic(1000), 0)
+    bake.look(traffic(1300), 30)
+    bake.take_over(3600)
+    result = bake.look(traffic(200, unavailable=5), 3690)
+    assert result.evidence.numbers["requests"] == 500
+    assert result.verdict is Verdict.INCONCLUSIVE, "what was not reached since it is back may be its restart"
+    assert bake.look(traffic(300, errors=60, unavailable=5), 3691).verdict is Verdict.FAIL
+
+
+def test_counts_of_another_stage_or_that_are_damaged_are_none(bake: Bake, caplog: pytest.LogCaptureFixture) -> None:
+    bake.look(traffic(1000), 0)
+    bake.look(traffic(1500, errors=100), 30)
+    before, [file] = bake.context, list((bake.here.folder.parent / "counted").iterdir())
+    bake.restart()
+    bake.context = replace(before, since=before.since + 1000)
+    assert bake.look(traffic(2000, errors=100), 0).evidence.numbers["requests"] == 0
+    bake.restart()
+    bake.context = replace(before, counted_before=traffic(1000))
+    for damage in (b"", b"\x00", b"[]", b'{"schema": 2, "of": [], "counts": {}}'):
+        file.write_bytes(damage)
+        assert bake.look(traffic(1500, errors=100), 30).verdict is Verdict.FAIL, "the record has the counters at the switch"
+        assert "is damaged" in caplog.text or "is empty" in caplog.text
+        caplog.clear()
+        bake.restart()
+
+
+def test_counts_that_the_disk_does_not_take_are_kept_in_memory(bake: Bake, caplog: pytest.LogCaptureFixture) -> None:
+    folder = bake.here.folder.parent / "counted"
+    folder.write_text("no folder")
+    bake.look(traffic(1000), 0)
+    assert bake.look(traffic(1500)).verdict is Verdict.PASS
+    assert "in memory alone" in caplog.text
+
+
 def test_no_data_nan_or_traffic_elsewhere_never_pass(bake: Bake) -> None:
     assert bake.look(None).verdict is Verdict.INCONCLUSIVE
     assert bake.look(traffic(0)).verdict is Verdict.INCONCLUSIVE
@@ -134,7 +216,7 @@ def test_refusals_and_probes_are_no_predictions_and_thin_nothing_out(bake: Bake)
     result = bake.look(traffic(600, errors=30, refused=9000))
     assert result.verdict is Verdict.FAIL
     assert "error rate is 30 of 600 predictions" in result.evidence.summary
-    slow = Bake(bake.here)
+    slow = Bake(bake.here, "others")
     slow.look(traffic(0), 0)
     assert "slow rate is 60 of 600" in slow.look(traffic(600, slow=60, refused=9000)).evidence.summary
 
@@ -211,7 +293,7 @@ def test_a_share_of_refusals_as_before_says_nothing_and_one_that_is_open_does_no
     bake.recorded([200, 200, 200, 404] * 750, [200, 200, 200, 404] * 750)
     bake.look(traffic(0), 0)
     assert bake.look(traffic(2250, refused=750)).verdict is Verdict.PASS
-    open_ = Bake(bake.here)
+    open_ = Bake(bake.here, "others")
     open_.recorded([200] * 1000, ([200] * 24 + [422] * 2) * 38)
     open_.look(traffic(0), 0)
     result = open_.look(traffic(900, refused=80))

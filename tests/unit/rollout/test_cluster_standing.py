@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from tidegate.domain.actor import Actor
 from tidegate.domain.errors import InvalidInput
 from tidegate.domain.slots import Slot
 from tidegate.ports.cluster_rollouts import UnderWay
-from tidegate.rollout.cluster.standing import gate_values, is_wanted, order, settled
+from tidegate.rollout.cluster.standing import frozen_seconds, gate_values, is_wanted, order, settled
 from tidegate.rollout.plan import Bake, Check, RolloutConfig
 
 A, B = "a" * 64, "b" * 64
@@ -58,3 +59,14 @@ def test_a_release_that_a_person_ordered_is_not_ordered_again() -> None:
 def test_the_chart_asks_for_the_gates_of_the_releases_plan_for_as_long_as_each_may_take() -> None:
     config = RolloutConfig((Check("parity", deadline_seconds=20), Check("cost", deadline_seconds=400)), Bake(("bake",)))
     assert gate_values(config) == {"prePromotion": ["parity", "cost"], "postPromotion": ["bake"], "deadlineSeconds": 430}
+
+
+def test_the_time_of_freezes_counts_from_the_stages_beginning_and_each_once() -> None:
+    def given(*orders: tuple[str, float]) -> list[dict[str, Any]]:
+        return [{"order": kind, "at": at} for kind, at in orders]
+
+    assert frozen_seconds([], 100.0, 200.0) == 0
+    assert frozen_seconds(given(("freeze", 110), ("unfreeze", 130), ("freeze", 190)), 100.0, 200.0) == 30
+    assert frozen_seconds(given(("freeze", 50), ("freeze", 120), ("unfreeze", 130)), 100.0, 200.0) == 30
+    assert frozen_seconds(given(("freeze", 10), ("unfreeze", 20), ("unfreeze", 150)), 100.0, 200.0) == 0
+    assert frozen_seconds(given(("freeze", 300)), 100.0, 200.0) == 0, "a clock that is ahead"

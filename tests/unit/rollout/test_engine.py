@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import pytest
 from tidegate.domain.errors import Conflict, InvalidInput, NotFound, Unavailable
 from tidegate.domain.slots import Desired, Slot
 from tidegate.domain.verdict import Verdict
+from tidegate.ports.traffic import SlotTraffic
 from tidegate.rollout.local.follow import follow
 from tidegate.rollout.state import RolloutStore, Status
 
@@ -312,16 +314,53 @@ def test_the_time_in_which_nobody_drove_a_rollout_is_not_the_releases(world) -> 
     while world.rollout.current.kind != "bake":
         world.step()
     world.gates["bake"].verdict = Verdict.INCONCLUSIVE
-    world.step()
-    world.clock.now += 10 * world.rollout.current.deadline_seconds  # everything was down
+    bake, began = world.rollout.current, world.rollout.stage_at
+    for _ in range(5):
+        world.step()
+    world.clock.now += 10 * bake.deadline_seconds  # everything was down
     world.restart()
     resumed = world.engine.resume("demand", world.id)
-    assert resumed.stage_at == resumed.stage_ready_at == world.clock.now
+    assert (resumed.stage_at, resumed.watched_at) == (began, world.clock.now)
+    assert resumed.unwatched_seconds == 10 * bake.deadline_seconds
     assert world.step().status is Status.RUNNING
     world.gates["bake"].verdict = Verdict.PASS
-    while not world.step(10.0).status.terminal:
+    while not world.step().status.terminal:
         pass
     assert world.rollout.status is Status.DONE
+    assert world.clock.now - began - 10 * bake.deadline_seconds < bake.min_seconds + 5, (
+        "seconds watched before are not asked anew"
+    )
+
+
+def test_who_takes_over_a_bake_looks_at_the_traffic_since_the_switch(world) -> None:
+    counted = SlotTraffic(1000, 7, 0, {250.0: 1000, math.inf: 1000})
+    world.target.traffic = lambda model: {Slot.GREEN: counted, Slot.BLUE: SlotTraffic(0, 0, 0, {})}
+    world.start()
+    while world.rollout.current.kind != "bake":
+        world.step()
+    world.gates["bake"].verdict = Verdict.INCONCLUSIVE
+    world.step()
+    before = world.gates["bake"].contexts[-1]
+    assert (before.since, before.counted_before) == (world.rollout.times["switch_requested"], counted)
+    assert all(each.counted_before is None for each in world.gates["shadow"].contexts)
+    world.clock.now += 30.0
+    world.restart()
+    world.engine.resume("demand", world.id)
+    world.step()
+    after = world.gates["bake"].contexts[-1]
+    assert (after.since, after.counted_before, after.unwatched_seconds) == (before.since, counted, 30.0)
+    assert after.deadline == before.deadline + 30.0
+
+
+def test_counters_that_cannot_be_read_hold_up_no_switch(world) -> None:
+    def away(model: str) -> None:
+        raise Unavailable("the proxy does not answer")
+
+    world.target.traffic = away
+    world.start()
+    while not world.step().status.terminal:
+        pass
+    assert (world.rollout.status, world.rollout.counted_before) == (Status.DONE, None)
 
 
 def test_a_stage_comes_to_its_deadline_although_its_drivers_die(world) -> None:

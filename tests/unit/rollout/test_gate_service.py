@@ -192,6 +192,22 @@ def test_a_freeze_holds_what_passes_and_hides_no_harm(cluster: Cluster) -> None:
     assert cluster.ask("parity") == 1
 
 
+def test_a_deadline_does_not_come_while_people_hold_it_up_nor_at_once_when_they_let_go(cluster: Cluster) -> None:
+    cluster.gates["parity"].verdict = Verdict.INCONCLUSIVE
+    assert cluster.ask("parity") is None
+    orders = [{"order": "freeze", "at": cluster.clock.now + 20.0}]
+    cluster.rollouts.change("demand", hold=ORDER, orders=tuple(orders))
+    cluster.clock.now += 100_000
+    assert cluster.ask("parity") is None
+    orders.append({"order": "unfreeze", "at": cluster.clock.now})
+    cluster.rollouts.change("demand", hold=None, orders=tuple(orders))
+    deadline = cluster.plan.checks[0].deadline_seconds
+    cluster.clock.now += deadline - 21
+    assert cluster.ask("parity") is None
+    cluster.clock.now += 1
+    assert cluster.ask("parity") == -1
+
+
 def test_a_person_overrides_a_check_and_never_the_bake(cluster: Cluster) -> None:
     cluster.gates["drift"].verdict = cluster.gates["bake"].verdict = Verdict.FAIL
     cluster.rollouts.change("demand", overrides={"drift": ORDER, "bake": ORDER})

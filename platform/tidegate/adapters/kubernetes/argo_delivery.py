@@ -163,6 +163,7 @@ class ArgoDelivery:
             found,
             running=any(each.ready for each in pods),
             slots=slots,
+            registry=self._rollouts.registry_due(model),
             drift_note="the cluster's monitor watches",
             place=f"namespace {namespace}",
             scaled_by=scaled_by(self._api, namespace, model),
@@ -208,12 +209,14 @@ class ArgoDelivery:
 
     def freeze(self, model: str, reason: str, actor: Actor) -> None:
         self._rollouts.order(model, order("freeze", actor, reason))
+        self._rollouts.hold_deadlines(model)
 
     def unfreeze(self, model: str, reason: str, actor: Actor) -> Standing | None:
         """Raises Conflict when it is not frozen."""
         asked = order("unfreeze", actor, reason)
         if self._rollouts.under_way(model).hold is None:
             raise Conflict(f"unfreezing model {model}: it is not frozen")
+        self._rollouts.let_deadlines_go(model)  # first: a deadline that is over ends what goes on
         self._rollouts.order(model, asked)
         return None
 

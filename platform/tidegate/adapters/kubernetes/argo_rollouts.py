@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from tidegate.adapters.kubernetes.api import Forbidden, KubernetesApi, namespaced
+from tidegate.adapters.kubernetes.frozen_deadlines import hold_deadlines, let_deadlines_go
 from tidegate.adapters.kubernetes.gate_analyses import asked_gates
 from tidegate.adapters.kubernetes.rollout_orders import (
     HOLD,
@@ -35,6 +36,7 @@ from tidegate.ports.cluster_rollouts import UnderWay
 GROUP = "argoproj.io/v1alpha1"
 HASH = "rollouts-pod-template-hash"
 RELEASE, SLOT = "tidegate/release", "tidegate/slot"
+REGISTRY = "tidegate/registry"  # what the registry does not have
 TRUSTED_KEYS = "TIDEGATE_TRUSTED_KEYS"  # of the pods' environment
 ATTEMPTS = 20  # at a change of an object that others change, too
 EPHEMERAL = "rollout.argoproj.io/ephemeral-metadata"
@@ -98,6 +100,27 @@ class ArgoRollouts:
         if present != wanted:
             self._api.merge(path, {"spec": {"selector": dict.fromkeys(present) | wanted}})
 
+    def show_registry(self, model: str, due: Mapping[str, Any] | None) -> None:
+        """An annotation of the model's mirror Service, which the gate service may change."""
+        path = namespaced("v1", self._namespace, "services", f"{model}-shadow")
+        wanted = json.dumps(due) if due is not None else None
+        if annotations_of(self._api.get(path)).get(REGISTRY) != wanted:
+            self._api.merge(path, {"metadata": {"annotations": {REGISTRY: wanted}}})
+
+    def registry_due(self, model: str) -> Json | None:
+        """What the gate service has shown, None for nothing."""
+        said = annotations_of(self._api.get(namespaced("v1", self._namespace, "services", f"{model}-shadow"))).get(REGISTRY)
+        unknown = {
+            "release": "",
+            "version": "",
+            "at": 0.0,
+            "reason": f"annotation {REGISTRY} of Service {model}-shadow is damaged",
+        }
+        try:
+            return {**unknown, **json.loads(said)} if said else None
+        except (ValueError, TypeError):
+            return unknown
+
     def phase(self, model: str) -> Phase:
         """Argo Rollouts' own word for the state of the Rollout that was applied last."""
         return phase(self._api.get(self._path(model)))
@@ -132,6 +155,12 @@ class ArgoRollouts:
             self._api.merge(self._path(model), {"metadata": {**unchanged, "annotations": changed}})
 
         self._change(model, leave)
+
+    def hold_deadlines(self, model: str) -> None:
+        hold_deadlines(self._api, self._namespace, model)
+
+    def let_deadlines_go(self, model: str) -> None:
+        let_deadlines_go(self._api, self._namespace, model)
 
     def abort(self, model: str) -> None:
         """Traffic stays with, or goes back to, what passed everything last."""

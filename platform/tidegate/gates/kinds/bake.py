@@ -1,17 +1,20 @@
 """Gate: live traffic on the candidate after the switch, judged by anytime-valid evidence at every look.
 
-It counts predictions alone, from the proxy's counters: what grew since the first look (counters that fell were restarted with
-the proxy, and then count from zero). Errors and slow answers are weighed among the requests that the release took on, so
+It counts predictions alone, from the proxy's counters: what grew since the switch (counters that fell were restarted with the
+proxy, and then count from zero). Errors and slow answers are weighed among the requests that the release took on, so
 refusals, which a client can ask for at no cost, thin out neither. A release that cannot be reached for some seconds may be
 restarting: that is INCONCLUSIVE, and counts once it lasts. Refusals are compared by route with those of the release before
-(`refusals`). The three tests share alpha. An engine that was restarted begins anew and so needs the minimum of requests again:
-never less evidence, only later.
+(`refusals`). The three tests share alpha. What was counted outlives whoever asks (`Case.kept`), and the gateway goes on
+counting while nobody does: who takes over goes on from what was counted, and requests in between count, good or bad. The time
+in between is not time in which the release was watched.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from tidegate.domain.errors import InvalidInput, Unavailable
 from tidegate.domain.rules import between
@@ -23,6 +26,7 @@ from tidegate.ports.traffic import SlotTraffic
 from tidegate.statistics.eprocess import log_evidence
 
 TESTS = 3
+COUNTED = "bake"
 STAGES = (GateStage.BAKE,)
 
 
@@ -73,10 +77,22 @@ class _Watched:
     refusals: RefusalWatch
     traffic: SlotTraffic | None = None
     tally: Tally = field(default_factory=Tally)
+    taken_over: bool = False  # the last look was another process'
 
 
 def judge(case: Case, rules: Rules) -> tuple[Verdict, Evidence]:
-    now, seen = case.now, _watched(case, rules)
+    seen = _watched(case, rules)
+    judged = _judge(case, rules, seen)
+    case.kept[COUNTED] = {
+        "reach": seen.reach.to_json(),
+        "traffic": seen.traffic.to_json() if seen.traffic else None,
+        "tally": {**vars(seen.tally), "bound_ms": None},
+    }
+    return judged
+
+
+def _judge(case: Case, rules: Rules, seen: _Watched) -> tuple[Verdict, Evidence]:
+    now = case.now
     try:
         traffic = case.instruments.traffic.traffic(case.model).get(case.candidate_slot)
         routed, _ = case.instruments.traffic.routed(case.model)
@@ -87,12 +103,12 @@ def judge(case: Case, rules: Rules) -> tuple[Verdict, Evidence]:
         return Verdict.INCONCLUSIVE, Evidence(f"{error}; {_waiting(seen.reach)}", seen.tally.answered)
     if traffic is None:
         return Verdict.INCONCLUSIVE, Evidence(f"no counters of slot {case.candidate_slot} yet")
-    _count(seen, traffic, case.slo.latency_ms, now)
+    _count(seen, traffic, case.counted_before, case.slo.latency_ms, now)
     try:
         refusals = seen.refusals.look(now, rules.allowed_refusal_increase, math.log(TESTS / rules.alpha))
     except Unavailable as error:  # the log's fault and not the release's: it does not fail, and does not pass
         refusals = Refusals(open_question=str(error))
-    verdict, evidence = weigh(seen.tally, now - case.since, case.min_seconds, rules, refusals)
+    verdict, evidence = weigh(seen.tally, case.watched_seconds, case.min_seconds, rules, refusals)
     if verdict is not Verdict.PASS:
         return verdict, evidence
     if seen.reach.quiet_seconds(now) < case.min_seconds:  # a release that is lost again and again is at no time sound
@@ -109,15 +125,25 @@ def _watched(case: Case, rules: Rules) -> _Watched:
     if "watched" not in case.memory:
         before = case.active.digest if case.active else None
         refusals = RefusalWatch(case.instruments.records, before, case.candidate.digest, case.since)
-        case.memory["watched"] = _Watched(Reach(rules.unreachable_seconds), refusals)
+        case.memory["watched"] = _resumed(case.kept.get(COUNTED), Reach(rules.unreachable_seconds), refusals)
     found: _Watched = case.memory["watched"]
     return found
 
 
-def _count(seen: _Watched, traffic: SlotTraffic, latency_ms: float, now: float) -> None:
-    grown = traffic.since(seen.traffic or traffic)
+def _resumed(kept: Mapping[str, Any] | None, reach: Reach, refusals: RefusalWatch) -> _Watched:
+    if kept is None:
+        return _Watched(reach, refusals)
+    traffic = SlotTraffic.from_json(kept["traffic"]) if kept["traffic"] else None
+    tally = Tally(**{**kept["tally"], "bound_ms": math.nan})
+    return _Watched(Reach.from_json(reach.allowance, kept["reach"]), refusals, traffic, tally, taken_over=True)
+
+
+def _count(seen: _Watched, traffic: SlotTraffic, at_first: SlotTraffic | None, latency_ms: float, now: float) -> None:
+    before = seen.traffic or at_first or traffic
+    grown, restarted = traffic.since(before), traffic.restarted_after(before)
     seen.traffic = traffic
-    seen.reach.look(now, failed=grown.unavailable > 0)
+    seen.reach.look(now, failed=grown.unavailable > 0, unwatched=seen.taken_over and not restarted)
+    seen.taken_over = False
     seen.tally = seen.tally.plus(growth(grown, latency_ms, seen.reach.forgiven))
 
 

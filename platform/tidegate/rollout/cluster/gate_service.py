@@ -27,6 +27,7 @@ from tidegate.ports.gates import Evaluations, GateContext
 from tidegate.ports.ledger import Ledger, Query
 from tidegate.rollout import judge
 from tidegate.rollout.cluster.retraining import ASKED
+from tidegate.rollout.cluster.standing import frozen_seconds
 from tidegate.rollout.evaluation import Observed
 from tidegate.rollout.judge import Act, Judgement, Seen
 from tidegate.rollout.plan import Bake, Check, RolloutConfig
@@ -132,9 +133,10 @@ class GateService:
         override = state.overrides.get(gate) if isinstance(stage, Check) else None
         since = self._since(state, stage, release, began) if override is None else None
         held = judge.frozen_by(state.model, state.hold)
-        known = Seen(self.clock(), began, since, override=override, held=held)
+        late = began + frozen_seconds(state.orders, began, self.clock())  # a deadline does not come while people hold it up
+        known = Seen(self.clock(), late, since, override=override, held=held)
         if since is not None:
-            context = self._context(state, stage, since, began + stage.deadline_seconds)
+            context = self._context(state, stage, since, late + stage.deadline_seconds)
             _, seen = self._observed.look(self.evaluations(state.model), gate, context, stage.interval_seconds)
             known = replace(known, result=seen.result, reached=seen.reached, running_seconds=seen.running_seconds)
         return judge.judge(stage, gate, release, known)

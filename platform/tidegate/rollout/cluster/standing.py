@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 import uuid
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tidegate.domain.actor import Actor, named
@@ -47,6 +48,17 @@ def is_wanted(now: UnderWay, digest: str) -> bool:
     """Whether a person ordered that release, and it is live or under way."""
     ordered = any(order.get("release") == digest for order in now.orders)
     return ordered and now.candidate == digest and not now.stopped
+
+
+def frozen_seconds(orders: Sequence[Mapping[str, Any]], since: float, now: float) -> float:
+    """How long people's freezes have held a stage that began at `since`, by their orders, oldest first."""
+    total, frozen_at = 0.0, None
+    for each in orders:
+        if each["order"] == "freeze" and frozen_at is None:
+            frozen_at = max(since, each["at"])
+        elif each["order"] == "unfreeze" and frozen_at is not None:
+            total, frozen_at = total + max(0.0, each["at"] - frozen_at), None
+    return total + (max(0.0, now - frozen_at) if frozen_at is not None else 0.0)
 
 
 def order(kind: str, actor: Actor, reason: str, **about: str) -> dict[str, Any]:
