@@ -173,7 +173,39 @@ def watched(verdict: int, looked: str, minutes: int) -> list[dict[str, str]]:
 def test_drift_and_a_monitor_that_does_not_see_are_said(
     series: list[dict[str, str]], minutes: int, expected: set[str], tmp_path: Path
 ) -> None:
-    assert {name for name, _ in firing(tmp_path, rules("tidegate-full"), series, minutes)} == expected
+    calm = [*series, *scheduled("0x60", "0x60")]
+    assert {name for name, _ in firing(tmp_path, rules("tidegate-full"), calm, minutes)} == expected
+
+
+def scheduled(failed: str, late: str) -> list[dict[str, str]]:
+    """What the gate service shows of one schedule beside another that does as it should; as promtool writes values."""
+    calm, labels = "0x60", 'namespace="tidegate",schedule="{}"'
+    values = {"weekly": (calm, calm), "nightly": (failed, late)}
+    return [
+        {"series": f"tidegate_schedule_{name}{{{labels.format(schedule)}}}", "values": value}
+        for schedule, pair in values.items()
+        for name, value in zip(("last_run_failed", "late"), pair, strict=True)
+    ]
+
+
+@needs_promtool
+@pytest.mark.parametrize(
+    ("series", "minutes", "expected"),
+    [
+        (scheduled("0x60", "0x60"), 30, set()),
+        (scheduled("1x60", "0x60"), 2, {"TidegateScheduleFailed"}),
+        (scheduled("0x60", "1x60"), 30, {"TidegateScheduleLate"}),
+        (scheduled("0x60", "1x60"), 9, set()),
+        (scheduled("1x20 0x40", "1x20 0x40"), 40, set()),  # mended
+        ([], 30, {"TidegateScheduleLate"}),  # nobody sees
+    ],
+    ids=["calm", "failed", "late", "late for 9 minutes", "mended", "absent"],
+)
+def test_a_schedule_that_failed_or_is_late_is_an_alert(
+    series: list[dict[str, str]], minutes: int, expected: set[str], tmp_path: Path
+) -> None:
+    seen = watched(1, f"0+60x{minutes}", minutes)
+    assert {name for name, _ in firing(tmp_path, rules("tidegate-full"), [*series, *seen], minutes)} == expected
 
 
 @needs_promtool

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from tidegate.apps.cluster_aliases import ClusterAliases
     from tidegate.ports.cluster_rollouts import UnderWay
     from tidegate.rollout.cluster.retraining import Retrainings
+    from tidegate.scheduling.standing import ScheduleStanding
 
 logger = logging.getLogger("tidegate.gates")
 STALE_SECONDS = 15.0
@@ -49,7 +50,8 @@ class GateServerSettings:
     """Addresses of what the gate service reads. `gateway` is the headless Service over the gateway's pods, with the port of
     their metrics; `release` the name under which the platform's chart is installed. A gate of a model's own runs where a key
     signed its release that the service was given, with `keys_of_models` one that the model's chart gave to the pods, too.
-    `registry` is the MLflow server whose aliases follow what is live; without one, nobody's do."""
+    `registry` is the MLflow server whose aliases follow what is live; without one, nobody's do. `schedules` is the namespace
+    whose scheduled work is shown to Prometheus, empty for none."""
 
     namespace: str
     records: str
@@ -61,6 +63,7 @@ class GateServerSettings:
     watch_seconds: float = 1.0
     keys_of_models: bool = False
     registry: str = ""
+    schedules: str = ""
 
 
 def serve_gates(project: Project, settings: GateServerSettings) -> None:
@@ -79,7 +82,8 @@ def serve_gates(project: Project, settings: GateServerSettings) -> None:
     releases = release_source(project, settings.store)
     aliases = aliases_of(project, settings.registry, rollouts, retrainings.ledger, lambda digest: releases(digest)[0])
     watching = Watching(project, rollouts, retrainings, settings.watch_seconds, aliases)
-    app = build_app(project, settings, rollouts, watching, wiring.token_reviews(api), releases)
+    schedules = wiring.cluster_schedules(api, settings.schedules) if settings.schedules else None
+    app = build_app(project, settings, rollouts, watching, wiring.token_reviews(api), releases, schedules)
     watching.start()
     try:
         serve(app, settings.host, settings.port)
@@ -94,6 +98,7 @@ def build_app(
     watching: Watching,
     identify: Callable[[str], Actor],
     releases: Callable[[str], tuple[ReleaseManifest, Path]],
+    schedules: Callable[[], list[ScheduleStanding]] | None = None,
 ) -> Starlette:
     from tidegate.adapters.http.gates import gate_app
     from tidegate.apps.rollouts import rollout_config
@@ -116,7 +121,7 @@ def build_app(
         wiring.gateway_traffic(settings.gateway, settings.release, rollouts, StateFolder(project.state)).mirrored,
         ask_retraining=watching.retrainings.ask,
     )
-    return gate_app(service.answer, watching.problem, identify)
+    return gate_app(service.answer, watching.problem, identify, schedules)
 
 
 def release_source(project: Project, store: str) -> Callable[[str], tuple[ReleaseManifest, Path]]:

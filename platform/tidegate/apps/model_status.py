@@ -62,6 +62,7 @@ def model_status(platform: ProjectEvidence, model: str, with_drift: bool) -> Sta
         problems.append("nothing runs; start it with 'tidegate up'")
     elif other := part(platform.started_otherwise):
         problems.append(f"{other}, or use what it was started with")
+    problems += part(lambda: platform.schedule_problems(model)) or ()
     drift, drift_note = part(lambda: _drift(platform, model, with_drift, live)) or (None, "it could not be looked at")
     features = part(lambda: platform.online_status(manifest) if manifest else None)
     return Standing(

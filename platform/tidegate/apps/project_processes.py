@@ -43,6 +43,12 @@ class ProjectProcesses(OpenedProject):
 
         return started_otherwise(self.project)
 
+    def schedule_problems(self, model: str) -> list[str]:
+        """What is wrong with the schedules whose command names the model, or no model; a sentence each."""
+        from tidegate.apps.scheduled import problems_of
+
+        return problems_of(self.project, model)
+
     def down(self) -> bool:
         """Drain and stop everything; False when nothing ran."""
         from tidegate.apps.supervision import stop_supervisor

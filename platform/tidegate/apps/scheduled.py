@@ -23,16 +23,19 @@ from types import FrameType
 from tidegate.adapters.files.project_file import project_with_state
 from tidegate.adapters.machine.local_processes import MARK
 from tidegate.apps import wiring
-from tidegate.domain.errors import NotFound, TidegateError
+from tidegate.domain.errors import IntegrityError, NotFound, TidegateError
 from tidegate.domain.project import Project, did_you_mean
 from tidegate.domain.schedule import Schedule
+from tidegate.files.durable_files import replace_durably
 from tidegate.files.layout import StateFolder
 from tidegate.rollout.local.companions import Companion
 from tidegate.scheduling.due import due
 from tidegate.scheduling.records import ScheduleRecord, ScheduleRecords
+from tidegate.scheduling.standing import ScheduleStanding, standing_of
 
 KIND = "job"
 EVERY = 1.0  # seconds between looks at what is due
+SHOWN_EVERY = 15.0
 GRACE = 10.0  # seconds that a command has to end by itself
 TIMED_OUT, ENDED = 124, 143  # exit codes, as timeout(1) and a shell have them
 
@@ -46,6 +49,37 @@ def schedule_of(project: Project, name: str) -> Schedule:
 
 def records_of(project: Project) -> ScheduleRecords:
     return ScheduleRecords(StateFolder(project.state).schedules)
+
+
+def standings(project: Project, now: datetime | None = None) -> list[ScheduleStanding]:
+    """How each of the project's schedules stands."""
+    records, times, found = records_of(project), wiring.cron_times(), []
+    for name, schedule in project.schedules.items():
+        try:
+            found.append(standing_of(schedule, records.read(name), now or datetime.now(UTC), times))
+        except IntegrityError as error:
+            found.append(ScheduleStanding(name, failed=True, problem=f"schedule '{name}' does not run: {error}"))
+    return found
+
+
+def problems_of(project: Project, model: str) -> list[str]:
+    """What is wrong with the schedules whose command names the model, or none of the project's."""
+    wrong = [(set(project.schedules[each.name].run), each.problem) for each in standings(project) if each.problem]
+    return [problem for run, problem in wrong if model in run or not run & set(project.models)]
+
+
+class Shown:
+    """Keeps a text file of how schedules stand, for the textfile collector of Prometheus' node exporter."""
+
+    def __init__(self, project: Project, clock: Callable[[], float] = time.monotonic) -> None:
+        self._project, self._clock, self._at = project, clock, -SHOWN_EVERY
+
+    def step(self) -> None:
+        """Write it, where it is time to and there are schedules. Raises Unavailable."""
+        if not self._project.schedules or self._clock() - self._at < SHOWN_EVERY:
+            return
+        self._at = self._clock()
+        replace_durably(StateFolder(self._project.state).schedule_metrics, wiring.schedule_metrics(standings(self._project)))
 
 
 def wanted_job(project: Project, clock: Callable[[], float] = time.monotonic) -> Callable[[str], Companion | None]:

@@ -26,7 +26,7 @@ from tidegate.apps.features import settle_features
 from tidegate.apps.local_slot import local_slot
 from tidegate.apps.retention import LogKeeper
 from tidegate.apps.rollouts import FINISH, GATES, restore_wanted, run_controller, wanted_controllers
-from tidegate.apps.scheduled import wanted_job
+from tidegate.apps.scheduled import Shown, wanted_job
 from tidegate.apps.supervision import PARTS, SLOT_COMMAND, SUPERVISOR, Parts, open_supervisor, supervisor_lock
 from tidegate.apps.systemd import is_watching, notify
 from tidegate.apps.trust import adopt_releases
@@ -80,7 +80,7 @@ def supervise(project: Project, parts: Parts = PARTS, watcher: int | None = None
         )
         supervisor.check_ports()
         adopt_releases(project)
-        keeper = LogKeeper(project)
+        keeper, shown = LogKeeper(project), Shown(project)
         notify("READY=1")
         while not stopping:
             if not lock.keep():
@@ -89,6 +89,8 @@ def supervise(project: Project, parts: Parts = PARTS, watcher: int | None = None
             supervisor.step()
             with suppress(OSError):  # a full disk: what can be removed is removed when it is asked for
                 keeper.step()
+            with suppress(TidegateError):  # metrics that cannot be written grow old, which is seen
+                shown.step()
             time.sleep(INTERVAL)
         notify("STOPPING=1")
         supervisor.stop()

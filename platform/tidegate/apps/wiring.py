@@ -7,6 +7,7 @@ else. tests/unit/test_structure.py holds every other module to it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from tidegate.ports.pipeline_runs import PipelineRunner
     from tidegate.ports.registry import ModelRegistry
     from tidegate.ports.row_files import RowSink, RowSource
+    from tidegate.scheduling.standing import ScheduleStanding
     from tidegate.serving.records import InferenceLogFiles
 
 # --- what every target has ------------------------------------------------------------------------------------------
@@ -150,6 +152,13 @@ def cron_times() -> CronTimes:
     from tidegate.adapters.cron.times import CronsimTimes
 
     return CronsimTimes()
+
+
+def schedule_metrics(standings: Sequence[ScheduleStanding]) -> bytes:
+    """How schedules stand, as Prometheus reads it."""
+    from tidegate.adapters.http.schedule_metrics import exposition
+
+    return exposition(standings)
 
 
 def drift_meter() -> DriftMeter:
@@ -269,3 +278,10 @@ def retraining_queue(url: str, worker: str | None = None) -> RedisRetraining:
     from tidegate.adapters.redis.retraining import RedisRetraining
 
     return RedisRetraining(url, worker=worker) if worker else RedisRetraining(url)
+
+
+def cluster_schedules(api: KubernetesApi, namespace: str) -> Callable[[], list[ScheduleStanding]]:
+    """How the scheduled work in a namespace stands."""
+    from tidegate.adapters.kubernetes.cron_jobs import SchedulesSeen, schedules_on
+
+    return SchedulesSeen(lambda: schedules_on(api, namespace, datetime.now(UTC), cron_times()))

@@ -145,6 +145,9 @@ def run_gate(session: Session, model: str, name: str, minutes: float) -> None:
     default=False,
     help="Whether a key that a model's chart was given lets its own gates run, beside those of project file and environment.",
 )
+@click.option(
+    "--schedules", default="", metavar="NAMESPACE", help="Whose scheduled work is shown to Prometheus; by default none."
+)
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535))
 @dry_run_option

@@ -26,9 +26,10 @@ def schedule() -> None:
 def list_schedules(session: Session) -> None:
     """Every schedule: when it runs next, and how its last run went."""
     from tidegate.apps import wiring
-    from tidegate.apps.scheduled import records_of
+    from tidegate.apps.scheduled import records_of, standings
 
     times, records, now = wiring.cron_times(), records_of(session.project), datetime.now(UTC)
+    standing = {each.name: each for each in standings(session.project, now)}
     found: list[dict[str, Any]] = []
     for name, each in session.project.schedules.items():
         following = times.next(each.cron, each.zone, now)
@@ -39,6 +40,7 @@ def list_schedules(session: Session) -> None:
         last = record if record is not None and record.due else None
         shown: dict[str, Any] = {"name": name, "cron": each.cron, "timeZone": each.zone, "run": list(each.run)}
         shown |= {"next": following.isoformat() if following else None, "last": last, "problem": problem}
+        shown |= {"failed": standing[name].failed, "late": standing[name].late}
         found.append(shown)
     up = session.platform.is_up()
     lines = [_line(each) for each in found] or ["the project file has no schedules"]
@@ -54,7 +56,7 @@ def _line(of: dict[str, Any]) -> str:
     elif last is None:
         went = "never ran"
     elif not last.ended:
-        went = f"began {last.started[:16]}, runs or was cut off"
+        went = f"began {last.started[:16]}, " + ("WAS CUT OFF" if of["failed"] else "runs or was cut off")
     else:
         how = (
             "ok"
@@ -65,6 +67,7 @@ def _line(of: dict[str, Any]) -> str:
         )
         went = f"last {last.started[:16]} {how}"
     following = of["next"][:16].replace("T", " ") + " UTC" if of["next"] else "never"
+    went += ", LATE" if of["late"] else ""
     return f"{of['name']}: next {following} ({of['cron']} {of['timeZone']})  tidegate {' '.join(of['run'])}  {went}"
 
 

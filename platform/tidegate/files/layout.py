@@ -90,6 +90,11 @@ class StateFolder:
         return self.root / "schedules"
 
     @property
+    def schedule_metrics(self) -> Path:
+        """How schedules stand, as a text file for Prometheus."""
+        return self.schedules / "metrics" / "tidegate.prom"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 

@@ -7,14 +7,14 @@ was cut off shows as one without an end.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tidegate.domain.digests import canonical_json
 from tidegate.domain.errors import IntegrityError
-from tidegate.domain.formats import Format, Unknown, document
+from tidegate.domain.formats import Format, Unknown, added, document
 from tidegate.files.durable_files import locked, replace_durably
 
 RUN_FORMAT = Format("record of a schedule", Unknown.IGNORED)
@@ -23,7 +23,8 @@ RUN_FORMAT = Format("record of a schedule", Unknown.IGNORED)
 @dataclass(frozen=True)
 class ScheduleRecord:
     """`since`: no time at or before it is due. The rest is the last run: when it was due and began, and how it ended. Times are
-    ISO 8601 in UTC, empty where there is none; a run that goes on, or was cut off, has no end."""
+    ISO 8601 in UTC, empty where there is none; a run that goes on, or was cut off, has no end. `succeeded`: when a run ended
+    well last."""
 
     since: str
     due: str = ""
@@ -31,6 +32,7 @@ class ScheduleRecord:
     ended: str = ""
     exit_code: int | None = None
     timed_out: bool = False
+    succeeded: str = added(default="")
 
     @property
     def moment(self) -> datetime:
@@ -39,6 +41,10 @@ class ScheduleRecord:
     @property
     def failed(self) -> bool:
         return bool(self.ended) and self.exit_code != 0
+
+    @property
+    def succeeded_at(self) -> str:
+        return self.ended if self.ended and not self.failed else self.succeeded
 
 
 class ScheduleRecords:
@@ -69,7 +75,11 @@ class ScheduleRecords:
     def running(self, name: str, due: datetime, now: datetime) -> Iterator[ScheduleRecord]:
         """Hold a schedule's only run and record that it began; raises Conflict while another one runs."""
         with locked(self._folder / f".{name}.lock", wait=False):
-            yield self._write(name, ScheduleRecord(due.isoformat(), due.isoformat(), now.isoformat()))
+            succeeded = ""
+            with suppress(IntegrityError):  # a damaged record is replaced
+                before = self.read(name)
+                succeeded = before.succeeded_at if before else ""
+            yield self._write(name, ScheduleRecord(due.isoformat(), due.isoformat(), now.isoformat(), succeeded=succeeded))
 
     def end(self, name: str, record: ScheduleRecord, now: datetime, exit_code: int, timed_out: bool) -> ScheduleRecord:
         ended = replace(record, ended=now.isoformat(), exit_code=exit_code, timed_out=timed_out)

@@ -19,7 +19,7 @@ import yaml
 
 from e2e.local.conftest import Platform, eventually
 from tidegate.adapters.files.project_file import project_with_state
-from tidegate.apps.scheduled import records_of
+from tidegate.apps.scheduled import problems_of, records_of
 from tidegate.scheduling.records import ScheduleRecord
 
 pytestmark = pytest.mark.e2e
@@ -82,6 +82,11 @@ def test_a_time_that_was_missed_is_made_up_for_once_and_a_failure_is_kept(platfo
     os.kill(platform.up(), signal.SIGKILL)
     platform.up()
     assert record(platform, "works") == once
+    metrics = platform.project.state / "schedules/metrics/tidegate.prom"
+    eventually(lambda: 'last_run_failed{schedule="fails"} 1.0' in metrics.read_text(), 40)
+    assert 'last_run_failed{schedule="works"} 0.0' in metrics.read_text()
+    (said,) = [problem for problem in problems_of(platform.project, "demand") if "'fails'" in problem]
+    assert "failed with exit code 3; see logs/job-fails.log" in said
     log = (platform.project.state / "logs" / "job-fails.log").read_text()
     assert "error:" in log
     assert "Traceback" not in log

@@ -46,7 +46,7 @@ def roll_back(world) -> None:
     assert world.run().status is Status.DONE
 
 
-def looked_at(world, with_drift: bool = True, other: str = "") -> Standing:
+def looked_at(world, with_drift: bool = True, other: str = "", schedules: tuple[str, ...] = ()) -> Standing:
     by_digest = {release.digest: release for release in world.releases}
     platform = SimpleNamespace(
         state=StateFolder(world.store.folder / "state"),
@@ -58,6 +58,7 @@ def looked_at(world, with_drift: bool = True, other: str = "") -> Standing:
         release=by_digest.__getitem__,
         is_up=lambda: True,
         started_otherwise=lambda: other,
+        schedule_problems=lambda model: [f"schedule '{name}' of {model} failed" for name in schedules],
         drift=lambda _: [],
         ledger_remarks=lambda _: ["1 entries of demand wait to be recorded (freeze)"],
         online_status=lambda _: {"until": "2011-09-01T00:00:00+00:00", "written_at": 1_000_000.0, "rows": 4_017},
@@ -69,6 +70,10 @@ def shown(status: Standing) -> str:
     console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(status_table(status, now=1_000_500.0))
     return console.export_text()
+
+
+def test_a_schedule_that_failed_is_a_problem(world) -> None:
+    assert "schedule 'nightly' of demand failed" in looked_at(world, schedules=("nightly",)).problem
 
 
 def test_the_first_release_is_called_so_and_no_other(world) -> None:

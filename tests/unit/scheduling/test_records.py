@@ -35,6 +35,17 @@ def test_one_run_of_a_schedule_at_a_time(tmp_path: Path) -> None:
         pass
 
 
+def test_when_a_schedule_last_worked_outlives_runs_that_fail_and_a_damaged_record(tmp_path: Path) -> None:
+    records = ScheduleRecords(tmp_path)
+    for code in (0, 5, 5):
+        with records.running("nightly", DUE, NOW) as record:
+            assert record.succeeded_at == ("" if code == 0 else NOW.isoformat())
+            records.end("nightly", record, NOW, code, False)
+    (tmp_path / "nightly.json").write_bytes(b"{")
+    with records.running("nightly", DUE, NOW) as record:
+        assert record.succeeded_at == ""
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"since": 5}', b'{"since": "yesterday"}'])
 def test_a_damaged_record_is_said_to_be(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "nightly.json").write_bytes(content)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from prometheus_client import CollectorRegistry, Counter, generate_latest
@@ -25,10 +25,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tidegate.adapters.http.schedule_metrics import ScheduleMetrics
 from tidegate.domain.actor import Actor
 from tidegate.domain.errors import AccessDenied, Conflict, NotFound, TidegateError
 from tidegate.domain.formats import document
 from tidegate.rollout.cluster.gate_service import Answer
+from tidegate.scheduling.standing import ScheduleStanding
 
 logger = logging.getLogger("tidegate.gates")
 GATE = "/v1/models/{model}/releases/{digest}/gates/{gate}"
@@ -37,11 +39,16 @@ STATUS: dict[type[Exception], int] = {NotFound: 404, Conflict: 409, AccessDenied
 
 
 def gate_app(
-    answer: Callable[[str, str, str], Answer], ready: Callable[[], str], identify: Callable[[str], Actor]
+    answer: Callable[[str, str, str], Answer],
+    ready: Callable[[], str],
+    identify: Callable[[str], Actor],
+    schedules: Callable[[], Sequence[ScheduleStanding]] | None = None,
 ) -> Starlette:
     """`ready` gives what is in the way of answering, empty when nothing is; `identify` who presents a token, and raises
-    AccessDenied. Endpoints run in threads: they may block."""
+    AccessDenied; `schedules` how scheduled work stands, for `/metrics`. Endpoints run in threads: they may block."""
     registry = CollectorRegistry()
+    if schedules is not None:
+        registry.register(ScheduleMetrics(schedules))
     asked = Counter("tidegate_gate_answers", "Verdicts asked for", ["model", "gate", "answer"], registry=registry)
 
     def caller(request: Request) -> Actor | None:
