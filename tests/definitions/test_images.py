@@ -10,13 +10,14 @@ import pytest
 from infra.images import layers
 
 from serving_builders import build_release
+from tidegate.adapters.oci.distributions import required
 from tidegate.domain.errors import IntegrityError
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def names(roots: list[str] | tuple[str, ...]) -> set[str]:
-    return {distribution.name.lower().replace("_", "-") for distribution in layers.required(roots)}
+    return {distribution.name.lower().replace("_", "-") for distribution in required(roots)}
 
 
 def test_the_platform_has_what_its_requirements_and_their_extras_name() -> None:
@@ -39,8 +40,9 @@ def test_what_is_served_imports_nothing_else() -> None:
 import importlib.abc, sys
 sys.path.insert(0, {str(ROOT)!r})
 from infra.images import layers
+from tidegate.adapters.oci.distributions import required
 from importlib.metadata import packages_distributions
-allowed = {{d.name.lower().replace("_", "-") for d in layers.required(layers.serving_requirements())}} | {{"tidegate"}}
+allowed = {{d.name.lower().replace("_", "-") for d in required(layers.serving_requirements())}} | {{"tidegate"}}
 owners = packages_distributions()
 
 class Absent(importlib.abc.MetaPathFinder):
@@ -82,7 +84,7 @@ def test_an_image_is_named_by_its_release_wherever_that_lies_and_a_damaged_one_i
 
     made = []
 
-    def remember(recipe: build.Recipe, tag: str, into: Path) -> None:
+    def remember(recipe: build.Recipe, base: str, tag: str, into: Path) -> None:
         made.append(tag)
         (into / "digest").write_text("sha256:" + "0" * 64)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tidegate.apps import wiring
 from tidegate.apps.guard import GuardedDelivery
@@ -22,7 +22,7 @@ def _local(platform: Platform) -> Delivery:
 
 def _argo(platform: Platform) -> Delivery:
     from tidegate.adapters.kubernetes.argo_delivery import Supplies
-    from tidegate.apps.trust import trusted_keys
+    from tidegate.apps.charts import decided_values
 
     settings = platform.project.targets.kubernetes
 
@@ -31,10 +31,10 @@ def _argo(platform: Platform) -> Delivery:
         store.push_release(platform.releases.folder(manifest.digest))
         store.push_tables(manifest.model, platform.feature_folder(manifest.model).tables)
 
-    def keys() -> list[str]:
-        return [str(key) for key in trusted_keys(platform.project)]
+    def values(model: str) -> Mapping[str, Any]:
+        return decided_values(platform.project, model)
 
-    supplies = Supplies(platform.to_roll_out, platform.admit, push, keys, platform.whoami)
+    supplies = Supplies(platform.to_roll_out, platform.admit, push, values, platform.whoami)
     return wiring.argo_delivery(settings, supplies)
 
 

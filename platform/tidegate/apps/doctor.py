@@ -25,13 +25,14 @@ def diagnose(project: Project) -> list[Check]:
         if file.is_file():
             values[model] = values_of(settings.chart, file)
         else:
-            fix = "write one; charts/model/values.yaml says what it may have"
+            fix = "'tidegate chart export' writes one to begin with"
             found.append(Check(f"values of {model}", False, f"there is no {file}", fix))
     try:
         api = wiring.kubernetes(settings.context or None)
     except TidegateError as error:
         return [*found, Check("API server", False, str(error), "set KUBECONFIG, or targets.kubernetes.context")]
-    return [*found, *examine(api, Installed(settings.namespace, values, partial(_gates, project)))]
+    limits = {name: model.body_limit for name, model in project.models.items()}
+    return [*found, *examine(api, Installed(settings.namespace, values, partial(_gates, project), limits))]
 
 
 def _gates(project: Project, model: str, digest: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

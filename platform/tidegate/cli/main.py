@@ -52,6 +52,8 @@ COMMANDS = {
     "serve": ("processes", "Serve one release in the foreground."),
     "up": ("processes", "Start the platform and keep it running."),
     "down": ("processes", "Stop every process; data stay."),
+    "image": ("images", "Container images of releases and of the platform, for a cluster."),
+    "chart": ("charts", "The charts of this project for a cluster, and their values."),
     "schedule": ("schedules", "Commands that run at stated times."),
     "prune": ("processes", "Remove what the policy says is old; what the ledger names stays."),
 }

@@ -5,15 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from tidegate.cli.session import Session, command, dry_run_option, examples
 from tidegate.domain.errors import IntegrityError, Unavailable
-
-if TYPE_CHECKING:
-    from tidegate.domain.schedule import Schedule
 
 
 @click.group(epilog=examples("tidegate schedule list", "tidegate schedule run nightly", "tidegate schedule values --json"))
@@ -104,10 +101,7 @@ def run(session: Session, name: str, dry_run: bool) -> None:
 @command()
 def values(session: Session) -> None:
     """The schedules as values of the platform's chart, which makes a CronJob of each. JSON, which Helm reads as it is."""
+    from tidegate.apps.charts import scheduled_values
+
     session.json = True  # there is no other form
-    session.emit({"scheduled": {"schedules": [_values(each) for each in session.project.schedules.values()]}}, "")
-
-
-def _values(of: Schedule) -> dict[str, Any]:
-    when = {"name": of.name, "cron": of.cron, "timeZone": of.zone, "missed": of.missed}
-    return {**when, "args": list(of.run), "timeoutSeconds": of.timeout_seconds}
+    session.emit({"scheduled": {"schedules": scheduled_values(session.project)}}, "")

@@ -95,6 +95,11 @@ class StateFolder:
         return self.schedules / "metrics" / "tidegate.prom"
 
     @property
+    def images(self) -> Path:
+        """What images are made of: packages, and the build contexts under way."""
+        return self.root / "images"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 

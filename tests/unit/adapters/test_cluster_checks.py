@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from tidegate.adapters.kubernetes.cluster_checks import Check, Installed, examine
 from tidegate.adapters.kubernetes.gate_analyses import FAILURE, SUCCESS
 from tidegate.domain.errors import NotFound, Unavailable
+from tidegate.domain.project import MEGABYTE
 
 Json = dict[str, Any]
 ARGO = "/apis/argoproj.io/v1alpha1"
@@ -19,12 +21,18 @@ BEFORE = f"{ARGO}/{MODELS}/analysistemplates/demand-pre-promotion"
 RELEASE = "3f" * 32
 SCALED = f"/apis/keda.sh/v1alpha1/{MODELS}/scaledobjects/demand"
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/tidegate/endpointslices"
+GATEWAY = "/api/v1/namespaces/tidegate/configmaps/tidegate-gateway"
 VALUES: Json = {
     "replicas": 2,
     "gates": {"address": "http://tidegate-gates.tidegate.svc:8080"},
     "monitoring": {"enabled": True},
     "autoscaling": {"enabled": True, "prometheus": "http://prometheus:9090"},
 }
+
+
+def route(model: str, limit: int) -> Json:
+    filters = {"envoy.filters.http.buffer": {"buffer": {"max_request_bytes": limit}}, "other": {}}
+    return {"metadata": {"filter_metadata": {"tidegate": {"model": model}}}, "typed_per_filter_config": filters}
 
 
 def metric(gate: str) -> Json:
@@ -40,7 +48,7 @@ def plan(model: str, digest: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def healthy() -> dict[str, Json]:
-    template = {"metadata": {"annotations": {"tidegate/release": RELEASE}}}
+    template = {"metadata": {"annotations": {"tidegate/release": RELEASE}}, "spec": {"containers": [{"args": []}]}}
     analyses = {"prePromotionAnalysis": {"templates": []}, "postPromotionAnalysis": {"templates": []}}
     analyses = {stage: {"templates": [{"templateName": "x"}]} for stage in analyses}
     return {
@@ -56,6 +64,7 @@ def healthy() -> dict[str, Json]:
             "spec": {"strategy": {"blueGreen": analyses}, "template": template},
             "status": {"phase": "Healthy", "availableReplicas": 2},
         },
+        GATEWAY: {"data": {"rds.json": json.dumps([route("demand", MEGABYTE), route("returns", 4 * MEGABYTE)])}},
         BEFORE: {"spec": {"metrics": [metric("parity"), metric("drift")]}},
         f"{ARGO}/{MODELS}/analysistemplates/demand-post-promotion": {"spec": {"metrics": [metric("bake")]}},
         SCALED: {"status": {"conditions": [{"type": "Ready", "status": "True", "message": "ready"}]}},
@@ -72,8 +81,9 @@ class Api:
         return self.objects[path]
 
 
-def wrong(objects: dict[str, Json], values: Json = VALUES) -> list[Check]:
-    checks = list(examine(Api(objects), Installed("models", {"demand": values}, plan)))  # type: ignore[arg-type]
+def wrong(objects: dict[str, Json], values: Json = VALUES, limit: int = MEGABYTE) -> list[Check]:
+    limits = {"demand": limit}
+    checks = list(examine(Api(objects), Installed("models", {"demand": values}, plan, limits)))  # type: ignore[arg-type]
     assert all(check.fix for check in checks if not check.ok), "what is wrong has to be said with how to mend it"
     return [check for check in checks if not check.ok]
 
@@ -143,7 +153,7 @@ def test_a_model_that_is_not_installed_is_neither_rolled_out_nor_judged() -> Non
     objects = healthy()
     del objects[ROLLOUT]
     found = wrong(objects)
-    assert [check.subject for check in found] == ["rollout of demand", "analyses of demand"]
+    assert [check.subject for check in found] == ["rollout of demand", "analyses of demand", "largest body of demand"]
     assert all("not found" in check.observed for check in found)
 
 
@@ -152,7 +162,7 @@ def test_a_cluster_that_does_not_answer_is_the_one_thing_to_say() -> None:
         def get(self, path: str, **_: str) -> Json:
             raise Unavailable("no answer")
 
-    (only,) = examine(Silent(), Installed("models", {"demand": VALUES}, plan))  # type: ignore[arg-type]
+    (only,) = examine(Silent(), Installed("models", {"demand": VALUES}, plan, {"demand": MEGABYTE}))  # type: ignore[arg-type]
     assert (only.ok, only.subject) == (False, "API server")
 
 
@@ -161,3 +171,26 @@ def test_what_the_values_do_not_ask_for_is_not_missed() -> None:
     del objects["/apis/keda.sh/v1alpha1"], objects["/apis/monitoring.coreos.com/v1"], objects[SCALED]
     values = VALUES | {"monitoring": {"enabled": False}, "autoscaling": {"enabled": False}}
     assert wrong(objects, values) == []
+
+
+def test_the_largest_body_is_the_project_files_at_the_gateway_and_in_pods() -> None:
+    (found,) = wrong(healthy(), limit=4 * MEGABYTE)
+    assert found.subject == "largest body of demand"
+    said = "the project file says 4 MiB, the gateway 1 MiB, its pods 1 MiB; the smallest decides, with 413"
+    assert found.observed == said
+    assert "chart export" in found.fix
+    objects = healthy()
+    objects[ROLLOUT]["spec"]["template"]["spec"]["containers"][0]["args"] = ["--port=8080", f"--body-limit={4 * MEGABYTE}"]
+    (found,) = wrong(objects, limit=4 * MEGABYTE)
+    assert "the gateway 1 MiB;" in found.observed
+    objects[GATEWAY]["data"]["rds.json"] = json.dumps({"routes": [route("demand", 4 * MEGABYTE)]})
+    assert wrong(objects, limit=4 * MEGABYTE) == []
+    objects[GATEWAY]["data"]["rds.json"] = "[]"
+    (found,) = wrong(objects, limit=4 * MEGABYTE)
+    assert "the gateway does not know the model" in found.observed
+
+
+def test_triton_has_no_largest_body_of_its_own() -> None:
+    objects = healthy()
+    objects[ROLLOUT]["spec"]["template"]["spec"]["containers"][0]["args"] = ["tritonserver", "--model-repository=/x"]
+    assert wrong(objects) == []

@@ -67,6 +67,7 @@ CHANGES = [
 CHANGES += ["registry accept", "registry reconcile", "release build", "release sign"]
 CHANGES += ["rollout start", "rollout abort", "rollout override", "rollback", "freeze", "unfreeze"]
 CHANGES += ["init", "serve", "gate serve", "monitor", "retrain", "up", "down", "schedule run", "predict", "prune"]
+CHANGES += ["chart export"]
 
 
 def test_whatever_changes_something_can_be_tried_first() -> None:

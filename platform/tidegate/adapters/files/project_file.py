@@ -72,7 +72,10 @@ def load_project(path: Path | None = None, *, check_files: bool = True, environ:
         if remote := _remote(state):
             raise InvalidInput(f"environment variable TIDEGATE_STATE is '{state}': {remote}")
         project = replace(project, state=Path(state).expanduser().resolve())
-    project = replace(project, targets=replace(project.targets, local=_from_environment(project.local, environ)))
+    cluster, root = project.targets.kubernetes, project.root
+    cluster = replace(cluster, chart=root / cluster.chart, values=root / cluster.values)  # these may be the defaults
+    local = _from_environment(project.local, environ)
+    project = replace(project, targets=replace(project.targets, local=local, kubernetes=cluster))
     if checkpoint := environ.get("TIDEGATE_LEDGER_CHECKPOINT"):
         project = replace(project, ledger=LedgerConfig(checkpoint))
     _check_ports(project)

@@ -38,7 +38,7 @@ from tidegate.ports.delivery import (
     Standing,
 )
 from tidegate.rollout.admission import overridden, refuse_while_held, require_overridable
-from tidegate.rollout.cluster.standing import gate_values, is_wanted, order, plan_on, settled
+from tidegate.rollout.cluster.standing import chart_values, is_wanted, order, plan_on, settled
 from tidegate.rollout.cluster.watch import happened
 from tidegate.rollout.plan import Plan, RolloutConfig
 
@@ -59,7 +59,7 @@ class Supplies:
     wanted: Callable[[str, str | None], tuple[ReleaseManifest, RolloutConfig]]
     admit: Callable[[ReleaseManifest], object]
     push: Callable[[ReleaseManifest], None]
-    trusted_keys: Callable[[], list[str]]
+    values: Callable[[str], Mapping[str, Any]]
     login: Actor
 
 
@@ -240,9 +240,7 @@ class ArgoDelivery:
             return None
 
     def _objects(self, manifest: ReleaseManifest, config: RolloutConfig, image: str, slot: Slot) -> list[dict[str, Any]]:
-        """With the gates of the release's plan, whatever the values file says, and the keys that the project trusts."""
-        values: dict[str, Any] = {"model": manifest.model, "release": manifest.digest, "image": image, "slot": str(slot)}
-        values |= {"gates": gate_values(config), "trustedKeys": self._supplies.trusted_keys()}
+        values = chart_values(manifest, config, image, self._supplies.values(manifest.model)) | {"slot": str(slot)}
         file = self._settings.values / f"{manifest.model}.yaml"
         return render(self._settings.chart, manifest.model, self._settings.namespace, _existing(file), values)
 
@@ -310,5 +308,5 @@ def _digest(reference: str | None) -> str:
 
 def _existing(file: Path) -> list[Path]:
     if not file.is_file():
-        raise NotFound(f"values of the chart: there is no {file}; write one, charts/model/values.yaml says what it may have")
+        raise NotFound(f"values of the chart: there is no {file}; 'tidegate chart export' writes one to begin with")
     return [file]

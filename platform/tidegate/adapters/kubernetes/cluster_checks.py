@@ -5,6 +5,7 @@ A check that cannot look (no right, no answer) has found something wrong: nothin
 
 from __future__ import annotations
 
+import json
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from tidegate.adapters.kubernetes.api import KubernetesApi, namespaced
 from tidegate.adapters.kubernetes.argo_rollouts import GROUP, RELEASE
 from tidegate.adapters.kubernetes.gate_analyses import asked_gates
 from tidegate.domain.errors import NotFound, TidegateError
+from tidegate.domain.local import BODY_LIMIT
+from tidegate.domain.project import MEGABYTE
 
 Json = dict[str, Any]
 GatesOf = Callable[[str, str], tuple[tuple[str, ...], tuple[str, ...]]]
@@ -39,11 +42,13 @@ class Check:
 @dataclass(frozen=True)
 class Installed:
     """Where things should be: the models' namespace and, by model, the values that its chart is installed with. `gates` gives
-    those of a release's plan, by model and digest: before the switch, and after it."""
+    those of a release's plan, by model and digest: before the switch, and after it. `body_limits` are the largest bodies of
+    requests in bytes, by model, as the project file has them."""
 
     namespace: str
     values: Mapping[str, Json]
     gates: GatesOf
+    body_limits: Mapping[str, int]
 
 
 def examine(api: KubernetesApi, installed: Installed) -> Iterator[Check]:
@@ -67,6 +72,7 @@ def examine(api: KubernetesApi, installed: Installed) -> Iterator[Check]:
             ("gate service", _gates),
             ("rollout", _rollout),
             ("analyses", partial(_analyses, installed.gates)),
+            ("largest body", partial(_body, installed.body_limits[model])),
             ("autoscaling", _scaling),
         ):
             yield _seen(f"{name} of {model}", partial(check, api, installed.namespace, model, values))
@@ -121,9 +127,7 @@ def _controller(api: KubernetesApi) -> Judged:
 
 
 def _gates(api: KubernetesApi, _: str, model: str, values: Json) -> Judged:
-    address = urllib.parse.urlsplit(values["gates"]["address"])
-    name, _, rest = (address.hostname or "").partition(".")
-    namespace = rest.partition(".")[0]
+    name, namespace = _gate_service(values)
     fix = f"install charts/tidegate in {namespace}, or correct gates.address in the values of {model}"
     slices = api.get(
         namespaced("discovery.k8s.io/v1", namespace, "endpointslices"), labelSelector=f"kubernetes.io/service-name={name}"
@@ -131,6 +135,51 @@ def _gates(api: KubernetesApi, _: str, model: str, values: Json) -> Judged:
     ready = [e for each in slices["items"] for e in each.get("endpoints") or () if e.get("conditions", {}).get("ready")]
     seen = f"{len(ready)} ready behind Service {name} in {namespace}"
     return bool(ready), seen, f"{fix}; its pods' readiness says what is in the way"
+
+
+def _gate_service(values: Json) -> tuple[str, str]:
+    """Its Service's name and namespace, which is that of the platform's chart."""
+    name, _, rest = (urllib.parse.urlsplit(values["gates"]["address"]).hostname or "").partition(".")
+    return name, rest.partition(".")[0]
+
+
+def _body(wanted: int, api: KubernetesApi, namespace: str, model: str, values: Json) -> Judged:
+    """Whether gateway and pods take what the project file says; the smallest of them decides."""
+    name, home = _gate_service(values)
+    gateway = f"{name.removesuffix('-gates')}-gateway"
+    said = api.get(f"/api/v1/namespaces/{home}/configmaps/{gateway}")["data"]["rds.json"]
+    limits = {"the gateway": set(_limits(json.loads(said), model))}
+    containers = api.get(namespaced(GROUP, namespace, "rollouts", model))["spec"]["template"]["spec"]["containers"]
+    if (arguments := containers[0].get("args") or [])[:1] != ["tritonserver"]:
+        given = [int(each.partition("=")[2]) for each in arguments if each.startswith("--body-limit=")]
+        limits["its pods"] = set(given[-1:] or [BODY_LIMIT])
+    different = {place: found for place, found in limits.items() if found != {wanted}}
+    if not different:
+        return True, f"{wanted // MEGABYTE} MiB, as the project file says, at {' and '.join(limits)}", ""
+    told = ", ".join(f"{place} {_megabytes(found)}" for place, found in different.items())
+    fix = (
+        f"'tidegate chart export' and install the platform's chart in {home} with values/platform.yaml; roll {model} out again"
+    )
+    return False, f"the project file says {wanted // MEGABYTE} MiB, {told}; the smallest decides, with 413", fix
+
+
+def _limits(part: Any, model: str) -> Iterator[int]:
+    """Of the model's routes in the gateway's table."""
+    if isinstance(part, list):
+        for each in part:
+            yield from _limits(each, model)
+    elif isinstance(part, dict):
+        about = part.get("metadata", {}).get("filter_metadata", {}).get("tidegate", {})
+        if about.get("model") == model:
+            filters = part.get("typed_per_filter_config", {})
+            yield from (int(each["buffer"]["max_request_bytes"]) for each in filters.values() if "buffer" in each)
+        else:
+            for each in part.values():
+                yield from _limits(each, model)
+
+
+def _megabytes(limits: set[int]) -> str:
+    return " and ".join(f"{limit / MEGABYTE:g} MiB" for limit in sorted(limits)) or "does not know the model"
 
 
 def _rollout(api: KubernetesApi, namespace: str, model: str, _: Json) -> Judged:

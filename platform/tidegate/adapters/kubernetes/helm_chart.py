@@ -43,6 +43,11 @@ def values_of(chart: Path, file: Path) -> dict[str, Any]:
     return _merged(_read(chart / "values.yaml"), _read(file))
 
 
+def to_yaml(values: Mapping[str, Any]) -> str:
+    """Values as people write them, in the order given."""
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=128)
+
+
 def _read(path: Path) -> dict[str, Any]:
     return yaml.safe_load(path.read_text()) or {}
 

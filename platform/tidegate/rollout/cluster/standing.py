@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tidegate.domain.actor import Actor, named
+from tidegate.domain.release import ReleaseManifest
 from tidegate.domain.slots import Desired, Slot
 from tidegate.ports.cluster_rollouts import UnderWay
 from tidegate.rollout.admission import require_reason
@@ -33,6 +34,11 @@ def gate_values(config: RolloutConfig) -> dict[str, Any]:
     deadline = math.ceil(longest + LATE_S)
     before, after = list(config.gates_before), list(config.gates_after)
     return {"prePromotion": before, "postPromotion": after, "deadlineSeconds": deadline}
+
+
+def chart_values(manifest: ReleaseManifest, config: RolloutConfig, image: str, of_project: Mapping[str, Any]) -> dict[str, Any]:
+    """What the model's chart is given for a release: its gates are those of the plan, whatever the values file says."""
+    return {**of_project, "model": manifest.model, "release": manifest.digest, "image": image, "gates": gate_values(config)}
 
 
 def settled(now: UnderWay, phase: str, undecided: bool, switched: bool) -> str | None:

@@ -1,0 +1,171 @@
+"""The charts of a project: those that the package ships, with values made of its project file.
+
+`charts/values/platform.yaml` is written anew each time, and says what the project file decides. The values of a model's chart
+are written once, to begin with: what a release and the project file decide of them is given when it is rolled out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tidegate.adapters.kubernetes.helm_chart import to_yaml, values_of
+from tidegate.apps.trust import trusted_keys
+from tidegate.domain.errors import Conflict, InvalidInput, Unavailable
+from tidegate.domain.project import CLUSTER_NAME, Project
+from tidegate.gates.monitor_file import load_monitor
+from tidegate.ports.gates import Slo
+from tidegate.rollout.cluster.standing import chart_values
+
+if TYPE_CHECKING:
+    from tidegate.apps.platform import Platform
+
+MODEL, PLATFORM = "model", "tidegate"  # the charts
+WITH_PLATFORM_IMAGE = ("gates", "monitor", "training", "scheduled")
+GRPC_PORT = 8001  # of Triton, in the model's chart
+REDIS = "redis://tidegate-redis.tidegate.svc:6379/0"
+OF_PLATFORM = """\
+# Values of the platform's chart, written by 'tidegate chart export' from {project}: change that, and write this anew.
+# What is yours alone (images of gateway, MLflow and Redis, sizes) goes into a file of its own, given to helm after this.
+"""
+OF_MODEL = """\
+# Values of the model's chart for {model}, to begin with: yours to change. 'tidegate rollout {model} --target kubernetes'
+# adds what the release and the project file decide: release, slot, image, gates, trustedKeys, maxBodyMegabytes.
+"""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Files to write, and those of a model that are there and are left as they are."""
+
+    files: Mapping[Path, bytes]
+    kept: tuple[Path, ...]
+    left_out: tuple[str, ...]
+
+    def write(self) -> None:
+        for path, content in self.files.items():
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            except OSError as error:
+                raise Unavailable(f"charts: {path} cannot be written ({error.strerror}); make room or allow it") from error
+
+
+def export(project: Project, image: str = "", force: bool = False) -> Exported:
+    """The charts and their values, where the project file says that they lie. `image` is the platform's; without it the values
+    keep the one that they have. Raises Conflict for a chart's file that is there and differs, unless `force`."""
+    settings = project.targets.kubernetes
+    made: dict[Path, bytes] = {}
+    for chart, place in ((MODEL, settings.chart), (PLATFORM, settings.chart.with_name(PLATFORM))):
+        made |= {place / path: content for path, content in _shipped_files(shipped() / chart)}
+    differing = [path for path, content in made.items() if path.exists() and path.read_bytes() != content]
+    if differing and not force:
+        raise Conflict(f"chart export: {differing[0]} is there and differs from the package's; --force replaces it")
+    file = settings.values / "platform.yaml"
+    platform = to_yaml(platform_values(project, image or _image_in(file)))
+    made[file] = (OF_PLATFORM.format(project=project.file.name) + platform).encode()
+    wanted = {name: settings.values / f"{name}.yaml" for name in _on_clusters(project)}
+    for name, path in wanted.items():
+        if not path.exists():
+            made[path] = (OF_MODEL.format(model=name) + to_yaml(_first_values(project, name))).encode()
+    kept = tuple(path for path in wanted.values() if path not in made)
+    return Exported(made, kept, tuple(name for name in project.models if name not in wanted))
+
+
+def decided_values(project: Project, model: str) -> dict[str, Any]:
+    """Values of the model's chart that the project decides, whatever its values file says."""
+    keys = [str(key) for key in trusted_keys(project)]
+    return {"trustedKeys": keys, "maxBodyMegabytes": project.model(model).max_body_megabytes}
+
+
+def release_values(platform: Platform, model: str, release: str | None, image: str) -> dict[str, Any]:
+    """All that the model's chart is given for a release; raises IntegrityError for one that may not be served."""
+    manifest, config = platform.to_roll_out(model, release)
+    platform.admit(manifest)
+    return chart_values(manifest, config, image, decided_values(platform.project, model))
+
+
+def platform_values(project: Project, image: str = "") -> dict[str, Any]:
+    """What the project file decides in the platform's chart."""
+    namespace = project.targets.kubernetes.namespace
+    schedules = scheduled_values(project)
+    values: dict[str, dict[str, Any]] = {
+        "gateway": {"models": [_routed(project, name) for name in _on_clusters(project)]},
+        "gates": {"namespace": namespace, "trustedKeys": [str(key) for key in trusted_keys(project)]},
+        "monitor": {},
+        "training": {},
+        "scheduled": {"enabled": bool(schedules), "schedules": schedules},
+        "networkPolicy": {"modelNamespaces": [namespace]},
+    }
+    if project.local.default_model in _on_clusters(project):
+        values["gateway"]["defaultModel"] = project.local.default_model
+    for component in WITH_PLATFORM_IMAGE if image else ():
+        values[component]["image"] = image
+    return {name: part for name, part in values.items() if part}
+
+
+def scheduled_values(project: Project) -> list[dict[str, Any]]:
+    """The project's schedules, a CronJob each."""
+    return [
+        {"name": each.name, "cron": each.cron, "timeZone": each.zone, "missed": str(each.missed)}
+        | {"args": list(each.run), "timeoutSeconds": each.timeout_seconds}
+        for each in project.schedules.values()
+    ]
+
+
+def shipped() -> Path:
+    """The folder of the package's charts."""
+    packed = Path(str(files("tidegate"))) / "charts"
+    return packed if packed.is_dir() else Path(__file__).parents[3] / "charts"  # a checkout's
+
+
+def _shipped_files(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            yield path.relative_to(folder), path.read_bytes()
+
+
+def _image_in(file: Path) -> str:
+    """The platform's image in values that were written before, empty for none."""
+    values = values_of(shipped() / PLATFORM, file) if file.is_file() else {}
+    return str(values.get("gates", {}).get("image", ""))
+
+
+def _on_clusters(project: Project) -> list[str]:
+    """The models whose names a cluster takes: theirs are the names of its objects."""
+    return [name for name in project.models if re.match(CLUSTER_NAME, name)]
+
+
+def _routed(project: Project, model: str) -> dict[str, Any]:
+    """The model as the gateway knows it, its ports as the values of its chart have them."""
+    settings, chart = project.targets.kubernetes, shipped() / MODEL
+    file = settings.values / f"{model}.yaml"
+    values = values_of(chart, file if file.is_file() else chart / "values.yaml")
+    route = {"name": model, "namespace": settings.namespace, "port": values["port"]}
+    grpc = {"grpcPort": GRPC_PORT} if values["engine"] == "triton" else {}
+    return {**route, **grpc, "maxBodyMegabytes": project.model(model).max_body_megabytes}
+
+
+def _first_values(project: Project, model: str) -> dict[str, Any]:
+    resources = {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}
+    slo = _counted(load_monitor(project.model(model).monitor).slo)
+    fresh = {} if project.model(model).features else {"featuresHours": 0}
+    return {"onlineStore": REDIS, "records": REDIS, "resources": resources, "slo": {**slo, **fresh}}
+
+
+def _counted(slo: Slo) -> dict[str, Any]:
+    """As the chart's alerts can count it: latency by a bound of the gateway's histogram, the next one above."""
+    schema = json.loads((shipped() / MODEL / "values.schema.json").read_bytes())
+    bounds = schema["properties"]["slo"]["properties"]["latencyMs"]["enum"]
+    given = asdict(slo)
+    above = next((bound for bound in bounds if bound >= given["latency_ms"]), None)
+    if above is None:
+        raise InvalidInput(
+            f"the SLO's latency_ms is {given['latency_ms']}; on a cluster the most that is counted is {bounds[-1]}"
+        )
+    return {"availability": given["availability"], "latencyMs": above, "latencyShare": given["latency_share"]}
