@@ -27,12 +27,15 @@ Json = dict[str, Any]
 # Where Envoy has no words, or poor ones. Those of the routes (404, 405, 503) and of its router (503, 504) are kept.
 SENTENCES = {
     400: "the request is not HTTP as the gateway reads it: check its request line, path and headers",
+    403: "the gateway changes to no other protocol: ask without the header upgrade",
     408: "the request did not arrive in time",
     413: "the body is larger than the gateway's limit",
     414: "the path is longer than the gateway's limit",
     426: "the gateway speaks HTTP/1.1",
     431: "the headers are larger than the gateway's limit",
 }
+NOT_IMPLEMENTED = 501  # Envoy's word for a client's fault
+NO_ENCODING = "the gateway knows no transfer-encoding but chunked"
 NOBODY = "no replica of the model can be reached: it has no active release, or all its replicas are down"
 
 
@@ -139,15 +142,18 @@ def local_replies() -> Json:
     nameless = {"header_filter": {"header": {"name": "x-request-id", "present_match": False}}}
     given, made = header(CLIENT_ID, f"%REQ({CLIENT_ID.upper()})%"), header("x-request-id", "%UNIQUE_ID%")
     mappers: list[Json] = []  # the first that matches is taken
-    for status, sentence in SENTENCES.items():
-        both = {"and_filter": {"filters": [is_status("EQ", status), nameless]}}
-        answer = {"body": {"inline_string": sentence}}
+
+    def maps(which: Json, answer: Json) -> None:
+        both = {"and_filter": {"filters": [which, nameless]}}
         of_response = {"headers_to_add": [made], "body_format_override": body("%RESP(X-REQUEST-ID)%")}
         mappers.append({"filter": both} | answer | of_response)
-        mappers.append({"filter": is_status("EQ", status), "headers_to_add": [given]} | answer)
-    nobody = {"response_flag_filter": {"flags": ["UH"]}}
-    mappers.append({"filter": nobody, "headers_to_add": [given], "body": {"inline_string": NOBODY}})
-    mappers.append({"filter": is_status("GE", 100), "headers_to_add": [given]})
+        mappers.append({"filter": which, "headers_to_add": [given]} | answer)
+
+    for status, sentence in SENTENCES.items():
+        maps(is_status("EQ", status), {"body": {"inline_string": sentence}})
+    maps(is_status("EQ", NOT_IMPLEMENTED), {"status_code": 400, "body": {"inline_string": NO_ENCODING}})
+    maps({"response_flag_filter": {"flags": ["UH"]}}, {"body": {"inline_string": NOBODY}})
+    maps(is_status("GE", 100), {})
     return {"mappers": mappers, "body_format": body("%REQ(X-REQUEST-ID)%")}
 
 
