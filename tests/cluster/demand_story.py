@@ -40,6 +40,9 @@ class Seen:
     rules: set[tuple[str, str]] = field(default_factory=set)  # of the charts: names, and how evaluating each went
     targets: dict[str, set[str]] = field(default_factory=dict)  # by PodMonitor: how asking its pods went
     switches: int = 0
+    aliases: list[dict[str, str]] = field(
+        default_factory=list
+    )  # of the cluster's registry, before it has the live version and after
 
     def watched(self, digest: str) -> set[str]:
         """The monitor's verdicts of a release."""
@@ -93,6 +96,7 @@ class Story:
         self.say("retraining")
         self.until(self.retrained, 420, every_s=3)
         self.seen.jobs = self.on.kubernetes.list("job", self.on.home)
+        self.registered(releases.version)
         before = self.mirrored()
         sent = len(client.records())
         self.until(lambda: len(client.records()) > sent + 80)
@@ -107,6 +111,15 @@ class Story:
         self.read_ledger()
         self.verify_ledger()
         self.say("told")
+
+    def registered(self, version: str) -> None:
+        """The version that is live was trained elsewhere; from when on the cluster's registry has it, its aliases follow."""
+        self.say("registering what is live")
+        self.seen.commands["status without the version"] = self.run("status", "--target", "kubernetes")
+        self.seen.aliases = [self.commands.aliases(), self.commands.aliases(registered=version)]
+        self.until(lambda: "champion" in self.commands.aliases(), 120, every_s=5)
+        self.seen.aliases.append(self.commands.aliases())
+        self.until(lambda: "registry" not in self.run("status", "--target", "kubernetes")[1], 60, every_s=2)
 
     def panels(self, prometheus: Prometheus) -> dict[str, int]:
         """Of the dashboards that the platform's chart has installed."""

@@ -18,6 +18,7 @@ import yaml
 from infra.images import build
 from tests.cluster.access import ROOT, Kubernetes
 from tests.cluster.one_node import images
+from tests.cluster.train import OUTPUT
 
 MODEL = "demand"
 CHART = "tidegate"  # the name that the platform's chart is installed under
@@ -212,6 +213,18 @@ def materialize(kubernetes: Kubernetes, trained: Path, work: Path, redis: str, u
     assert done.returncode == 0, done.stderr
 
 
+REGISTER = """
+import json, sys
+from pathlib import Path
+from tidegate.adapters.mlflow.registry import MlflowModelRegistry
+address, folder, output, version = sys.argv[1:]
+registry = MlflowModelRegistry(Path(folder), address)
+while version and int(registry.register("demand", Path(output), {}, {}).version) < int(version):
+    pass
+print(json.dumps({alias: each.version for each in registry.versions("demand") for alias in each.aliases}))
+"""
+
+
 @dataclass(frozen=True)
 class Commands:
     """The command line of a project whose target `kubernetes` is this cluster."""
@@ -250,6 +263,16 @@ class Commands:
             image = self.image(digest)
             wanted = ["--release", f"{MODEL}@{digest[:12]}", "--image", image]
             return self.run("rollout", MODEL, "--target", "kubernetes", *wanted, *options)
+
+    def aliases(self, registered: str = "") -> dict[str, str]:
+        """Versions by alias, as the cluster's registry has them; the training output of `second` becomes its versions up to
+        number `registered` first."""
+        with forwarded(self.on.kubernetes, self.on.home, "svc/tidegate-mlflow", 5000) as address:
+            about = [f"http://{address}", str(self.project / "registry"), str(self.on.state / OUTPUT), registered]
+            done = python(self.on.kubernetes, "-c", REGISTER, *about)
+        assert done.returncode == 0, done.stderr
+        found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+        return found
 
     def image(self, digest: str) -> str:
         """Built when it is first asked for."""

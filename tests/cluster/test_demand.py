@@ -130,7 +130,7 @@ def test_a_caller_of_the_gate_service_needs_no_token_and_one_that_is_presented_i
     assert whose["proven"] is True
 
 
-def test_a_gate_of_ones_own_is_judged_by_the_gate_service_with_the_key_that_the_models_chart_was_given(seen: Seen) -> None:
+def test_a_gate_of_ones_own_is_judged_by_the_gate_service_with_a_key_that_the_platforms_chart_was_given(seen: Seen) -> None:
     (known,) = [e["body"] for e in seen.ledger if about(e, seen.releases.quick, "verdict") and e["body"]["gate"] == "known"]
     assert (known["verdict"], known["evidence"]["numbers"]["files"] > 0) == ("PASS", True)
 
@@ -144,6 +144,16 @@ def test_a_person_goes_back_to_the_release_before_though_the_gate_service_is_dow
     assert code == 0, said
     assert f"live     {MODEL}@{seen.releases.second[:12]}" in said
     assert "2 of 2 ready" in said
+
+
+def test_the_registrys_aliases_follow_what_is_live_once_it_has_that_version(seen: Seen) -> None:
+    code, said = seen.commands["status without the version"]
+    assert code == 0, said
+    assert f"version {seen.releases.version} is live as {MODEL}@{seen.releases.second[:12]}" in said
+    assert "the registry has no such version" in said
+    assert "champion" not in seen.aliases[0]
+    assert seen.aliases[-1]["champion"] == seen.releases.version
+    assert [e["subject"] for e in seen.ledger if e["action"] == "champion"] == [f"{MODEL}/{seen.releases.version}"]
 
 
 def test_the_doctor_finds_nothing_until_the_gate_service_is_down(seen: Seen) -> None:

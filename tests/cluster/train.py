@@ -28,7 +28,7 @@ from infra.images.kept import cache_folder, made_once
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "demand"
 FAULT = ROOT / "demo/faults/leaking_audit.py"
-RESULT, LOG = "releases.json", "train.log"
+RESULT, LOG, OUTPUT = "releases.json", "train.log", "output"  # the last has the training output of `second`
 KNOWN = "  - {name: known, kind: ./gates/known.py, stage: verify, timeout_seconds: 60}\n"
 OWN_GATE = """
 from dataclasses import dataclass
@@ -58,6 +58,7 @@ class Releases:
     refusing: str
     quick: str
     skus: list[str]
+    version: str  # of `second`
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,10 @@ def train(folder: Path) -> Releases:
 
     pence_sources = export_in_pence(platform.project.dataset("online_retail").sources, folder / "exports")
     with ThreadPoolExecutor(2) as threads:
-        pending = [threads.submit(trained, *about) for about in ((JUNE,), (SEPTEMBER,), (SEPTEMBER, pence_sources))]
-        june, version, in_pence = (each.result() for each in pending)
+        pending = [threads.submit(trained, *about) for about in ((JUNE,), (SEPTEMBER, pence_sources))]
+        june, in_pence = (each.result() for each in pending)
+    version = trained(SEPTEMBER)  # after the others, so that its number is the third
+    platform.registry.fetch(platform.registry.get(MODEL, version), folder / "state" / OUTPUT)
     assert all(platform.promote(MODEL, each).opens for each in (june, version, in_pence))
     first = released(june)
     serving = platform.project.model(MODEL).its_serving()
@@ -127,7 +130,8 @@ def train(folder: Path) -> Releases:
     (folder / "gates/known.py").write_text(OWN_GATE)
     hurried = Platform(replace(platform.project, models={MODEL: replace(config, monitor=monitor)}))
     quick = hurried.build_release(MODEL, version).digest
-    return Releases(first, second, again, later, pence, fault, refusing, quick, list(platform.known_entities(MODEL, SEPTEMBER)))
+    skus = list(platform.known_entities(MODEL, SEPTEMBER))
+    return Releases(first, second, again, later, pence, fault, refusing, quick, skus, version)
 
 
 def content() -> str:
@@ -144,7 +148,7 @@ def make(into: Path) -> None:
     """Train; of all that comes of it, `into` gets what the tests use."""
     with tempfile.TemporaryDirectory(prefix="train-") as work:
         result = train(Path(work))
-        for name in ("data", "features", "releases", "keys", "ledger"):
+        for name in ("data", "features", "releases", "keys", "ledger", OUTPUT):
             shutil.copytree(Path(work) / "state" / name, into / "state" / name)
     (into / RESULT).write_text(json.dumps(asdict(result)))
 

@@ -18,7 +18,7 @@ from tidegate.adapters.kubernetes.argo_rollouts import Earlier
 from tidegate.apps.local_delivery import LocalDelivery
 from tidegate.apps.model_status import model_status
 from tidegate.cli.session import _plain
-from tidegate.cli.status_view import pending_text
+from tidegate.cli.status_view import place_text
 from tidegate.domain.actor import PLATFORM, Actor
 from tidegate.domain.errors import Conflict, InvalidInput, NotFound
 from tidegate.domain.project import KubernetesSettings
@@ -217,14 +217,12 @@ def test_on_a_cluster_a_rollback_ends_what_is_under_way_or_starts_the_release_be
     assert (delivery.standing(MODEL).live, f"going back to {LIVE.id}" in said) == (LIVE.id, True)
 
 
-def test_what_the_registry_does_not_have_is_in_the_status_of_either_target(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_the_registry_does_not_have_is_in_the_status_of_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     delivery = on_cluster(tmp_path, monkeypatch)
     rollouts = argo_delivery.ArgoRollouts(None, "")  # type: ignore[arg-type]
     assert delivery.overview(MODEL, with_drift=False).registry is None
     rollouts.show_registry(MODEL, {"release": LIVE.id, "version": "1", "at": 1.0, "reason": "it is away"})
     shown = delivery.overview(MODEL, with_drift=False)
     assert shown.registry is not None
-    text = pending_text(MODEL, shown.registry, shown.place)
-    assert text == f"does not have that version 1 ({LIVE.id}) is live (it is away); the gate service updates it once it can"
+    said = f"registry does not have that version 1 ({LIVE.id}) is live (it is away); the gate service updates it once it can"
+    assert said in place_text(shown)

@@ -44,7 +44,7 @@ def status_table(status: Standing, now: float | None = None) -> Panel:
     table.add_row("drift", _drift(status.drift) if status.drift else Text(status.drift_note))
     table.add_row("frozen", _frozen(status.frozen, now))
     if status.registry is not None:
-        table.add_row("registry", Text(pending_text(status.model, status.registry, status.place), style="bold yellow"))
+        table.add_row("registry", Text(pending_text(status.model, status.registry), style="bold yellow"))
     for remark in status.ledger:
         table.add_row("ledger" if remark is status.ledger[0] else "", Text(remark, style="bold red"))
     if status.problem:
@@ -142,6 +142,8 @@ def place_text(found: Standing) -> str:
         reason = f": {found.reason}" if found.reason else ""
         lines += [f"  rollout  {found.release} {found.status}{reason}{_held(found)}"]
         lines += [f"           {value['verdict']} {value['gate']}" for value in found.rollout.gates]
+    if found.registry is not None:
+        lines += [f"  registry {pending_text(found.model, found.registry, found.place)}"]
     return "\n".join(lines)
 
 
