@@ -72,6 +72,15 @@ def test_the_rendering_is_of_the_chart_as_it_is(case: str) -> None:
     assert CASES[case].rendered_from() == CASES[case].sources(), "run: make goldens-charts"
 
 
+def test_the_charts_of_a_new_project_are_rendered_with_the_values_that_it_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TIDEGATE_STATE", "TIDEGATE_TRUSTED_KEYS"):
+        monkeypatch.delenv(name, raising=False)
+    for path, text in render_charts.of_a_new_project(tmp_path / "bikes").items():
+        assert path.read_text() == text, "run: make goldens-charts"
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_values_meet_the_schema(case: str) -> None:
     validator(CASES[case].chart.name).validate(values(case))

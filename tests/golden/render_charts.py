@@ -10,11 +10,15 @@ import hashlib
 import re
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "tests/golden/charts"
+KEY = "tidegate/release+373c1e82+AQOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4"
 _HEAD = re.compile(r"# chart: (\S+), namespace: (\S+)\n")
 
 
@@ -73,10 +77,48 @@ def gateway_is_stale() -> bool:
     return kept != wanted
 
 
+def of_a_new_project(folder: Path) -> dict[Path, str]:
+    """Values that the project of `tidegate init`, made in `folder`, gives its charts; its owner's images are filled in."""
+    import yaml
+
+    from tidegate.adapters.files.project_file import load_project
+    from tidegate.adapters.kubernetes.helm_chart import to_yaml, values_of
+    from tidegate.apps.charts import decided_values, export
+    from tidegate.apps.new_project import planned_files, write
+    from tidegate.apps.rollouts import rollout_config
+    from tidegate.domain.release import ReleaseManifest
+    from tidegate.gates.monitor_file import load_monitor
+    from tidegate.rollout.cluster.standing import chart_values
+
+    write(planned_files(folder, "bikes")[1])
+    project = load_project(folder)
+    image = f"registry.example/bikes@sha256:{'ab' * 32}"
+    export(project, image).write()
+    platform, own, model = (folder / f"charts/values/{name}.yaml" for name in ("platform", "own", "rentals"))
+    platform.rename(folder / "values.yaml")
+    merged = values_of(folder, own)
+    for component in ("gateway", "redis", "mlflow"):
+        merged[component]["image"] = image
+    manifest = cast(ReleaseManifest, SimpleNamespace(model="rentals", digest="3f2c" * 16))
+    config = rollout_config(load_monitor(project.models["rentals"].monitor))
+    given = chart_values(manifest, config, image, decided_values(project, "rentals") | {"trustedKeys": [KEY]})
+    released = yaml.safe_load(model.read_text()) | given
+    return {
+        FOLDER / "new-project-platform.values.yaml": f"# chart: tidegate, namespace: tidegate\n{to_yaml(merged)}",
+        FOLDER / "new-project-model.values.yaml": f"# chart: model, namespace: models\n{to_yaml(released)}",
+    }
+
+
 def main() -> int:
     from tests.cluster.one_node import recipes
 
     stale = ["gateway"] if gateway_is_stale() else []
+    with tempfile.TemporaryDirectory() as folder:
+        for path, text in of_a_new_project(Path(folder) / "bikes").items():
+            if not path.exists() or path.read_text() != text:
+                stale.append(path.name)
+                if "--check" not in sys.argv:
+                    path.write_text(text)
 
     helm = recipes.build(recipes.HELM, lambda message: sys.stderr.write(message + "\n") and None) / "bin" / "helm"
     for case in cases():

@@ -1,7 +1,8 @@
 """The charts of a project: those that the package ships, with values made of its project file.
 
-`charts/values/platform.yaml` is written anew each time, and says what the project file decides. The values of a model's chart
-are written once, to begin with: what a release and the project file decide of them is given when it is rolled out.
+`charts/values/platform.yaml` is written anew each time, and says what the project file decides. `own.yaml` and the values of
+a model's chart are written once, to begin with: what a release and the project file decide of these is given when it is
+rolled out.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,17 +33,40 @@ GRPC_PORT = 8001  # of Triton, in the model's chart
 REDIS = "redis://tidegate-redis.tidegate.svc:6379/0"
 OF_PLATFORM = """\
 # Values of the platform's chart, written by 'tidegate chart export' from {project}: change that, and write this anew.
-# What is yours alone (images of gateway, MLflow and Redis, sizes) goes into a file of its own, given to helm after this.
+# What is yours alone is in own.yaml, which is given to helm after this.
 """
 OF_MODEL = """\
 # Values of the model's chart for {model}, to begin with: yours to change. 'tidegate rollout {model} --target kubernetes'
 # adds what the release and the project file decide: release, slot, image, gates, trustedKeys, maxBodyMegabytes.
 """
+OWN = """\
+# What is yours in the platform's chart, to begin with: images of what others make, by digest (NAME@sha256:...), which are
+# refused until they are filled in. A cluster with a Redis or an MLflow of its own needs none here: see values.schema.json.
+gateway:
+  image: "" # Envoy 1.36 or later, say the vendor's distroless one
+redis:
+  enabled: true
+  image: "" # Redis 7
+  args: [--bind, "* -::*", --protected-mode, "no", --dir, /data, --maxmemory, 512mb]
+mlflow:
+  enabled: true
+  image: "" # as 'tidegate image mlflow' names it
+  env: {MLFLOW_SERVER_ENABLE_JOB_EXECUTION: "false"}
+  args:
+    - server
+    - --host=0.0.0.0
+    - --port=5000
+    - --workers=1
+    - --allowed-hosts=*
+    - --backend-store-uri=sqlite:////var/lib/mlflow/mlflow.db
+    - --serve-artifacts
+    - --artifacts-destination=/var/lib/mlflow/artifacts
+"""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """Files to write, and those of a model that are there and are left as they are."""
+    """Files to write, those that are their owner's and stay as they are, and models that no cluster takes."""
 
     files: Mapping[Path, bytes]
     kept: tuple[Path, ...]
@@ -69,12 +94,13 @@ def export(project: Project, image: str = "", force: bool = False) -> Exported:
     file = settings.values / "platform.yaml"
     platform = to_yaml(platform_values(project, image or _image_in(file)))
     made[file] = (OF_PLATFORM.format(project=project.file.name) + platform).encode()
-    wanted = {name: settings.values / f"{name}.yaml" for name in _on_clusters(project)}
-    for name, path in wanted.items():
-        if not path.exists():
-            made[path] = (OF_MODEL.format(model=name) + to_yaml(_first_values(project, name))).encode()
-    kept = tuple(path for path in wanted.values() if path not in made)
-    return Exported(made, kept, tuple(name for name in project.models if name not in wanted))
+    models = _on_clusters(project)
+    first = {settings.values / f"{name}.yaml": partial(_of_model, project, name) for name in models}
+    made |= {path: text().encode() for path, text in first.items() if not path.exists()}
+    if not (own := settings.values / "own.yaml").exists():
+        made[own] = OWN.encode()
+    kept = tuple(path for path in (*first, own) if path not in made)
+    return Exported(made, kept, tuple(name for name in project.models if name not in models))
 
 
 def decided_values(project: Project, model: str) -> dict[str, Any]:
@@ -151,11 +177,13 @@ def _routed(project: Project, model: str) -> dict[str, Any]:
     return {**route, **grpc, "maxBodyMegabytes": project.model(model).max_body_megabytes}
 
 
-def _first_values(project: Project, model: str) -> dict[str, Any]:
+def _of_model(project: Project, model: str) -> str:
+    """Values of the model's chart to begin with."""
     resources = {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}
     slo = _counted(load_monitor(project.model(model).monitor).slo)
     fresh = {} if project.model(model).features else {"featuresHours": 0}
-    return {"onlineStore": REDIS, "records": REDIS, "resources": resources, "slo": {**slo, **fresh}}
+    values = {"onlineStore": REDIS, "records": REDIS, "resources": resources, "slo": {**slo, **fresh}}
+    return OF_MODEL.format(model=model) + to_yaml(values)
 
 
 def _counted(slo: Slo) -> dict[str, Any]:

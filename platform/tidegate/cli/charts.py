@@ -25,7 +25,7 @@ def export(session: Session, image: str, force: bool, dry_run: bool) -> None:
     """Write the package's charts and this project's values to `charts/`, or where `targets.kubernetes` says.
 
     values/platform.yaml says what the project file decides (models, the largest body of each, schedules) and is written anew
-    each time; values/MODEL.yaml is written once, and yours from then on.
+    each time; values/own.yaml and values/MODEL.yaml are written once, and yours from then on.
     """
     from tidegate.apps.charts import export as exported
 

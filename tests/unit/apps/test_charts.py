@@ -86,7 +86,7 @@ def test_values_of_a_model_are_written_once_and_those_of_the_platform_each_time(
     own.write_text("engine: triton\nport: 8000\n")
     changed = replace(project.models["demand"], max_body_megabytes=9)
     again = export(replace(project, models={**project.models, "demand": changed}))
-    assert again.kept == tuple(project.root / f"charts/values/{name}.yaml" for name in ("demand", "pictures"))
+    assert again.kept == tuple(project.root / f"charts/values/{name}.yaml" for name in ("demand", "pictures", "own"))
     again.write()
     assert own.read_text() == "engine: triton\nport: 8000\n"
     routed = {"name": "pictures", "namespace": "shop", "port": 8000, "grpcPort": 8001, "maxBodyMegabytes": 1}
