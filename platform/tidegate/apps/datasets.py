@@ -49,7 +49,7 @@ def ingest_dataset(
     config = project.dataset(name)
     dataset = replace(load_dataset(config.definition), name=name)
     with locked(folder / f".{name}.lock"):
-        return ingest(dataset, wiring.dataset_files(sources or config.sources, dataset.csv), folder / name, progress)
+        return ingest(dataset, wiring.dataset_source(config, sources, dataset.csv), folder / name, progress)
 
 
 def ingest_beside(project: Project, model: str, sources: Sources, progress: Progress) -> Path:

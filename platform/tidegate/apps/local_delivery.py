@@ -51,9 +51,9 @@ class LocalDelivery:
 
     def follow(self, model: str, id: str, say: Say) -> Standing:
         """A way back is gone by this very process when no supervisor does it."""
-        from tidegate.apps.standby import follow_with_hands
+        from tidegate.apps.standby import follow_as_standby
 
-        return self._standing(follow_with_hands(self._platform.project, model, id, say, self._platform.up))
+        return self._standing(follow_as_standby(self._platform.project, model, id, say, self._platform.up))
 
     def standing(self, model: str) -> Standing:
         found = self._platform.rollouts.latest(self._name(model))

@@ -136,22 +136,22 @@ def controller_name(model: str, id: str) -> str:
 
 
 def wanted_controllers(project: Project, gates: str, finish: str) -> Callable[[str], Companion | None]:
-    """What the supervisor asks each time: the controller of a model's rollout, if that needs one, or else who tells the
-    registry what it was not told by a rollout that ended."""
+    """What the supervisor asks each time: the controller of a model's rollout, if that needs one, or else the
+    update of the registry that is pending."""
     store, notes = open_store(project), PendingUpdates(StateFolder(project.state).rollouts)
 
     def wanted(model: str) -> Companion | None:
         rollout = store.unfinished(model)
         if rollout is not None:
             return _controller(project, rollout, gates, finish) if rollout.needs_controller else None
-        return _teller(project, model) if model in notes.models() else None
+        return _registry_update(project, model) if model in notes.models() else None
 
     return wanted
 
 
-def _teller(project: Project, model: str) -> Companion:
+def _registry_update(project: Project, model: str) -> Companion:
     command = [sys.executable, "-m", "tidegate.apps.registry_updates", "--state", str(project.state)]
-    return Companion(f"tell-{model}", [*command, "--config", str(project.file), "--model", model])
+    return Companion(f"registry-{model}", [*command, "--config", str(project.file), "--model", model])
 
 
 def restore_wanted(project: Project) -> Callable[[str], None]:

@@ -75,7 +75,7 @@ class Standby:
         supervisor, engine = self._works
         supervisor.step()
         rollout = engine.step(self.model, self.id)
-        if not needs_hands(rollout):
+        if not is_way_back(rollout):
             self.close()
 
     def _take(self) -> None:
@@ -98,13 +98,13 @@ class Standby:
         self.close()
 
 
-def needs_hands(rollout: Rollout) -> bool:
+def is_way_back(rollout: Rollout) -> bool:
     """Whether it is a way back that is not at its end."""
     back = rollout.kind == "rollback" or rollout.undo is not None or rollout.request is not None
     return back and not rollout.status.terminal
 
 
-def follow_with_hands(
+def follow_as_standby(
     project: Project, model: str, id: str, say: Callable[[str], None], up: Callable[[], object], parts: Parts = PARTS
 ) -> Rollout:
     """Follow a rollout until it settles. While no supervisor does, this process goes a way back; `up` then starts one."""
@@ -112,7 +112,7 @@ def follow_with_hands(
     with Standby(project, model, id, parts) as standby:
 
         def pause(seconds: float) -> None:
-            if needs_hands(store.load(model, id)):
+            if is_way_back(store.load(model, id)):
                 standby.look()
             time.sleep(seconds)
 

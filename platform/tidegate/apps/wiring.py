@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tidegate.data.dataset import Csv
     from tidegate.domain.actor import Actor
     from tidegate.domain.contract import FeatureContract
-    from tidegate.domain.project import KubernetesSettings
+    from tidegate.domain.project import DatasetConfig, KubernetesSettings
     from tidegate.files.feature_folder import FeatureFolder
     from tidegate.ports.cluster_rollouts import ClusterRollouts
     from tidegate.ports.cron import CronTimes
@@ -78,11 +78,11 @@ def login() -> Actor:
     return found()
 
 
-def dataset_files(paths: Sequence[Path], csv: Csv) -> DatasetSource:
-    """Files and folders of them as the source of a dataset."""
+def dataset_source(config: DatasetConfig, paths: Sequence[Path] | None, csv: Csv) -> DatasetSource:
+    """Where the rows of a dataset come from: by its configuration, or `paths` in place of that."""
     from tidegate.adapters.files.dataset_files import DatasetFiles
 
-    return DatasetFiles(paths, csv)
+    return DatasetFiles(paths or config.sources, csv)
 
 
 def release_keys(state: StateFolder) -> ReleaseKeys:

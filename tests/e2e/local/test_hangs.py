@@ -18,7 +18,7 @@ from story import eventually
 from tidegate.adapters.machine.heartbeats import Heartbeats
 from tidegate.adapters.machine.local_processes import read_records
 from tidegate.apps import rollouts, supervision, wiring
-from tidegate.apps.standby import follow_with_hands, free_locks
+from tidegate.apps.standby import follow_as_standby, free_locks
 from tidegate.domain.actor import Actor
 from tidegate.domain.slots import Slot
 from tidegate.rollout.state import Status
@@ -99,7 +99,7 @@ def test_a_way_back_is_gone_without_a_supervisor(platform, how: signal.Signals, 
             eventually(lambda: Heartbeats(platform.target.state.beats).last("supervisor").age > supervision.HUNG)
         free_locks(platform.project)
         ordered = orders.rollback("demand", "orders look wrong", lambda digest: one, CONFIG)
-        follow_with_hands(platform.project, "demand", ordered.id, said.append, lambda: None, PARTS)
+        follow_as_standby(platform.project, "demand", ordered.id, said.append, lambda: None, PARTS)
 
     load = under_load(platform.url, go_back)
     assert load.lost == []

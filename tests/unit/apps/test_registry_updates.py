@@ -91,7 +91,7 @@ def test_the_supervisor_keeps_a_process_while_something_is_due_and_no_rollout_is
     world.rollouts.folder.joinpath("demand").mkdir(parents=True)
     assert not names(wanted)
     world.pending.note("demand", "demand@1", "1")
-    assert names(wanted) == ["tell-demand"]
+    assert names(wanted) == ["registry-demand"]
     world.pending.done("demand")
     assert not names(wanted)
 
