@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tidegate.domain.local import LocalConfig
 from tidegate.domain.project import Project
@@ -109,6 +109,13 @@ def registry(project: Project) -> ModelRegistry:
         return any((state.rollouts / model).glob("*.json")) or bool(ReleaseStore(state.releases).list(model))
 
     return MlflowModelRegistry(state.mlflow, known=known)
+
+
+def registry_page(project: Project) -> Any:
+    """MLflow's page over the project's own registry, as an ASGI application."""
+    from tidegate.adapters.mlflow.page import page_app
+
+    return page_app(StateFolder(project.state).mlflow)
 
 
 def artifacts(url: str) -> MlflowArtifacts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import webbrowser
 from pathlib import Path
 from typing import Literal
 
@@ -137,6 +138,39 @@ def show(session: Session, model: str, version: str) -> None:
     ]
     lines += [f"  {key}: {value}" for key, value in sorted(found.tags.items())]
     session.emit(version_json(found), "\n".join(lines))
+
+
+@registry.command(
+    epilog=examples("tidegate registry ui", "tidegate registry ui demand champion", "tidegate registry ui demand 3 --port 5001")
+)
+@click.argument("model", required=False)
+@click.argument("version", required=False)
+@click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535), help="Of 127.0.0.1.")
+@click.option("--open", "browse", is_flag=True, help="Open it in this machine's browser, too.")
+@command()
+def ui(session: Session, model: str | None, version: str | None, port: int, browse: bool) -> None:
+    """Serve MLflow's page of the project's registry on 127.0.0.1 until Ctrl-C; the address is that of MODEL, or of its VERSION
+    (number or alias).
+
+    Where MLFLOW_TRACKING_URI names a server, its page is there already: its address is printed. MLflow's page has no mode for
+    reading alone; what is changed there is in no ledger. 'tidegate registry reconcile' mends aliases.
+    """
+    from tidegate.apps.registry_page import page_address, serve_page
+
+    name = session.model(model) if model else None
+    number = session.platform.version(name, version).version if name and version else None
+    address, remote = page_address(port, name, number)
+
+    def opened() -> None:
+        session.emit({"address": address, "remote": remote}, address)
+        if browse:
+            webbrowser.open(address)
+
+    if remote:
+        opened()
+        return
+    session.progress("MLflow's page, until Ctrl-C; it can change what it shows, and no ledger has that")
+    serve_page(session.project, port, opened)
 
 
 @registry.command(epilog=examples("tidegate registry register demand build/training-output --dry-run"))

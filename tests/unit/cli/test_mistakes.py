@@ -110,7 +110,17 @@ def test_a_group_without_a_command_names_those_that_there_are(
     assert (code, one in shown, f"see 'tidegate {path[0]} --help'" in shown) == (2, True, True), shown
 
 
-LASTING = {("up",), ("down",), ("serve",), ("monitor",), ("gate", "serve"), ("train",), ("schedule", "run"), ("init",)}
+LASTING = {
+    ("registry", "ui"),
+    ("up",),
+    ("down",),
+    ("serve",),
+    ("monitor",),
+    ("gate", "serve"),
+    ("train",),
+    ("schedule", "run"),
+    ("init",),
+}
 
 
 @pytest.mark.parametrize(("path", "command"), [each for each in ALL if each[0] not in LASTING], ids=named)
