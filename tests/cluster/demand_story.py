@@ -168,7 +168,7 @@ class Story:
         self.until(
             lambda: all(self.asked(gate, releases.again).get("reason") == held for gate in ("parity", "shadow", "drift"))
         )
-        self.seen.held = {"live": self.live(), "parity": self.asked("parity", releases.again)}
+        self.seen.held = {"live": self.live(), "parity": self.asked("parity", releases.again), "deadlines": [self.deadlines()]}
         token = self.on.kubernetes.kubectl("create", "token", "default", "-n", self.on.clients).strip()
         tokens = {"none": "", "its own": f"Bearer {token}", "a forged one": f"Bearer {token[:-8]}AAAAAAAA"}
         self.seen.askers = {name: self.presenting(header, releases.again) for name, header in tokens.items()}
@@ -178,8 +178,20 @@ class Story:
         if self.on.kubernetes.own:  # the controller of a cluster that was given is not ours to kill
             kubectl("delete", "pod", "-n", "argo-rollouts", "-l", "app.kubernetes.io/name=argo-rollouts", *now)
         assert self.commands.run("unfreeze", MODEL, *about).returncode == 0
+        self.seen.held["deadlines"].append(self.deadlines())
         self.until(lambda: self.clients_reach(releases.again), 180)
         self.until(self.settled, 90)
+
+    def deadlines(self) -> list[int]:
+        """After how many seconds without progress Argo Rollouts gives the rollout up, and after how many measurements the
+        analysis that runs, or the next one."""
+        rollout = self.on.kubernetes.get("rollout", MODEL, self.on.models)
+        run = rollout["status"]["blueGreen"].get("prePromotionAnalysisRunStatus") or {}
+        kind, name = (
+            ("analysisrun", run["name"]) if run.get("status") == "Running" else ("analysistemplate", f"{MODEL}-pre-promotion")
+        )
+        metric = self.on.kubernetes.get(kind, name, self.on.models)["spec"]["metrics"][0]
+        return [rollout["spec"]["progressDeadlineSeconds"], metric["count"]]
 
     def back(self) -> None:
         """Back to the release before, at once; the gate service is down meanwhile, and cannot be asked."""

@@ -14,6 +14,8 @@ from tests.cluster.platform_on_cluster import MODEL, Commands
 from tests.cluster.prometheus import Prometheus
 from tests.cluster.train import Training
 
+from tidegate.adapters.kubernetes.frozen_deadlines import HELD_ATTEMPTS, HELD_SECONDS
+
 pytestmark = pytest.mark.timeout(1800)  # the first of them waits for the whole story
 ANSWERS = {"none": 200, "its own": 200, "a forged one": 401}  # status, by the token that is presented
 
@@ -101,6 +103,9 @@ def test_a_frozen_model_is_left_alone_and_goes_on_when_it_is_let_go(seen: Seen) 
     assert "frozen by ada (stocktaking)" in said
     assert seen.held["live"] == seen.releases.second
     assert seen.held["parity"]["sample"] is None
+    (held, attempts), (seconds, others) = seen.held["deadlines"]
+    assert (held, attempts) == (HELD_SECONDS, HELD_ATTEMPTS), "no deadline of Argo Rollouts ends what people hold"
+    assert (seconds < HELD_SECONDS, others < HELD_ATTEMPTS) == (True, True)
     orders = [(e["action"], e["actor"], e["body"]["message"]) for e in seen.ledger if e["action"] in ("freeze", "unfreeze")]
     assert orders == [("freeze", "ada", "stocktaking"), ("unfreeze", "ada", "stocktaking")]
     assert any(about(e, seen.releases.again, "rollout.done") for e in seen.ledger)  # gate service and controller were killed

@@ -150,11 +150,18 @@ def test_where_nothing_is_under_way_the_deadline_is_what_it_was(api: FakeApi) ->
     assert api.seconds() == 600
 
 
-@pytest.mark.parametrize("note", ["", "{", "[]", '{"seconds": 600}'])
+@pytest.mark.parametrize("note", ["", "{", "[]", '{"seconds": 600}', '{"seconds": 600, "attempts": 3}'])
 def test_a_note_that_cannot_be_read_changes_nothing(api: FakeApi, note: str) -> None:
     api.objects[ROLLOUT]["metadata"]["annotations"][NOTE] = note
     let_go(api)
     assert (api.patches, api.seconds()) == (0, 600)
+
+
+def test_a_metric_without_an_end_of_its_own_is_left_alone(api: FakeApi) -> None:
+    api.objects[BEFORE]["spec"]["metrics"].append({"name": "endless"})
+    held(api)
+    let_go(api)
+    assert api.objects[BEFORE]["spec"]["metrics"][-1] == {"name": "endless"}
 
 
 def test_an_analysis_that_has_gone_is_none(api: FakeApi) -> None:

@@ -29,14 +29,14 @@ def hold_deadlines(api: KubernetesApi, namespace: str, model: str) -> None:
     rollout = api.get(path)
     templates = {each: api.get(each) for each in _templates(rollout, namespace)}
     if _note(rollout) is None:
-        attempts = {metric["name"]: metric["count"] for each in templates.values() for metric in each["spec"]["metrics"]}
+        attempts = {gate: count for each in templates.values() for gate, count in _attempts(each).items()}
         note = {"seconds": rollout["spec"].get("progressDeadlineSeconds"), "attempts": attempts}
         change = {"metadata": {"annotations": {NOTE: json.dumps(note)}}, "spec": {"progressDeadlineSeconds": HELD_SECONDS}}
         api.merge(path, change)
     for place, template in templates.items():
-        _set_attempts(api, place, template, dict.fromkeys(_gates(template), HELD_ATTEMPTS))
+        _set_attempts(api, place, template, dict.fromkeys(_attempts(template), HELD_ATTEMPTS))
     for place, run in _running(api, rollout, namespace):
-        _set_attempts(api, place, run, dict.fromkeys(_gates(run), HELD_ATTEMPTS))
+        _set_attempts(api, place, run, dict.fromkeys(_attempts(run), HELD_ATTEMPTS))
 
 
 def let_deadlines_go(api: KubernetesApi, namespace: str, model: str) -> None:
@@ -60,8 +60,8 @@ def _note(rollout: Json) -> Json | None:
     """One that cannot be read is none: what it said is restored by applying the chart again."""
     try:
         found = json.loads((rollout["metadata"].get("annotations") or {})[NOTE])
-        return {"seconds": found["seconds"], "attempts": dict(found["attempts"])}
-    except (KeyError, TypeError, ValueError):
+        return {"seconds": found["seconds"], "attempts": {gate: int(count) for gate, count in found["attempts"].items()}}
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None
 
 
@@ -85,16 +85,17 @@ def _running(api: KubernetesApi, rollout: Json, namespace: str) -> Iterator[tupl
                 continue  # it has ended, and was tidied away
 
 
-def _gates(analysis: Json) -> list[str]:
-    return [str(metric["name"]) for metric in analysis["spec"]["metrics"]]
+def _attempts(analysis: Json) -> dict[str, int]:
+    """By gate, of those metrics that end after some."""
+    return {str(metric["name"]): int(metric["count"]) for metric in analysis["spec"]["metrics"] if "count" in metric}
 
 
 def _set_attempts(api: KubernetesApi, path: str, analysis: Json, attempts: Mapping[str, int]) -> None:
     """Of each gate of a template or a run that `attempts` names."""
     operations = [
         {"op": "add", "path": f"/spec/metrics/{number}/{limit}", "value": attempts[gate]}
-        for number, gate in enumerate(_gates(analysis))
-        if gate in attempts
+        for number, metric in enumerate(analysis["spec"]["metrics"])
+        if (gate := metric["name"]) in attempts
         for limit in ("count", "inconclusiveLimit")
     ]
     if operations:
