@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -142,7 +142,8 @@ def end_hung(state: StateFolder) -> bool:
 def ensure_supervisor(project: Project, parts: Parts = PARTS, timeout: float = 20.0) -> int:
     """Start the supervisor detached unless it runs; returns its pid once it has looked and the gateway is up.
 
-    One that hangs is replaced. Raises Unavailable with the supervisor's own words when it cannot start (a taken port, say).
+    One that hangs is replaced; one that runs has taken over what is new in the project file when this returns. Raises
+    Unavailable with the supervisor's own words when it cannot start (a taken port, say), and Conflict when it cannot take that.
     While the gateway waits for what is live to become ready, so does this.
     """
     state = StateFolder(project.state)
@@ -157,7 +158,8 @@ def ensure_supervisor(project: Project, parts: Parts = PARTS, timeout: float = 2
         looked = observed is not None and observed.get("supervisor") == pid
         looked = looked and called.seconds_until(Reading.from_json(observed or {"at": 0})) > 0
         if pid and observed and looked:
-            if observed["gateway"]["ready"]:
+            current = _knows(observed, project)
+            if observed["gateway"]["ready"] and current:
                 return pid
             if observed["gateway"].get("waits"):
                 deadline = time.monotonic() + timeout
@@ -172,6 +174,15 @@ def ensure_supervisor(project: Project, parts: Parts = PARTS, timeout: float = 2
     observed = read_observed(state) or {}
     problems = "; ".join(observed.get("problems", {}).values()) or f"see {state.supervisor_log}"
     raise Unavailable(f"starting the supervisor of {state.root}: the gateway was not up after {timeout:g} s: {problems}")
+
+
+def _knows(observed: Mapping[str, Any], project: Project) -> bool:
+    """Whether a supervisor goes by all models of the project; raises Conflict when it cannot."""
+    if set(project.models) <= set(observed.get("serves", project.models)):
+        return True
+    if problem := observed.get("problems", {}).get("project file"):
+        raise Conflict(f"what is new in {project.file} is not served: {problem}")
+    return False
 
 
 def _spawn(project: Project, parts: Parts, state: StateFolder) -> subprocess.Popen[bytes]:

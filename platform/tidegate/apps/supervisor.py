@@ -24,20 +24,21 @@ from tidegate.adapters.machine.process_identity import start_ticks
 from tidegate.apps import wiring
 from tidegate.apps.features import settle_features
 from tidegate.apps.local_slot import local_slot
+from tidegate.apps.project_changes import ProjectChanges
 from tidegate.apps.retention import LogKeeper
 from tidegate.apps.rollouts import FINISH, GATES, restore_wanted, run_controller, wanted_controllers
 from tidegate.apps.scheduled import Shown, wanted_job
 from tidegate.apps.supervision import PARTS, SLOT_COMMAND, SUPERVISOR, Parts, open_supervisor, supervisor_lock
 from tidegate.apps.systemd import is_watching, notify
 from tidegate.apps.trust import adopt_releases
-from tidegate.domain.errors import TidegateError, Unavailable
+from tidegate.domain.errors import TidegateError
 from tidegate.domain.project import Project
 from tidegate.files.layout import StateFolder
 from tidegate.files.private_folder import keep_private
 from tidegate.ports.local import ProcessRecord
 from tidegate.rollout.local.companions import Companion, Silence
 from tidegate.rollout.local.replicas import Replica
-from tidegate.rollout.local.supervisor import Supervisor
+from tidegate.rollout.local.supervisor_lock import SupervisorLock
 
 INTERVAL = 0.1  # seconds between looks of the supervisor
 STUCK = 45.0  # seconds of one part of a look after which it beats no more
@@ -67,45 +68,50 @@ def supervise(project: Project, parts: Parts = PARTS, watcher: int | None = None
             return
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
-        supervisor = open_supervisor(
-            project,
-            parts,
-            controllers=wanted_controllers(project, parts.gates, parts.finish),
-            restore=restore_wanted(project),
-            watchers=() if is_watching() else [_watcher(project, parts)],
-            schedules=sorted(project.schedules),
-            job=wanted_job(project),
-            silence=_silence(beating),
-            beat=beating.stepped,
-        )
-        supervisor.check_ports()
-        adopt_releases(project)
-        keeper, shown = LogKeeper(project), Shown(project)
-        notify("READY=1")
-        while not stopping:
-            if not lock.keep():
-                sys.stderr.write("another supervisor has taken the place of this one, and looks after what runs\n")
-                return
-            supervisor.step()
-            with suppress(OSError):  # a full disk: what can be removed is removed when it is asked for
-                keeper.step()
-            with suppress(TidegateError):  # metrics that cannot be written grow old, which is seen
-                shown.step()
-            time.sleep(INTERVAL)
-        notify("STOPPING=1")
-        supervisor.stop()
+        following: Project | None = project
+        while following is not None:
+            following = _supervise(following, parts, lock, beating, stopping)
 
 
-def _await_ports(supervisor: Supervisor, patience: float = 2.0) -> None:
-    """A gateway that was just killed holds its ports for a moment; who holds them longer is named by Unavailable."""
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            return supervisor.check_ports()
-        except Unavailable:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(0.1)
+def _supervise(
+    project: Project, parts: Parts, lock: SupervisorLock, beating: Beating, stopping: Sequence[int]
+) -> Project | None:
+    """Until it is told to stop, or another has taken its place; or until the project file has changed: that project is
+    returned, and its supervisor adopts what runs."""
+    changes = ProjectChanges(project)
+    supervisor = open_supervisor(
+        project,
+        parts,
+        controllers=wanted_controllers(project, parts.gates, parts.finish),
+        restore=restore_wanted(project),
+        watchers=() if is_watching() else [_watcher(project, parts)],
+        schedules=sorted(project.schedules),
+        job=wanted_job(project),
+        silence=_silence(beating),
+        beat=beating.stepped,
+        models=sorted(project.models),
+        changes=changes.look,
+    )
+    supervisor.check_ports()
+    adopt_releases(project)
+    keeper, shown = LogKeeper(project), Shown(project)
+    notify("READY=1")
+    while not stopping:
+        if not lock.keep():
+            sys.stderr.write("another supervisor has taken the place of this one, and looks after what runs\n")
+            return None
+        supervisor.step()
+        with suppress(OSError):  # a full disk: what can be removed is removed when it is asked for
+            keeper.step()
+        with suppress(TidegateError):  # metrics that cannot be written grow old, which is seen
+            shown.step()
+        if changes.found is not None:
+            sys.stderr.write(f"the project file has changed: going on with {', '.join(sorted(changes.found.models))}\n")
+            return changes.found
+        time.sleep(INTERVAL)
+    notify("STOPPING=1")
+    supervisor.stop()
+    return None
 
 
 def _silence(beating: Beating) -> Silence:

@@ -11,10 +11,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tidegate.adapters.files.project_file import project_with_state
 from tidegate.apps import supervision
 from tidegate.apps import supervisor as local
 from tidegate.domain.errors import Conflict, Unavailable
 from tidegate.domain.slots import Slot
+from tidegate.rollout.wanted import read_observed
 
 pytestmark = pytest.mark.e2e
 R1, R2 = "1" * 64, "2" * 64
@@ -171,3 +173,36 @@ def test_a_supervisor_killed_between_start_and_record_leaves_no_orphan(platform,
         record.unlink()
     assert supervision.stop_supervisor(platform.project)
     assert [p.cmdline() for p in platform.processes()] == []
+
+
+def test_a_model_that_is_new_in_the_project_file_is_taken_over_while_everything_goes_on(platform) -> None:
+    file, text = platform.project.file, platform.project.file.read_text()
+    both = text.replace("targets:\n", "  returns: {monitor: monitor.yaml}\ntargets:\n")
+    kept = both.replace("local: {", "local: {defaultModel: demand, ")
+    pid = platform.up()
+    platform.stage(Slot.BLUE, R1)
+    platform.activate(Slot.BLUE)
+    gateway = platform.pid_of("envoy")
+
+    def say(content: str) -> None:
+        file.write_text(content)
+        platform.project = project_with_state(file, None)
+
+    def add() -> None:
+        say(kept)
+        assert platform.up() == pid
+
+    load = under_load(platform.url, add)
+    assert (load.lost, load.mixed({"blue": R1})) == ([], [])
+    assert platform.pid_of("envoy") == gateway
+    assert (read_observed(platform.target.state) or {})["serves"] == ["demand", "returns"]
+    say(both)
+    with pytest.raises(Conflict, match=r"defaultModel demand \(here: none\)"):
+        platform.up()  # what answers at / would answer no more
+    problems = lambda: (read_observed(platform.target.state) or {}).get("problems", {}).get("project file", "")  # noqa: E731
+    platform.eventually(lambda: "what runs goes on as it was: it runs with defaultModel demand" in problems())
+    file.write_text(kept + "nonsense: 1\n")
+    platform.eventually(lambda: "nonsense" in problems())
+    say(kept)
+    platform.eventually(lambda: not problems())
+    assert platform.up() == pid

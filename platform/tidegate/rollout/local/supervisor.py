@@ -65,12 +65,14 @@ class Supervisor:
         job: Job = lambda name: None,
         silence: Silence = lambda _: None,
         beat: Callable[[], object] = lambda: None,
+        models: Sequence[str] = (),
+        changes: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.state, self.config, self.processes, self.router = state, config, processes, router
         self.controllers, self.restore, self.watchers, self.beat = controllers, restore, watchers, beat
-        self.schedules, self.job = schedules, job
+        self.schedules, self.job, self.models, self.changes = schedules, job, models, changes
         self.clock, self.sleep = clock, sleep
         self.replicas = Replicas(processes, probe, router, config, slot_command, state.logs, clock)
         self.gateway = Gateway(processes, router, probe, config, state.logs, clock)
@@ -94,6 +96,7 @@ class Supervisor:
         self._attempt("watcher", lambda: self.companions.keep("watcher", self.watchers))
         self._attempt("schedules", lambda: self.companions.keep("job", self._due_jobs()))
         self._attempt("strays", self._end_strays)
+        self._attempt("project file", self.changes)
         self._attempt("observed", lambda: self._observe(desired))
 
     def _attempt(self, name: str, act: Callable[[], T]) -> T | None:
@@ -208,6 +211,7 @@ class Supervisor:
                 "waits": self.gateway.waits,
             },
             "onlineStore": self.config.online_place,
+            "serves": list(self.models),
             "models": {want.model: self.replicas.observed(want) for want in desired},
             "problems": {**self.problems, **self.replicas.problems},
         }

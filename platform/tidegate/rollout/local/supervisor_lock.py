@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tidegate.domain.errors import TidegateError, Unavailable
+from tidegate.domain.local import LocalConfig
 from tidegate.domain.project import Project
 from tidegate.files.durable_files import read_json
 
@@ -39,7 +40,7 @@ class Runs:
     def of(cls, project: Project, version: str, pid: int | None = None) -> Runs:
         local = project.local
         ports = (local.gateway_port, local.slot_ports)
-        return cls(pid, str(project.file), *ports, local.replicas, version, local.default_model or "none")
+        return cls(pid, str(project.file), *ports, local.replicas, version, LocalConfig.of(project).default_model or "none")
 
     @classmethod
     def from_json(cls, value: Any) -> Runs:
