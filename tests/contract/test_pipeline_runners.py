@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import yaml
 
+from fakes.kfp_api import KfpApi, refusal
 from tidegate.adapters.kfp.runner import KfpEndpointRunner, LocalKfpRunner, compile_pipeline, main
 from tidegate.domain.errors import InvalidInput, Unavailable
+from tidegate.files.digests import file_digest
 
-DEMAND = Path(__file__).resolve().parents[2] / "pipelines/demand/pipeline.py"
+PIPELINES = sorted((Path(__file__).resolve().parents[2] / "pipelines").glob("*/pipeline.py"))
+DEMAND = next(path for path in PIPELINES if path.parent.name == "demand")
 TWO_STEPS = """
 from kfp import dsl
 
@@ -121,67 +123,63 @@ def test_the_compiled_pipeline_beside_the_definition_is_up_to_date(tmp_path: Pat
     assert main(["compile", str(tmp_path / "absent.py")]) == 2
 
 
-class Api(BaseHTTPRequestHandler):
-    """As much of Kubeflow Pipelines' v2beta1 API as a submission needs; every request is kept."""
-
-    seen: list[tuple[str, str, dict]]
-
-    def _answer(self, value: dict, status: int = 200) -> None:
-        body = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def do_GET(self) -> None:
-        self.seen.append(("GET", self.path, {}))
-        if "/experiments" in self.path:
-            self._answer({"experiments": [{"experiment_id": "e1", "display_name": "tidegate", "namespace": ""}]})
-        else:
-            self._answer({"multi_user": False})
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])) or b"{}")
-        self.seen.append(("POST", self.path, body))
-        if self.path.endswith("/runs"):
-            self._answer({**body, "run_id": "r-17"})
-        else:
-            self._answer({**body, "experiment_id": "e1"})
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
-def endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list]]:
+def endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, type[KfpApi]]]:
+    """An endpoint that takes what Kubeflow Pipelines' own definitions of its API allow, and nothing else."""
     monkeypatch.setenv("HOME", str(tmp_path))  # kfp's client keeps a file there
-    Api.seen = []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Api)
+    api = type("Api", (KfpApi,), {"seen": [], "refused": [], "experiments": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), api)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", Api.seen
+    yield f"http://127.0.0.1:{server.server_port}", api
     server.shutdown()
     thread.join()
     server.server_close()
 
 
-def test_an_endpoint_gets_the_compiled_pipeline_and_its_arguments(endpoint: tuple[str, list]) -> None:
-    url, seen = endpoint
+GIVEN = {"project": "/p/tidegate.yaml", "state": "/s", "model": "demand", "data": "/d", "until": "2011-06-06T00:00:00+00:00"}
+GIVEN |= {"champion": "", "champion_version": ""}
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES, ids=lambda path: path.parent.name)
+def test_an_endpoint_gets_the_compiled_pipeline_and_its_arguments(endpoint: tuple[str, type[KfpApi]], pipeline: Path) -> None:
+    url, api = endpoint
     said: list[str] = []
-    arguments = {"project": "/p/tidegate.yaml", "model": "demand", "data": "/d", "until": "2011-06-06T00:00:00+00:00"}
-    run = KfpEndpointRunner(url).run(DEMAND, arguments, said.append)
-    assert (run.run_id, run.finished) == ("r-17", False)
-    assert run.url is not None
-    assert run.url.startswith(url)
+    run = KfpEndpointRunner(url).run(pipeline, GIVEN, said.append)
+    assert api.refused == []
+    assert (run.run_id, run.finished, run.url) == ("r-17", False, f"{url}/#/runs/details/r-17")
     assert len(said) == 1
-    sent = [body for method, path, body in seen if (method, path) == ("POST", "/apis/v2beta1/runs")]
+    sent = [body for method, path, body in api.seen if (method, path) == ("POST", "/apis/v2beta1/runs")]
     assert len(sent) == 1, "submitted once, whatever happens: a run is not repeated"
-    spec = sent[0]["pipeline_spec"]
-    assert (spec.get("pipeline_spec") or spec)["pipelineInfo"]["name"] == "demand"
+    assert (sent[0]["experiment_id"], api.experiments[0]["display_name"]) == ("e1", "tidegate")
     given = sent[0]["runtime_config"]["parameters"]
-    assert {name: given[name] for name in arguments} == arguments
-    assert len(given["pipeline_digest"]) == 64
+    assert given["pipeline_digest"] == file_digest(pipeline.with_suffix(".yaml"))
+    assert {name: given[name] for name in GIVEN if name in given}.items() <= GIVEN.items()
+    KfpEndpointRunner(url).run(pipeline, GIVEN)
+    assert len(api.experiments) == 1, "the experiment that is there is taken"
+
+
+@pytest.mark.parametrize(
+    ("method", "address", "body", "why"),
+    [
+        ("POST", "/apis/v2beta1/run", {}, "there is no POST"),
+        ("GET", "/apis/v2beta1/experiments?name=x", None, "has no query parameter name"),
+        ("POST", "/apis/v2beta1/runs", {"pipeline": {}}, "body has pipeline, which V2beta1Run has not"),
+        ("POST", "/apis/v2beta1/runs", {"display_name": 5}, "body.display_name is int, required str"),
+        ("POST", "/apis/v2beta1/runs", {"runtime_config": {"parameter": {}}}, "body.runtime_config has parameter"),
+        ("POST", "/apis/v2beta1/runs", {"pipeline_spec": {"rot": {}}, "runtime_config": {}}, "the pipeline is none"),
+    ],
+)
+def test_what_the_api_does_not_have_is_refused(method: str, address: str, body: dict | None, why: str) -> None:
+    assert why in refusal(method, address, body)
+
+
+def test_what_an_endpoint_refuses_is_said_in_its_own_words(
+    endpoint: tuple[str, type[KfpApi]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fakes.kfp_api.refusal", lambda method, path, body=None: "no quota" if path.endswith("/runs") else "")
+    with pytest.raises(InvalidInput, match=r"submitting pipeline pipeline\.py to .*: the API refused it \(400\): no quota"):
+        KfpEndpointRunner(endpoint[0]).run(DEMAND, GIVEN)
 
 
 def test_an_endpoint_that_does_not_answer_and_a_pipeline_that_is_not_compiled(tmp_path: Path, pipeline: Path) -> None:

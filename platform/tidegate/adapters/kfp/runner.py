@@ -136,13 +136,26 @@ class KfpEndpointRunner:
         except TidegateError:
             raise
         except Exception as error:  # urllib3's, kfp_server_api's and kfp's own, which share no base
+            what = f"submitting pipeline {pipeline.name} to {self._endpoint}"
+            if refused := _refusal(error):
+                raise InvalidInput(f"{what}: the API refused it {refused}") from error
             reason = " ".join(str(error).split())[:200]
-            raise Unavailable(
-                f"submitting pipeline {pipeline.name} to {self._endpoint}: {reason}; check TIDEGATE_KFP_ENDPOINT"
-            ) from error
+            raise Unavailable(f"{what}: {reason}; check TIDEGATE_KFP_ENDPOINT") from error
         if progress:
             progress(f"submitted run {run.run_id} to {self._endpoint}")
         return PipelineRun(run.run_id, False, url=f"{self._endpoint}/#/runs/details/{run.run_id}")
+
+
+def _refusal(error: Exception) -> str:
+    """What the API says of a request that it does not take; empty for any other error."""
+    status, body = getattr(error, "status", None), getattr(error, "body", None)
+    if not isinstance(status, int) or not 400 <= status < 500:
+        return ""
+    try:
+        said = json.loads(body or "")["message"]
+    except (ValueError, KeyError, TypeError):
+        said = str(getattr(error, "reason", ""))
+    return f"({status}): {' '.join(str(said).split())[:300]}"
 
 
 def load_pipeline(path: Path) -> Any:
