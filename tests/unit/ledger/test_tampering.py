@@ -135,6 +135,40 @@ def test_a_missing_key_or_head_is_found(name: str, tmp_path: Path) -> None:
         ledger.append("verdict", "demand@7", {})
 
 
+def folder_instead(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def itself_instead(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        folder_instead,
+        itself_instead,
+        *(
+            lambda path, content=content: path.write_bytes(content)
+            for content in (b"", b"[1, 2]", b"7", b"null", b"{}", b"\xff\x00", b"[" * 9999)
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", ["keys/head.json", "keys/ledger.pub", "keys/ledger.key", "ledger/ledger.jsonl"])
+def test_a_damaged_file_of_it_is_named_in_one_sentence(name: str, damage: Callable[[Path], object], tmp_path: Path) -> None:
+    filled(tmp_path)
+    damage(tmp_path / name)
+    ledger = FileLedger(tmp_path / "ledger", tmp_path / "keys")
+    with pytest.raises((IntegrityError, Unavailable)) as refused:
+        ledger.append("verdict", "demand@7", {})
+    said = str(refused.value)
+    assert name.split("/")[1] in said or said.startswith("ledger: entries 1 to ") or said.startswith("ledger: line 1 "), said
+    assert "\n" not in said
+    assert "object" not in said
+
+
 def test_a_head_that_was_changed_is_not_trusted(tmp_path: Path) -> None:
     ledger = filled(tmp_path)
     path = tmp_path / "keys" / "head.json"

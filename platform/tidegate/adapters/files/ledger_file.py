@@ -98,7 +98,7 @@ class FileLedger:
                 return self._append(drafts, what)
         except OSError as error:
             raise Unavailable(
-                f"ledger: cannot record {what} in {self._segments.open} ({error.strerror or error}); nothing "
+                f"ledger: cannot record {what} in {error.filename or self._segments.open} ({error.strerror or error}); nothing "
                 "was recorded, free space or fix the permissions and try again"
             ) from error
 
@@ -286,7 +286,7 @@ class FileLedger:
         try:
             return read_head(self._head_path, read_public(self._public_path))
         except OSError as error:
-            raise Unavailable(f"ledger: {self._public_path.parent} cannot be read: {error.strerror}") from error
+            raise Unavailable(f"ledger: {error.filename} cannot be read: {error.strerror}") from error
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -33,7 +33,7 @@ def read_head(path: Path, public: Ed25519PublicKey) -> Head:
     except FileNotFoundError as error:
         raise IntegrityError(f"ledger: the signed head {path} is missing; {ADVICE}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidSignature) as error:
-        reason = "its signature does not match" if isinstance(error, InvalidSignature) else str(error)
+        reason = "its signature does not match" if isinstance(error, InvalidSignature) else "it is no signed head"
         raise IntegrityError(f"ledger: the head {path} cannot be trusted: {reason}; {ADVICE}") from error
 
 
