@@ -20,7 +20,7 @@ from typing import Any
 from tidegate.adapters.files.project_file import project_with_state
 from tidegate.adapters.machine.process_identity import pid_exists
 from tidegate.apps import wiring
-from tidegate.domain.errors import TidegateError, Unavailable
+from tidegate.domain.errors import IntegrityError, TidegateError, Unavailable
 from tidegate.domain.project import Project
 from tidegate.files.layout import StateFolder
 from tidegate.files.private_folder import keep_private
@@ -59,7 +59,8 @@ class Pruning:
 
 
 def plan_pruning(project: Project, logs_only: bool = False) -> Pruning:
-    """What the policy says is to go now; raises IntegrityError while a rollout's record cannot be read: it may be under way."""
+    """What the policy says is to go now; raises IntegrityError while a rollout's record cannot be read, which may be
+    under way, or the ledger is not whole."""
     referred, policy = _referred(project), project.retention
     going, compressing = _old_records(project, referred)
     artifacts: list[tuple[ModelVersion, Going]] = []
@@ -111,7 +112,10 @@ def _post(router: Any) -> None:
 
 
 def _referred(project: Project) -> Referred:
-    """By the ledger, and by what waits for it; raises Unavailable where that cannot be read."""
+    """By the ledger, and by what waits for it; raises Unavailable where that cannot be read, IntegrityError for a ledger that
+    is not whole: what it no longer names is not to go."""
+    if problem := wiring.ledger(project).check().problem:
+        raise IntegrityError(f"pruning: nothing is removed while the ledger does not verify: {problem}")
     state = StateFolder(project.state)
     files = [*state.ledger.glob("ledger*.jsonl"), *state.rollouts.glob("*/unrecorded*")]
     try:
@@ -125,7 +129,7 @@ def _in_use(project: Project) -> set[str]:
     state, store = StateFolder(project.state), RolloutStore(StateFolder(project.state).rollouts)
     used: set[str] = set()
     for model in known_models(state):
-        store.refuse_damaged(model)
+        store.refuse_damaged(model, "pruning")
         wanted = look_up(state, model).desired
         rollouts = store.all(model)
         used |= {digest for digest in (wanted.blue, wanted.green) if digest}
@@ -154,7 +158,7 @@ def _old_records(project: Project, referred: Referred) -> tuple[list[Going], lis
     """What of the inference log goes, and what is compressed."""
     store, logs, policy = RolloutStore(StateFolder(project.state).rollouts), StateFolder(project.state).logs, project.retention
     for model in store.models():
-        store.refuse_damaged(model)
+        store.refuse_damaged(model, "pruning")
     under_way = [rollout for model in store.models() if (rollout := store.unfinished(model)) is not None]
     now = state_clock(StateFolder(project.state))()
     since = min((rollout.created_at - MARGIN for rollout in under_way), default=now)

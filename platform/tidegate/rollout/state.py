@@ -222,10 +222,10 @@ class RolloutStore:
                 f"'tidegate rollout abort {rollout.model} --reason TEXT'"
             )
 
-    def refuse_damaged(self, model: str) -> None:
+    def refuse_damaged(self, model: str, what: str = "starting a rollout") -> None:
         """Raises IntegrityError while a record of the model cannot be read: it may be one that is under way."""
         if problems := self.damaged(model):
-            raise IntegrityError(f"starting a rollout of model {model}: {problems[0]}")
+            raise IntegrityError(f"{what} of model {model}: {problems[0]}")
 
     def next_sequence(self, model: str) -> int:
         return max((r.sequence for r in self.all(model)), default=0) + 1

@@ -20,7 +20,6 @@ from tidegate.domain.project import Project, Retention
 from tidegate.domain.slots import Desired, Slot
 from tidegate.files.layout import StateFolder
 from tidegate.files.release_folder import CONTRACT, MODEL
-from tidegate.ledger.memory import MemoryLedger
 from tidegate.ports.inference_records import Selection
 from tidegate.registry.releases import ReleaseStore
 from tidegate.retention import logs
@@ -76,9 +75,7 @@ def test_old_segments_go_with_their_summary_and_what_is_written_or_named_by_the_
     segment(project, f"green-0-{DEAD}-0", 2 * DAY)
     segment(project, f"green-0-{os.getpid()}-7", 9 * DAY)  # its process may still write
     segment(project, f"green-1-{DEAD}-0", 9 * DAY, id="0b6cf3a2-named")
-    ledger = StateFolder(project.state).ledger
-    (ledger / "ledger.jsonl").write_text("{}\n")
-    (ledger / "ledger-000000000002.jsonl").write_text(json.dumps({"body": {"worst": "0b6cf3a2-named-1"}}) + "\n")
+    wiring.ledger(project).append("verdict", "demand@1", {"worst": "0b6cf3a2-named-1"})
     (StateFolder(project.state).logs / "blue-x.jsonl").write_text("a stranger's")
     pruning = plan_pruning(project)
     assert {each.path for each in pruning.going} == {old, summary}
@@ -125,7 +122,7 @@ def test_closed_segments_are_compressed_and_go_by_the_same_policy(project: Proje
     assert not closed.exists()
     assert plan_pruning(project).compressing == ()
     assert {record.id for record in InferenceLogFiles(StateFolder(project.state).logs, "demand").read(Selection())} == before
-    (StateFolder(project.state).ledger / "ledger.jsonl").write_text(json.dumps({"body": {"worst": "0b6cf3a2-named-1"}}) + "\n")
+    wiring.ledger(project).append("verdict", "demand@1", {"worst": "0b6cf3a2-named-1"})
     strict = replace(project, retention=replace(project.retention, inference_log_days=1))
     assert {each.path.name for each in plan_pruning(strict).going} == {
         f"blue-1-{DEAD}-0.jsonl.gz{suffix}" for suffix in ("", ".index")
@@ -137,7 +134,7 @@ def start(project: Project, version: str, status: Status, target: FakeTarget) ->
 
     store = RolloutStore(StateFolder(project.state).rollouts)
     clock = state_clock(StateFolder(project.state))
-    rollout = Orders(store, target, MemoryLedger(), Actor("ada"), clock=clock).start(manifest(version), CONFIG)
+    rollout = Orders(store, target, wiring.ledger(project), Actor("ada"), clock=clock).start(manifest(version), CONFIG)
     assert rollout is not None
     store.save(replace(rollout, status=status))
     return rollout.candidate
@@ -158,9 +155,7 @@ def test_releases_that_are_wanted_or_were_live_or_that_the_ledger_names_stay(pro
     done = start(project, "1", Status.DONE, target)
     recorded, unknown, newest, wanted = ("b" * 64, "c" * 64, "d" * 64, "e" * 64)
     write_desired(StateFolder(project.state), Desired("demand", blue=done, green=wanted, active=Slot.BLUE), 0)
-    (StateFolder(project.state).ledger / "ledger.jsonl").write_text(
-        json.dumps({"action": "release", "subject": f"demand@{recorded[:12]}"}) + "\n"
-    )
+    wiring.ledger(project).append("release", f"demand@{recorded[:12]}", {})
     for age, digest in enumerate((newest, wanted, recorded, unknown, done)):
         folder = StateFolder(project.state).releases / digest
         folder.mkdir(parents=True)
@@ -177,6 +172,20 @@ def test_nothing_goes_while_a_record_of_a_rollout_cannot_be_read(project: Projec
     start(project, "1", Status.DONE, FakeTarget())
     next(StateFolder(project.state).rollouts.glob("demand/*.json")).write_bytes(b"")
     with pytest.raises(IntegrityError, match="is empty"):
+        plan_pruning(project)
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "edited", "cut"])
+def test_nothing_goes_while_the_ledger_is_not_whole(project: Project, damage: str) -> None:
+    segment(project, f"blue-0-{DEAD}-0", 9 * DAY, id="0b6cf3a2-named")
+    for body in ({"worst": "0b6cf3a2-named-1"}, {}):
+        wiring.ledger(project).append("verdict", "demand@1", body)
+    assert names(project) == set()
+    file = StateFolder(project.state).ledger / "ledger.jsonl"
+    first, second = file.read_bytes().splitlines(keepends=True)
+    left = {"empty": b"", "edited": first.replace(b"named-1", b"other-1") + second, "cut": second}
+    file.unlink() if damage == "gone" else file.write_bytes(left[damage])
+    with pytest.raises(IntegrityError, match="pruning: nothing is removed while the ledger does not verify: "):
         plan_pruning(project)
 
 
