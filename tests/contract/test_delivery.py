@@ -15,6 +15,7 @@ from fakes.argo_rollouts import FakeArgoRollouts
 from tidegate.adapters.kubernetes import argo_delivery
 from tidegate.adapters.kubernetes.argo_delivery import ArgoDelivery, Supplies
 from tidegate.adapters.kubernetes.argo_rollouts import Earlier
+from tidegate.apps import wiring
 from tidegate.apps.local_delivery import LocalDelivery
 from tidegate.apps.model_status import model_status
 from tidegate.cli.session import _plain
@@ -61,6 +62,7 @@ def local(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Delivery:
         release={each.digest: each for each in (LIVE, NEXT)}.__getitem__,
         is_up=lambda: True,
         started_otherwise=lambda: "",
+        schedule_problems=lambda model: [],
         drift=lambda model: [],
         ledger_remarks=lambda model: [],
         online_status=lambda manifest: None,
@@ -88,11 +90,11 @@ def on_cluster(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Delivery:
     settings = KubernetesSettings(values=folder)
     supplies = Supplies(wanted, lambda manifest: None, lambda manifest: None, lambda model: {}, ADA)
 
-    def nothing(path: str) -> None:
+    def nothing(path: str, **query: str) -> None:
         raise NotFound(path)
 
     api: Any = SimpleNamespace(apply=applied, get=nothing)
-    return ArgoDelivery(lambda: api, settings, supplies)
+    return ArgoDelivery(lambda: api, settings, supplies, wiring.cron_times())
 
 
 @pytest.fixture(params=[local, on_cluster])

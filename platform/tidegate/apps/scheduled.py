@@ -26,7 +26,7 @@ from tidegate.apps import wiring
 from tidegate.domain.errors import IntegrityError, NotFound, TidegateError
 from tidegate.domain.project import Project, did_you_mean
 from tidegate.domain.schedule import Schedule
-from tidegate.files.durable_files import replace_durably
+from tidegate.files.durable_files import remove, replace_durably
 from tidegate.files.layout import StateFolder
 from tidegate.rollout.local.companions import Companion
 from tidegate.scheduling.due import due
@@ -75,11 +75,14 @@ class Shown:
         self._project, self._clock, self._at = project, clock, -SHOWN_EVERY
 
     def step(self) -> None:
-        """Write it, where it is time to and there are schedules. Raises Unavailable."""
-        if not self._project.schedules or self._clock() - self._at < SHOWN_EVERY:
+        """Write it, where it is time to; without schedules there is none. Raises Unavailable."""
+        if self._clock() - self._at < SHOWN_EVERY:
             return
-        self._at = self._clock()
-        replace_durably(StateFolder(self._project.state).schedule_metrics, wiring.schedule_metrics(standings(self._project)))
+        self._at, path = self._clock(), StateFolder(self._project.state).schedule_metrics
+        if self._project.schedules:
+            replace_durably(path, wiring.schedule_metrics(standings(self._project)))
+        else:
+            remove(path)
 
 
 def wanted_job(project: Project, clock: Callable[[], float] = time.monotonic) -> Callable[[str], Companion | None]:

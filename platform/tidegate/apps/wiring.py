@@ -265,7 +265,7 @@ def argo_delivery(settings: KubernetesSettings, supplies: Supplies) -> Delivery:
     """Rollouts on the cluster that `settings` names; it is connected to when it is first used."""
     from tidegate.adapters.kubernetes.argo_delivery import ArgoDelivery
 
-    return ArgoDelivery(lambda: kubernetes(settings.context or None), settings, supplies)
+    return ArgoDelivery(lambda: kubernetes(settings.context or None), settings, supplies, cron_times())
 
 
 def cluster_records(url: str, model: str) -> RedisRecords:

@@ -144,6 +144,8 @@ def place_text(found: Standing) -> str:
         lines += [f"           {value['verdict']} {value['gate']}" for value in found.rollout.gates]
     if found.registry is not None:
         lines += [f"  registry {pending_text(found.model, found.registry, found.place)}"]
+    if found.problem:
+        lines += [f"  note     {found.problem}"]
     return "\n".join(lines)
 
 

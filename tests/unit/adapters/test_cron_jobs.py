@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from starlette.testclient import TestClient
 
 from tidegate.adapters.http.gates import gate_app
 from tidegate.adapters.http.schedule_metrics import exposition
-from tidegate.adapters.kubernetes.cron_jobs import SELECTOR, SchedulesSeen, schedules_on
+from tidegate.adapters.kubernetes.api import Forbidden
+from tidegate.adapters.kubernetes.cron_jobs import SELECTOR, SchedulesSeen, problems_on, schedules_on
 from tidegate.apps import wiring
 from tidegate.domain.actor import Actor
 from tidegate.domain.errors import Unavailable
@@ -56,6 +58,26 @@ def test_a_run_that_failed_or_did_not_begin_is_seen(job: dict[str, Any], now: st
     assert (found.failed, found.late) == (failed, late)
     assert bool(found.problem) == (failed or late)
     assert not found.problem or "kubectl describe cronjob tidegate-nightly-features -n tidegate" in found.problem
+
+
+def test_status_names_what_is_wrong_with_the_work_of_a_model() -> None:
+    pod = {"spec": {"containers": [{"args": ["features", "refresh", "demand"]}]}}
+    api = Api(lastScheduleTime=BEGUN, spec={"jobTemplate": {"spec": {"template": pod}}})
+
+    def get(path: str, **query: str) -> dict[str, Any]:
+        assert (path, query) == ("/apis/batch/v1/cronjobs", {"labelSelector": SELECTOR})
+        return {"items": [api.job]}
+
+    def forbidden(path: str, **query: str) -> dict[str, Any]:
+        raise Forbidden("cronjobs is forbidden")
+
+    def problems(get: Any, model: str) -> list[str]:
+        at = datetime.fromisoformat("2026-03-02T09:00:00Z")
+        return problems_on(SimpleNamespace(get=get), model, at, wiring.cron_times())  # type: ignore[arg-type]
+
+    (said,) = problems(get, "demand")
+    assert said.startswith(f"schedule 'nightly_features': its last run, of {BEGUN}, failed")
+    assert problems(get, "returns") == problems(forbidden, "demand") == []
 
 
 def test_the_gate_service_shows_it_to_prometheus_and_nothing_where_it_cannot_see() -> None:

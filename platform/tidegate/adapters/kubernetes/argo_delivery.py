@@ -9,12 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tidegate.adapters.kubernetes.api import KubernetesApi
 from tidegate.adapters.kubernetes.argo_rollouts import ArgoRollouts, Earlier
+from tidegate.adapters.kubernetes.cron_jobs import problems_on
 from tidegate.adapters.kubernetes.helm_chart import render
 from tidegate.adapters.kubernetes.identity import reviewed
 from tidegate.adapters.kubernetes.scaling import scaled_by
@@ -25,6 +27,7 @@ from tidegate.domain.release import SHORT, ReleaseManifest
 from tidegate.domain.slots import Slot
 from tidegate.domain.verdict import Evidence, GateResult, Verdict, to_json
 from tidegate.ports.cluster_rollouts import UnderWay
+from tidegate.ports.cron import CronTimes
 from tidegate.ports.delivery import (
     ABORTED,
     DONE,
@@ -68,8 +71,10 @@ class ArgoDelivery:
 
     capabilities = Capabilities(OPTIONS, needs_image=True, ways_back=(DONE, ABORTED, ROLLED_BACK))
 
-    def __init__(self, connect: Callable[[], KubernetesApi], settings: KubernetesSettings, supplies: Supplies) -> None:
-        self._connect, self._settings, self._supplies = connect, settings, supplies
+    def __init__(
+        self, connect: Callable[[], KubernetesApi], settings: KubernetesSettings, supplies: Supplies, times: CronTimes
+    ) -> None:
+        self._connect, self._settings, self._supplies, self._times = connect, settings, supplies, times
 
     @cached_property
     def _api(self) -> KubernetesApi:
@@ -167,6 +172,7 @@ class ArgoDelivery:
             drift_note="the cluster's monitor watches",
             place=f"namespace {namespace}",
             scaled_by=scaled_by(self._api, namespace, model),
+            problem="; ".join(problems_on(self._api, model, datetime.now(UTC), self._times)),
         )
 
     def rollback_target(self, model: str, to: str | None) -> RollbackTarget:

@@ -27,6 +27,22 @@ def schedules_on(api: KubernetesApi, namespace: str, now: datetime, times: CronT
     return [_standing(each, now, times) for each in found.get("items", ())]
 
 
+def problems_on(api: KubernetesApi, model: str, now: datetime, times: CronTimes) -> list[str]:
+    """What is wrong with scheduled work of any namespace whose command names the model; nothing where this account may not
+    look, since metrics and alerts say it, too."""
+    try:
+        found = api.get("/apis/batch/v1/cronjobs", labelSelector=SELECTOR)
+    except TidegateError:
+        return []
+    jobs = [job for job in found.get("items", ()) if model in _arguments(job)]
+    return [standing.problem for job in jobs if (standing := _standing(job, now, times)).problem]
+
+
+def _arguments(job: Mapping[str, Any]) -> list[str]:
+    pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    return [argument for container in pod["containers"] for argument in container.get("args", ())]
+
+
 def _standing(job: Mapping[str, Any], now: datetime, times: CronTimes) -> ScheduleStanding:
     meta, spec, status = job["metadata"], job["spec"], job.get("status", {})
     name = meta.get("annotations", {}).get(NAME, meta["name"])
