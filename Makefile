@@ -17,13 +17,19 @@ STATE := $(or $(TIDEGATE_STATE),$(if $(wildcard build/demo/state),build/demo/sta
 # what the environment was made of: the lock, the package's metadata, and where it lies (an environment cannot be moved)
 WANTED = $$({ cat requirements.lock pyproject.toml; pwd; $(PYTHON) -VV; } | sha256sum | cut -c1-64)
 
-.PHONY: test-kills help demo up down status test lint format types imports lock schema setup clean
+.PHONY: test-kills help demo demo-lead-time demo-returns demo-anomaly up down status test lint format types imports lock schema setup clean
 
 help: ## say what there is to make
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: setup ## tell the whole story on real data: train, serve, roll out, roll back; leaves build/demo/report.html
 	@$(ISOLATED) $(BIN)/python -m demo
+
+demo-lead-time: setup ## the story of one model, two minutes at most: lead times of shipments, with features of three keys
+demo-returns: setup ## the same of images of returned items, and what share of them goes to people
+demo-anomaly: setup ## the same of windows of telemetry
+demo-lead-time demo-returns demo-anomaly: demo-%:
+	@$(ISOLATED) $(BIN)/python -m demo.models $(subst -,_,$*)
 
 up: setup ## keep the platform running to explore; it says where to look
 	@$(ISOLATED) TIDEGATE_STATE=$(STATE) $(BIN)/tidegate up
@@ -83,6 +89,7 @@ build/uv/bin/uv:
 	@build/uv/bin/pip install -q --disable-pip-version-check uv==$(UV_VERSION)
 
 clean: down ## stop everything and delete build/: environment, state and reports
+	@for demo in build/demo-*; do if [ -d "$$demo/state" -a -x $(BIN)/tidegate ]; then $(ISOLATED) TIDEGATE_STATE=$$demo/state $(BIN)/tidegate -C $$demo/project down; fi; done
 	@rm -rf build
 
 include tests/cluster/one_node/cluster.mk

@@ -36,6 +36,11 @@ def request_facts(requests: Sequence[JsonObject]) -> JsonObject:
     }
 
 
+def last_answers(requests: Sequence[JsonObject]) -> dict[str, str]:
+    """The id of the last request that each release answered well."""
+    return {r["release"]: r["id"] for r in requests if r["status"] == 200}
+
+
 def latency_facts(requests: Sequence[JsonObject]) -> JsonObject:
     """Milliseconds as the client saw them, by slot: p50, p95, p99 and the sample size."""
     facts: JsonObject = {}

@@ -1,16 +1,17 @@
-"""Replayed load: a planning job that asks for forecasts at a steady rate, over keep-alive connections, and logs each answer.
+"""Replayed load: a client that asks at a steady rate, over keep-alive connections, and logs each answer.
 
 It is an open loop: requests are sent on a fixed schedule whatever the server does, so a slow server cannot hide by slowing the
 client. One line of JSON a request goes to the log, written when the request ends:
 
-    id, at (seconds since the epoch, when sent), ms, status, slot and release (headers), body_release, skus, horizon, phase,
+    id, at (seconds since the epoch, when sent), ms, status, slot and release (headers), body_release, phase,
     outcome: `answered` (the service answered, with whatever status), `lost` (no answer, or one that is the proxy's own error)
              and mixed: the release in the body is not the one in the header
 
 A 5xx with a release header is an answer of that release, a bad one; a 5xx without came from the proxy, and the request is
-lost. The catalogue (a JSON list of SKUs) and the phase (a word) are read again when their files change, so the scenario can
-move on without a gap in the load. Ends on SIGTERM, with the process that started it, or after `--seconds`; every request under
-way is waited for and logged.
+lost. What is asked is either a list of bodies, in turn, or forecasts of a catalogue (a JSON list of SKUs) as a planning job
+wants them, logged with `skus` and `horizon`. Bodies, catalogue and phase (a word) are read again when their files change, so
+the scenario can move on without a gap in the load. Ends on SIGTERM, with the process that started it, or after `--seconds`;
+every request under way is waited for and logged.
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ MAX_HORIZON = 7
 @dataclass
 class Settings:
     url: str
-    catalogue: Path
     phase: Path
     log: Path
+    catalogue: Path | None = None
+    bodies: Path | None = None
     rate: float = 50.0
     connections: int = 16
     seconds: float = 1800.0
@@ -62,6 +64,41 @@ class WatchedFile:
         return self.value
 
 
+Body = dict[str, Any]
+
+
+class Planning:
+    """Forecasts of some SKUs each: each SKU once before any comes again, as a planning run does."""
+
+    def __init__(self, catalogue: Path, seed: int) -> None:
+        self._catalogue, self._chooser = WatchedFile(catalogue), random.Random(seed)
+        self._order: list[str] = []
+
+    def next(self) -> tuple[Body, Body] | None:
+        """A body, and what is logged of it; None while there is nothing to ask for."""
+        known: list[str] = self._catalogue.read() or []
+        if not known:
+            return None
+        if len(self._order) < MAX_SKUS:
+            self._order = self._chooser.sample(known, len(known))
+        count = self._chooser.randint(1, MAX_SKUS)
+        skus, self._order = self._order[:count], self._order[count:]
+        body = {"skus": skus, "horizon": self._chooser.randint(1, MAX_HORIZON)}
+        return body, body
+
+
+class InTurn:
+    """The bodies of a file, one after the other, and again."""
+
+    def __init__(self, bodies: Path) -> None:
+        self._bodies, self._sent = WatchedFile(bodies), 0
+
+    def next(self) -> tuple[Body, Body] | None:
+        known: list[Body] = self._bodies.read() or []
+        self._sent += 1
+        return (known[(self._sent - 1) % len(known)], {}) if known else None
+
+
 def classify(status: int, release: str | None, body_release: str | None) -> tuple[str, bool]:
     """Outcome of one HTTP answer, and whether it is a mixture of two releases."""
     if release is None:
@@ -69,13 +106,11 @@ def classify(status: int, release: str | None, body_release: str | None) -> tupl
     return "answered", status == 200 and body_release != release
 
 
-async def send(session: Any, settings: Settings, request_id: str, skus: list[str], horizon: int) -> dict[str, Any]:
-    record: dict[str, Any] = {"id": request_id, "at": time.time(), "skus": skus, "horizon": horizon}
+async def send(session: Any, settings: Settings, request_id: str, asked: Body, logged: Body) -> dict[str, Any]:
+    record: dict[str, Any] = {"id": request_id, "at": time.time(), **logged}
     started = time.perf_counter()
     try:
-        async with session.post(
-            settings.url, json={"skus": skus, "horizon": horizon}, headers={"x-request-id": request_id}
-        ) as response:
+        async with session.post(settings.url, json=asked, headers={"x-request-id": request_id}) as response:
             body = await response.read()
             release = response.headers.get("x-tidegate-release")
             body_release = None
@@ -103,8 +138,8 @@ async def run(settings: Settings, log: IO[str]) -> int:
     """Send until told to stop; returns the number of requests sent."""
     import aiohttp
 
-    catalogue, phase = WatchedFile(settings.catalogue), WatchedFile(settings.phase)
-    chooser = random.Random(settings.seed)
+    asks = Planning(settings.catalogue, settings.seed) if settings.catalogue else InTurn(settings.bodies or Path())
+    phase = WatchedFile(settings.phase)
     parent = os.getppid()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -117,22 +152,15 @@ async def run(settings: Settings, log: IO[str]) -> int:
     deadline = time.monotonic() + settings.seconds
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
 
-        async def one(request_id: str, skus: list[str], horizon: int, phase_now: str) -> None:
-            record = await send(session, settings, request_id, skus, horizon)
+        async def one(request_id: str, asked: Body, logged: Body, phase_now: str) -> None:
+            record = await send(session, settings, request_id, asked, logged)
             log.write(json.dumps(record | {"phase": phase_now}, separators=(",", ":")) + "\n")
 
         next_at = time.monotonic()
-        order: list[str] = []
         while not stopping.is_set() and os.getppid() == parent and time.monotonic() < deadline:
-            known: list[str] = catalogue.read() or []
-            if known:
-                if len(order) < MAX_SKUS:  # each SKU once before any comes again, as a planning run does
-                    order = chooser.sample(known, len(known))
-                count = chooser.randint(1, MAX_SKUS)
-                skus, order = order[:count], order[count:]
-                horizon = chooser.randint(1, MAX_HORIZON)
+            if (ask := asks.next()) is not None:
                 sent += 1
-                task = asyncio.create_task(one(f"demo-{sent:06d}", skus, horizon, str(phase.read() or "")))
+                task = asyncio.create_task(one(f"demo-{sent:06d}", *ask, str(phase.read() or "")))
                 pending.add(task)
                 task.add_done_callback(pending.discard)
             next_at += 1 / settings.rate
@@ -146,7 +174,10 @@ async def run(settings: Settings, log: IO[str]) -> int:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m demo.load", description=__doc__.split("\n")[0])
     parser.add_argument("--url", required=True)
-    for name in ("catalogue", "phase", "log"):
+    asked = parser.add_mutually_exclusive_group(required=True)
+    for name in ("catalogue", "bodies"):
+        asked.add_argument(f"--{name}", type=Path)
+    for name in ("phase", "log"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--rate", type=float, default=50.0)
     parser.add_argument("--seconds", type=float, default=1800.0)

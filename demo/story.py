@@ -6,7 +6,6 @@ store holds what was known then. Everything goes below one folder, which a new r
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -20,13 +19,12 @@ from demo.christmas import Comparison, compare
 from demo.collect import Cast, collect
 from demo.faults.pence import export_in_pence
 from demo.narration import Narrator
+from demo.stage import fresh_folder, make_release, roll_out
 from demo.traffic import Traffic
 from tidegate.apps.deliveries import open_delivery
 from tidegate.apps.platform import Platform
-from tidegate.domain.errors import TidegateError
 from tidegate.domain.project import Project
 from tidegate.domain.release import ReleaseManifest
-from tidegate.ports.delivery import UNCHANGED
 
 MODEL = "demand"
 DATASET = "online_retail"
@@ -35,12 +33,6 @@ JUNE = datetime(2011, 6, 6, tzinfo=UTC)  # v1 is trained and served
 SEPTEMBER = datetime(2011, 9, 5, tzinfo=UTC)  # v2
 CHRISTMAS = datetime(2011, 11, 14, tzinfo=UTC)  # the weeks in which the demand leaves what v2 knows
 RATE = 50.0  # requests a second
-
-
-class UnexpectedEnding(TidegateError):
-    """The story did not go as the platform promises: a defect of the platform, not of the reader."""
-
-    exit_code = 1
 
 
 class Story:
@@ -151,29 +143,14 @@ class Story:
         self.traffic.ask_for(self.platform.known_entities(MODEL, moment))
 
     def _release(self, until: datetime, outcome: list[str], sources: list[Path] | None = None) -> ReleaseManifest:
-        version = self.platform.train(MODEL, until, sources={DATASET: sources} if sources else None)
-        promotion = self.platform.promote(MODEL, version.version)
-        if not promotion.opens:
-            refused = "; ".join(result.describe() for result in promotion.results if not result.verdict.opens)
-            raise UnexpectedEnding(f"promotion of {MODEL}/{version.version}: {refused}")
-        manifest = self.platform.build_release(MODEL, version.version)
-        gates = ", ".join(result.gate for result in promotion.results)
-        outcome.append(f"Version {version.version}, trained until {until:%d %B %Y}, passed {gates}; release {manifest.id}.")
+        manifest, told = make_release(self.platform, MODEL, until, {DATASET: sources} if sources else None)
+        outcome.append(told)
         return manifest
 
     def _rollout(self, release: ReleaseManifest | str, label: str, ending: str, outcome: list[str]) -> None:
         reference = release if isinstance(release, str) else release.id
         self.cast.labels[reference] = label
-        rollout = self.delivery.start(MODEL, reference, self.delivery.whoami().claiming("demo"), {}, None, self.narrator.doing)
-        if rollout.status == UNCHANGED:
-            raise UnexpectedEnding(f"release {reference} ({label}) is live already: it is the same as the one before")
-        ended = self.delivery.follow(MODEL, rollout.id, self.narrator.doing)
-        if ended.status != ending:
-            raise UnexpectedEnding(
-                f"rollout of {reference} ({label}) ended {ended.status}: {ended.reason}; it should have ended {ending}; "
-                f"see {self.folder / 'state/rollouts'}"
-            )
-        outcome.append(f"{reference} ({label}) {ending.replace('_', ' ').lower()}{': ' if ended.reason else ''}{ended.reason}.")
+        outcome.append(roll_out(self.delivery, MODEL, reference, label, ending, self.narrator.doing)[1])
 
 
 def tell(project: Project, folder: Path, narrator: Narrator | None = None, keep: bool = False) -> dict[str, Any]:
@@ -183,7 +160,8 @@ def tell(project: Project, folder: Path, narrator: Narrator | None = None, keep:
     """
     narrator = narrator or Narrator()
     folder = folder.resolve()
-    story = _fresh(project, folder, narrator)
+    fresh_folder(folder, lambda: replace(project, state=folder / "state"))
+    story = Story(project, folder, narrator)
     begun = time.monotonic()
     try:
         story.platform.up()  # first, so that a taken port is said now and not when the first release is ready
@@ -203,16 +181,3 @@ def tell(project: Project, folder: Path, narrator: Narrator | None = None, keep:
             story.platform.down()
     narrator.say(f"\ndone in {time.monotonic() - begun:.0f} s; look at {folder / 'report.html'}")
     return facts
-
-
-def _fresh(project: Project, folder: Path, narrator: Narrator) -> Story:
-    """Stop what an earlier run left behind and make the folder anew."""
-    marker = folder / "demo.marker"
-    if folder.exists() and any(folder.iterdir()) and not marker.exists():
-        raise TidegateError(f"the demo needs a folder of its own, {folder} holds other files; name another with --folder")
-    if marker.exists():
-        Platform(replace(project, state=folder / "state"), progress=narrator.doing).down()
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    marker.write_text(json.dumps({"begun": time.time()}))
-    return Story(project, folder, narrator)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tidegate.domain.errors import Unavailable
 
@@ -19,11 +20,17 @@ class Traffic:
     def __init__(self, folder: Path, url: str, rate: float) -> None:
         self.folder, self.url, self.rate = folder, url, rate
         self.log = folder / "requests.jsonl"
+        self._asks = "catalogue"
         self._process: subprocess.Popen[bytes] | None = None
 
     def ask_for(self, entities: Sequence[str]) -> None:
         """Which entities to ask for from now on."""
         _replace(self.folder / "catalogue.json", json.dumps(list(entities)))
+
+    def send(self, bodies: Sequence[Any]) -> None:
+        """Which bodies to send from now on, in turn; before `start`, in place of a catalogue."""
+        self._asks = "bodies"
+        _replace(self.folder / "bodies.json", json.dumps(list(bodies)))
 
     def phase(self, name: str) -> None:
         """A word that each request from now on is logged with."""
@@ -31,7 +38,7 @@ class Traffic:
 
     def start(self) -> None:
         command = [sys.executable, str(Path(__file__).with_name("load.py")), "--url", self.url, "--rate", str(self.rate)]
-        for name, path in (("catalogue", "catalogue.json"), ("phase", "phase.json"), ("log", "requests.jsonl")):
+        for name, path in ((self._asks, f"{self._asks}.json"), ("phase", "phase.json"), ("log", "requests.jsonl")):
             command += [f"--{name}", str(self.folder / path)]
         with (self.folder / "load.log").open("ab") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,9 +15,10 @@ from typing import Any
 
 import psutil
 
+from demo.models.case import copy_definitions
+
 ROOT = Path(__file__).resolve().parents[1]
 TIDEGATE = Path(sys.executable).with_name("tidegate")
-PARTS = ("features", "pipelines", "serving", "monitoring")
 
 
 def free_ports() -> dict[str, int]:
@@ -38,12 +38,17 @@ def free_ports() -> dict[str, int]:
 
 def copy_project(folder: Path) -> dict[str, int]:
     """The project's definitions in `folder`, its ports replaced by free ones; returns them."""
-    for name in PARTS:
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    text, ports = (ROOT / "tidegate.yaml").read_text(), free_ports()
+    copy_definitions(ROOT, folder)
+    return on_free_ports(folder)
+
+
+def on_free_ports(folder: Path) -> dict[str, int]:
+    """Replace the ports of the project in `folder` by free ones; returns them."""
+    file, ports = folder / "tidegate.yaml", free_ports()
+    text = file.read_text()
     for name, port in ports.items():
         text = re.sub(rf"{name}: \d+", f"{name}: {port}", text)
-    (folder / "tidegate.yaml").write_text(text)
+    file.write_text(text)
     return ports
 
 

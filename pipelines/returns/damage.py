@@ -98,4 +98,5 @@ def _somewhere_on(image: np.ndarray, random: np.random.Generator) -> tuple[int, 
 
 
 def _bytes(image: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    rounded: np.ndarray = np.clip(np.rint(image), 0, 255)
+    return rounded.astype(np.uint8)

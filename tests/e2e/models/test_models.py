@@ -5,21 +5,27 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from e2e.models.case import Case
+from demo import facts
+from demo.models.anomaly import ANOMALY
+from demo.models.case import RATE, Body, Case
+from demo.models.lead_time import LEAD_TIME
+from demo.models.returns import RETURNS
+from demo.traffic import Traffic
 from e2e.models.employment import EMPLOYMENT
-from e2e.models.lead_time import LEAD_TIME
-from e2e.models.load import Answers, load
-from story import ROOT, TIDEGATE
+from story import ROOT, TIDEGATE, on_free_ports
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
-CASES = (LEAD_TIME, EMPLOYMENT)
+CASES = (LEAD_TIME, EMPLOYMENT, ANOMALY, RETURNS)
+Requests = list[facts.JsonObject]
 
 
 @dataclass
@@ -66,7 +72,8 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 @pytest.fixture
 def project(case: Case, tmp_path: Path) -> Iterator[Project]:
-    opened = Project(tmp_path, case.copy(tmp_path))
+    case.copy(tmp_path)
+    opened = Project(tmp_path, f"http://127.0.0.1:{on_free_ports(tmp_path)['gatewayPort']}")
     try:
         yield opened
     finally:
@@ -82,24 +89,39 @@ def test_from_raw_data_to_a_second_version_and_past_a_faulty_one(case: Case, pro
     assert project.rollout(model, first)["status"] == "DONE"
 
     build(case, project, second_time)
-    with load(project.gateway, model, case.bodies(project.folder, second_time)) as answers:
+    bodies = case.bodies(project.folder / "build/state/data", second_time)
+    with load(project, model, bodies) as requests:
         second = project.release(model, second_time)
         done = project.rollout(model, second)
     assert done["status"] == "DONE", done
-    accounted(answers)
-    assert set(answers.releases) == {first, second}
-    for release, request in answers.last.items():
+    accounted(requests, {first, second})
+    for release, request in facts.last_answers(requests).items():
         replayed = project.run("replay", request)
         assert replayed["result"]["identical"], (release, replayed["result"])
 
     case.fault(project.folder)
     ingest(case, project)
-    with load(project.gateway, model, case.bodies(project.folder, second_time)) as answers:
+    with load(project, model, bodies) as requests:
         stopped = project.rollout(model, project.release(model, second_time), code=5)
     assert stopped["status"] == "ROLLED_BACK", stopped
     assert any(gate in stopped["reason"] for gate in case.stopped_by), stopped["reason"]
-    accounted(answers)
-    assert set(answers.releases) == {second}
+    accounted(requests, {second})
+
+
+@contextmanager
+def load(project: Project, model: str, bodies: Sequence[Body]) -> Iterator[Requests]:
+    """The bodies are sent at a steady rate while the block runs; the list has every request once it has ended."""
+    requests: Requests = []
+    with TemporaryDirectory(dir=project.folder) as folder:
+        traffic = Traffic(Path(folder), f"{project.gateway}/models/{model}/predict", RATE)
+        traffic.send(bodies)
+        traffic.start()
+        try:
+            yield requests
+            traffic.check()
+        finally:
+            traffic.stop()
+        requests += facts.read_requests(traffic.log)
 
 
 def ingest(case: Case, project: Project) -> None:
@@ -117,9 +139,10 @@ def build(case: Case, project: Project, moment: str) -> None:
         project.run("features", "materialize", case.model, "--until", moment)
 
 
-def accounted(answers: Answers) -> None:
-    assert answers.sent > 100
-    assert not answers.lost, answers.lost[:3]
-    assert not answers.mixed, answers.mixed[:3]
-    assert set(answers.statuses) == {200}, answers.refused[:3]
-    assert sum(answers.releases.values()) == answers.sent
+def accounted(requests: Requests, releases: set[str]) -> None:
+    counted = facts.request_facts(requests)
+    assert counted["sent"] > 100
+    assert (counted["lost"], counted["mixed"]) == (0, 0), [r for r in requests if r["outcome"] == "lost" or r["mixed"]][:3]
+    assert set(counted["by_status"]) == {"200"}, [r for r in requests if r["status"] != 200][:3]
+    assert set(counted["by_release"]) == releases
+    assert sum(counted["by_release"].values()) == counted["sent"]
