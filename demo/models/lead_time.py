@@ -19,11 +19,15 @@ def lighten(folder: Path) -> None:
 
 
 def bodies(data: Path, until: str) -> list[Body]:
-    """What was asked in the year before `until`, as the service wants it."""
+    """What was asked in the year before `until`, as the service wants it: of countries that were delivered to before that year,
+    for lanes to new countries are drift, and a window counts each lane once."""
     import polars as pl
 
     shipments = pl.read_parquet(data / "shipments/shipments.parquet")
-    known = shipments.filter(pl.col("known") < pl.lit(until).str.to_datetime(time_zone="UTC")).tail(1500)
+    moment = pl.lit(until).str.to_datetime(time_zone="UTC")
+    before = shipments.filter(pl.col("known") < moment - pl.duration(days=540))["country"].value_counts()
+    usual = before.filter(pl.col("count") >= 30)["country"].to_list()
+    known = shipments.filter(pl.col("known") < moment).tail(1500).filter(pl.col("country").is_in(usual))
     rows = known.select(*ASKED, "pack_price", month=pl.coalesce("ordered", "scheduled").dt.month()).to_dicts()
     return [{"shipments": rows[n : n + 2]} for n in range(0, len(rows) - 1, 2)]
 
