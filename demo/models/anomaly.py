@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from demo.models.case import Body, Case, edit, one_replica
+from demo.models.case import Body, Case, edit
 from demo.models.tale import Tale, Told
 
 WINDOW, EACH = 1440, 6
@@ -43,7 +43,6 @@ ANOMALY = Case(
     model="anomaly",
     times=("2015-06-01", "2015-09-18"),
     bodies=bodies,
-    lighten=one_replica,
     fault=inverted,
     stopped_by=("shadow",),
     stored=False,

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from demo.models.case import Body, Case, edit, one_replica
+from demo.models.case import Body, Case, edit
 from demo.models.tale import Tale, Told
 
 ASKED = ("vendor", "country", "mode", "counted_from", "incoterm", "product_class", "dosage_form", "first_line", "quantity")
 
 
 def lighten(folder: Path) -> None:
-    one_replica(folder)
     # fewer origins: what is shown is the way, not the model
     edit(folder / "pipelines/lead_time/pipeline.py", ('"origins": 6', '"origins": 3'))
 

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from demo.models.case import Body, Case, edit, one_replica
+from demo.models.case import Body, Case, edit
 from demo.models.tale import Tale, Told
 
 
 def lighten(folder: Path) -> None:
-    one_replica(folder)
     # fewer items and epochs: what is shown is the way, not the model
     edit(
         folder / "pipelines/returns/pipeline.py",
@@ -67,6 +66,7 @@ RETURNS = Case(
     lighten=lighten,
     fault=negatives,
     stopped_by=("shadow", "drift"),
+    served=True,
     stored=False,
 )
 TALE = Tale(

@@ -113,8 +113,12 @@ class Story:
         self.traffic.phase("fault")
         self.case.fault(self.folder / "project")
         self.platform = Platform(copied(self.folder), progress=self.narrator.doing)
-        self.platform.ingest_all(self.model)
-        candidate = self._release(self.case.times[1], outcome)
+        if self.case.served:
+            candidate = self.platform.build_release(self.model, self.platform.release(self.second).version).id
+            outcome.append(f"The second version in another release, {candidate}.")
+        else:
+            self.platform.ingest_all(self.model)
+            candidate = self._release(self.case.times[1], outcome)
         ended = self._rollout(candidate, self.tale.fault, ROLLED_BACK, outcome)
         failed = [gate["gate"] for gate in ended.gates if gate["verdict"] == "FAIL"]
         _require(

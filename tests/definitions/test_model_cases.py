@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.e2e.models.demand import DEMAND
 from tests.e2e.models.employment import EMPLOYMENT
 
 from demo.models.anomaly import ANOMALY
@@ -14,7 +15,7 @@ from demo.models.returns import RETURNS
 from tidegate.adapters.files.project_file import load_project
 
 
-@pytest.mark.parametrize("case", [LEAD_TIME, RETURNS, ANOMALY, EMPLOYMENT], ids=lambda case: case.model)
+@pytest.mark.parametrize("case", [DEMAND, LEAD_TIME, RETURNS, ANOMALY, EMPLOYMENT], ids=lambda case: case.model)
 def test_the_copy_is_a_project_and_its_fault_is_an_edit_of_it(case: Case, tmp_path: Path) -> None:
     case.copy(tmp_path)
     before = texts(tmp_path)

@@ -44,7 +44,6 @@ EMPLOYMENT = Case(
     model="employment",
     times=("2017-01-01", "2018-01-01"),
     bodies=bodies,
-    lighten=lambda folder: None,
     fault=swapped,
     stopped_by=("shadow",),
     stored=False,
