@@ -39,8 +39,8 @@ down: ## stop what 'make up' started; data stay
 status: setup ## what is live, since when, on what evidence, and what is drifting
 	@$(ISOLATED) TIDEGATE_STATE=$(STATE) $(BIN)/tidegate status
 
-test: setup ## run all tests, two files at a time; ends with their count
-	@$(ISOLATED) $(BIN)/python -m pytest tests -q -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_MORE)
+test: setup ## run all tests, three files at a time; ends with their count
+	@$(ISOLATED) $(BIN)/python -m pytest tests -q -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST_MORE)
 
 test-kills: setup ## 75 kills under load (replicas, gateway, supervisor, rollouts under way), some ten minutes; ends with a table
 	@$(ISOLATED) PYTHONPATH=platform:tests $(BIN)/python -m e2e.local.kills

@@ -12,6 +12,16 @@ from hypothesis import settings
 from release_signing import TRUSTED
 
 SETTINGS = ("TIDEGATE_", "MLFLOW_", "FEAST_", "BENTOML_", "KFP_")
+LONGEST = (  # files, the longest first: a process that runs tests begins with one of them
+    "test_demo.py",
+    "test_supply_chain.py",
+    "test_own_project.py",
+    "test_bring_your_own_model.py",
+    "test_new_project.py",
+    "test_rules.py",
+    "test_hangs.py",
+    "test_any_traffic.py",
+)
 KEPT = "TIDEGATE_CACHE"  # says where the programs and images of a test cluster lie, and nothing of what is tested
 for name in [name for name in os.environ if name.startswith(SETTINGS) and name != KEPT]:
     del os.environ[name]
@@ -44,4 +54,5 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest comes first: the other files' tests run beside it."""
-    items.sort(key=lambda item: item.path.name != "test_demo.py")
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
