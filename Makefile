@@ -17,7 +17,7 @@ STATE := $(or $(TIDEGATE_STATE),$(if $(wildcard build/demo/state),build/demo/sta
 # what the environment was made of: the lock, the package's metadata, and where it lies (an environment cannot be moved)
 WANTED = $$({ cat requirements.lock pyproject.toml; pwd; $(PYTHON) -VV; } | sha256sum | cut -c1-64)
 
-.PHONY: test-kills help demo demo-returns demo-anomaly up down status test lint format types imports lock schema setup clean
+.PHONY: test-kills help demo demo-returns demo-anomaly demo-lead-time up down status test lint format types imports lock schema setup clean
 
 help: ## say what there is to make
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +27,8 @@ demo: setup ## tell the whole story on real data: train, serve, roll out, roll b
 
 demo-returns: setup ## the story of one model in two minutes: images of returned items, and what share of them goes to people
 demo-anomaly: setup ## the same of windows of telemetry
-demo-returns demo-anomaly: demo-%:
+demo-lead-time: setup ## the same of shipments, with features in a store
+demo-returns demo-anomaly demo-lead-time: demo-%:
 	@$(ISOLATED) $(BIN)/python -m demo.models $(subst -,_,$*)
 
 up: setup ## keep the platform running to explore; it says where to look
