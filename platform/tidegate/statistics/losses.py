@@ -132,15 +132,26 @@ def _one_column(loss: Loss, prediction: np.ndarray) -> np.ndarray:
 def _probabilities(loss: Loss, prediction: np.ndarray) -> np.ndarray:
     values = _numbers(loss, prediction)
     values = values[:, None] if values.ndim == 1 else values
-    wrong = values.ndim != 2 or not (np.isfinite(values).all() and (values >= 0).all() and (values <= 1 + CLIP).all())
-    if not wrong and values.shape[1] > 1:
-        wrong = bool((np.abs(values.sum(axis=1) - 1) > SUM_TOLERANCE).any())
-    if wrong:
+    if problem := _no_probabilities(values):
         raise InvalidInput(
-            f"loss '{loss.name}': the prediction holds no probabilities, required [n, K] from 0 to 1 with rows that add up to "
-            "1, or [n] of the second of two classes; put a softmax into the export, or name another output"
+            f"loss '{loss.name}': the prediction holds no probabilities, {problem}; required [n, K] from 0 to 1 with rows that "
+            "add up to 1, or [n] of the second of two classes; put a softmax into the export, or name another output"
         )
-    return values
+    return values.clip(0.0, 1.0)
+
+
+def _no_probabilities(values: np.ndarray) -> str:
+    """What is wrong with them, beyond the rounding of a model's own arithmetic; empty for nothing."""
+    if values.ndim != 2:
+        return f"it is {list(values.shape)}"
+    if not np.isfinite(values).all():
+        return "some are not finite"
+    if values.size and (values.min() < -SUM_TOLERANCE or values.max() > 1 + SUM_TOLERANCE):
+        return f"they go from {values.min():.4g} to {values.max():.4g}"
+    sums = values.sum(axis=1)
+    if values.shape[1] > 1 and (np.abs(sums - 1) > SUM_TOLERANCE).any():
+        return f"rows add up to {sums.min():.4g} to {sums.max():.4g}"
+    return ""
 
 
 def _classes(loss: Loss, prediction: np.ndarray, outcome: np.ndarray) -> np.ndarray:
@@ -158,8 +169,8 @@ def _classes(loss: Loss, prediction: np.ndarray, outcome: np.ndarray) -> np.ndar
 def _numbered(loss: Loss, outcome: np.ndarray, number: int) -> np.ndarray:
     if len(loss.labels) != number:
         raise InvalidInput(
-            f"loss '{loss.name}': outcomes are texts and {len(loss.labels)} labels are given, required {number}, the classes "
-            "in the order of the output's columns"
+            f"loss '{loss.name}': outcomes are texts and {len(loss.labels)} labels are given, required {number}: 'labels' of "
+            "the loss, the classes in the order of the output's columns"
         )
     places = {label: place for place, label in enumerate(loss.labels)}
     unknown = sorted({str(value) for value in outcome.tolist()} - places.keys())

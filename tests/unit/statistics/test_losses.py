@@ -47,8 +47,8 @@ def test_a_loss_is_what_its_formula_says(spec: dict[str, Any], prediction: Any, 
 @pytest.mark.parametrize(
     ("spec", "prediction", "outcome", "named"),
     [
-        ({"kind": "log_loss"}, [[2.0, -1.0]], [0], "holds no probabilities"),
-        ({"kind": "brier"}, [[0.2, 0.2]], [0], "add up to 1"),
+        ({"kind": "log_loss"}, [[2.0, -1.0]], [0], "holds no probabilities, they go from -1 to 2"),
+        ({"kind": "brier"}, [[0.2, 0.2]], [0], "rows add up to 0.4 to 0.4"),
         ({"kind": "log_loss"}, TWO, [0, 2], "classes from 0 to 1"),
         ({"kind": "log_loss"}, TWO, ["yes", "no"], "0 labels are given, required 2"),
         ({"kind": "log_loss", "labels": ["no", "yes"]}, TWO, ["yes", "maybe"], "'maybe' is none of the labels"),
@@ -62,6 +62,12 @@ def test_a_loss_is_what_its_formula_says(spec: dict[str, Any], prediction: Any, 
 def test_what_a_loss_cannot_score_is_refused(spec: dict[str, Any], prediction: Any, outcome: Any, named: str) -> None:
     with pytest.raises(InvalidInput, match=named):
         loss_of(spec).of(array(prediction), array(outcome))
+
+
+def test_probabilities_may_be_off_by_the_rounding_of_a_models_own_arithmetic() -> None:
+    rounded = array([[1 + 2**-23, -(2**-24)], [0.25, 0.75 + 2**-23]]).astype(np.float32)
+    found = loss_of({"kind": "log_loss"}).of(rounded, array([0, 1]))
+    assert found == pytest.approx([0.0, -np.log(0.75)], abs=1e-6)
 
 
 @pytest.mark.parametrize(
