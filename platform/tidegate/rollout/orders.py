@@ -188,6 +188,8 @@ class Orders:
         going = replace(frozen, status=Status.RUNNING, frozen=None)
         if not frozen.switched:  # what was proven may no longer hold
             going = replace(going, stage=0, stage_at=0.0, stage_ready_at=None, gates={}, reason="")
+        elif frozen.frozen and frozen.stage_at:  # the time of a freeze is not the stage's
+            going = replace(going, stage_at=frozen.stage_at + max(0.0, self.clock() - float(frozen.frozen["at"])))
         return self.store.save(going.noted(self.clock(), "unfrozen", message))
 
     def _order(self, model: str, id: str, kind: str, reason: str) -> Rollout:

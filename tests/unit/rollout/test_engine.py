@@ -363,6 +363,21 @@ def test_counters_that_cannot_be_read_hold_up_no_switch(world) -> None:
     assert (world.rollout.status, world.rollout.counted_before) == (Status.DONE, None)
 
 
+def test_a_bake_that_people_freeze_has_its_time_left_when_they_let_it_go(world) -> None:
+    world.start()
+    while world.rollout.current.kind != "bake":
+        world.step()
+    world.gates["bake"].verdict = Verdict.INCONCLUSIVE
+    deadline = world.rollout.current.deadline_seconds
+    world.step()
+    world.orders.freeze("demand", "stocktaking")
+    assert world.step().status is Status.FROZEN
+    assert world.step(10 * deadline).status is Status.FROZEN
+    world.orders.unfreeze("demand", "counted")
+    assert world.step(deadline / 2).undo is None
+    assert world.step(deadline / 2).undo is not None
+
+
 def test_a_stage_comes_to_its_deadline_although_its_drivers_die(world) -> None:
     world.start()
     while world.rollout.current.kind != "bake":
