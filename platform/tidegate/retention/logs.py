@@ -63,8 +63,9 @@ def segments(folder: Path, is_running: Callable[[int], bool]) -> list[Segment]:
 
 
 def segment_files(folder: Path) -> list[Path]:
-    """Files of segments of the inference log, also of one that is still written."""
-    return [path for path in (*folder.glob("*.jsonl"), *folder.glob("*.jsonl.gz")) if SEGMENT.match(path.name)]
+    """Files of segments of the inference log, also of one that is still written; what else has such a name is none."""
+    found = (*folder.glob("*.jsonl"), *folder.glob("*.jsonl.gz"))
+    return [path for path in found if SEGMENT.match(path.name) and path.is_file()]
 
 
 def to_compress(closed: Iterable[Segment], going: Iterable[Going], now: float) -> list[Path]:
@@ -131,7 +132,9 @@ def ended_summaries(folder: Path, gone: Iterable[Path]) -> list[Going]:
     stems = [(path, path.name.removesuffix(".summary.json")) for path in sorted(folder.glob("*.summary.json"))]
     stems += [(path, path.name) for path in folder.glob(f"*{SUFFIX}") if SEGMENT.match(path.stem)]
     left |= {index_of(path).name for path in files}
-    return [Going(path, path.stat().st_size, "its segments are gone") for path, stem in stems if stem not in left]
+    return [
+        Going(path, path.stat().st_size, "its segments are gone") for path, stem in stems if stem not in left and path.is_file()
+    ]
 
 
 def rotated(path: Path, number: int) -> Path:
