@@ -3,7 +3,8 @@
 A column has a value a row: float64 (NaN is missing; booleans are 0 and 1), or texts (None is missing). An input or output of a
 few values a row is a column a value, `name[0]`, `name[1]`, ...; one of many (an image, a long series) is its mean and spread,
 `name.mean` and `name.spread`, unless the definition has a profile function, whose columns stand for such inputs; an embedding
-is its length, `name.norm`. Rows of a record and of a reference are brought to columns by the same code.
+is its length, `name.norm`; free text is its length and words (`gates.free_text`). Rows of a record and of a reference are
+brought to columns by the same code.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from tidegate.domain.contract import FEATURES, FeatureContract, InputTensor
 from tidegate.domain.errors import InvalidInput
 from tidegate.domain.release import ReleaseManifest
 from tidegate.files.release_folder import read_contract, verified_bytes
+from tidegate.gates.free_text import without_free_text
 from tidegate.gates.judged import Judged, ProfileFunction, load_profile
 from tidegate.gates.reference import tensor_of
 from tidegate.ports.inference_records import InferenceRecord
@@ -69,8 +71,11 @@ class Columns:
         made |= self._profiled(record.tensors, rows, getattr(record, "profile", {}))
         return {name: values for name, values in made.items() if values.shape == (rows,)}
 
-    def of_reference(self, frame: pl.DataFrame, outputs: Collection[str], where: str) -> pl.DataFrame:
-        """The reference with a column for each of them, and its key and times as they are. `outputs` are the model's."""
+    def of_reference(
+        self, frame: pl.DataFrame, outputs: Collection[str], where: str, as_they_are: Collection[str] = ()
+    ) -> pl.DataFrame:
+        """The reference with a column for each of them, and its key and times as they are. `outputs` are the model's. In the
+        place of free text are its parts, unless it is among those that are to stay `as_they_are`."""
         contract, made, tensors = self.contract, dict[str, np.ndarray](), dict[str, np.ndarray]()
         for tensor in contract.asked:
             if tensor.name in frame.columns:
@@ -84,7 +89,9 @@ class Columns:
         taken = {*tensors, *(name for name in outputs if name in frame.columns)} | set(wide)
         made |= profiled
         rest = [name for name in frame.columns if name not in made and (name not in taken or name in contract.key_names)]
-        return pl.DataFrame([*(frame[name] for name in rest), *(series_of(name, values) for name, values in made.items())])
+        judged = pl.DataFrame([*(frame[name] for name in rest), *(series_of(name, values) for name, values in made.items())])
+        texts = {*contract.vector, *tensors, *outputs} - set(as_they_are)
+        return without_free_text(judged, sorted(texts))
 
     def names(self, reference: pl.DataFrame, judged: pl.DataFrame, outputs: Collection[str]) -> list[str]:
         """The columns of `judged` (of `of_reference`) that say something of the model: all but keys, times, features that it

@@ -24,6 +24,7 @@ from tidegate.domain.rules import between, reasons, share
 from tidegate.domain.verdict import Evidence, Finding, Number, Verdict
 from tidegate.files.release_folder import REFERENCE, THRESHOLDS, verified_bytes
 from tidegate.gates.columns import Columns, reference_values
+from tidegate.gates.free_text import PARTS, with_parts
 from tidegate.gates.matching import UNKNOWN_SHARE, Matched, ReferenceKeys
 from tidegate.gates.measured import FeatureDrift, measure, summary_of
 from tidegate.gates.reference import entities_in
@@ -91,7 +92,7 @@ class _Judge:
         wanted = set(names)
 
         def of(record: object) -> Mapping[str, object]:
-            made = self.columns.of_record(record)  # type: ignore[arg-type]
+            made = with_parts(self.columns.of_record(record), wanted)  # type: ignore[arg-type]
             return made if wanted <= made.keys() else {}
 
         return of  # type: ignore[return-value]
@@ -114,7 +115,7 @@ def read_profile(folder: Path, manifest: ReleaseManifest, columns: Columns | Non
         limits = {name: limit for name, limit in thresholds.features.items() if name not in unread}
         thresholds = replace(thresholds, features=limits)
         outputs = {_whole(name) for name in thresholds.features} - set(columns.contract.vector)
-        reference = columns.of_reference(reference, outputs, f"release {manifest.id}")
+        reference = columns.of_reference(reference, outputs, f"release {manifest.id}", thresholds.features)
     return Profile(reference, thresholds)
 
 
@@ -133,7 +134,7 @@ def watched(names: Sequence[str], rules: DriftRules, also: Collection[str] = ())
 
 def _whole(name: str) -> str:
     """The input or output that a column is of."""
-    for end in (".mean", ".spread", ".norm"):
+    for end in (".mean", ".spread", ".norm", *PARTS):
         name = name.removesuffix(end)
     return name.partition("[")[0]
 
@@ -217,7 +218,7 @@ def _limits(judge: _Judge) -> dict[str, Number]:
 def _lacking(judge: _Judge, window: Window, records: Iterable[InferenceRecord], names: Collection[str]) -> str:
     """What the requests that could not be looked at are without."""
     for record in islice(records, window.lacking and MOST_LACKING):
-        if without := sorted(set(names) - judge.columns.of_record(record).keys()):
+        if without := sorted(set(names) - with_parts(judge.columns.of_record(record), names).keys()):
             more = f" and {len(without) - 1} others" if len(without) > 1 else ""
             return f"; {window.lacking} requests cannot be judged, the latest has no column '{without[0]}'{more}"
     return ""

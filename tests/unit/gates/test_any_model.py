@@ -143,6 +143,76 @@ def test_one_row_again_and_again_is_not_the_window(employment: Any) -> None:
     assert drift(candidate, records(candidate[0], one, answer(one, 12))).verdict is Verdict.INCONCLUSIVE
 
 
+COMMENTS = FeatureContract("", "", {}, (), inputs=(InputTensor("comment", "BYTES", (-1, 1)),))
+ENGLISH = [
+    "the",
+    "parcel",
+    "came",
+    "late",
+    "and",
+    "was",
+    "wet",
+    "on",
+    "one",
+    "side",
+    "what",
+    "it",
+    "held",
+    "is",
+    "fine",
+    "thanks",
+]
+GERMAN = [
+    "das",
+    "paket",
+    "kam",
+    "zu",
+    "spaet",
+    "und",
+    "war",
+    "an",
+    "einer",
+    "seite",
+    "nass",
+    "der",
+    "inhalt",
+    "ist",
+    "gut",
+    "danke",
+]
+
+
+def comments(rows: int, seed: int, of: list[str] = ENGLISH, longer: int = 1) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    texts = [" ".join(rng.choice(of, longer * rng.integers(4, 12))) for _ in range(rows)]
+    return {"comment": np.array(texts, dtype=object)[:, None]}
+
+
+def test_free_text_is_judged_by_length_and_words_though_no_comment_comes_twice(tmp_path: Path) -> None:
+    candidate = write(tmp_path, "1", COMMENTS, pl.DataFrame({"comment": comments(2000, 1)["comment"][:, 0].tolist()}), [])
+
+    def asked(**of: Any) -> GateResult:
+        return drift(candidate, records(candidate[0], comments(800, 2, **of), {}))
+
+    same = asked()
+    assert same.verdict is Verdict.PASS, same.evidence.summary
+    assert {f.subject for f in same.evidence.findings} >= {"comment.length", "comment.words", "comment.word"}
+    for worst, of in ({"comment.word"}, {"of": GERMAN}), ({"comment.length", "comment.words"}, {"longer": 3}):
+        moved = asked(**of)
+        assert (moved.verdict, moved.evidence.numbers["worst_feature"] in worst) == (Verdict.FAIL, True), moved.evidence.summary
+
+
+def test_ids_that_are_all_different_are_judged_by_their_length_alone(tmp_path: Path) -> None:
+    def ids(rows: int, seed: int) -> list[str]:
+        return [f"{value:012x}" for value in np.random.default_rng(seed).integers(0, 1 << 48, rows)]
+
+    candidate = write(tmp_path, "1", COMMENTS, pl.DataFrame({"comment": ids(2000, 1)}), [])
+    seen = {"comment": np.array(ids(800, 2), dtype=object)[:, None]}
+    result = drift(candidate, records(candidate[0], seen, {}))
+    assert result.verdict is Verdict.PASS, result.evidence.summary
+    assert "comment.word" not in {f.subject for f in result.evidence.findings}
+
+
 PART = FeatureContract(
     "shelf",
     "shelf",
