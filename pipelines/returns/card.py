@@ -16,7 +16,7 @@ def model_card(
     segments: Mapping[str, float],
     lineage: Lineage,
     parameters: Parameters,
-    threshold: float,
+    learned: Mapping[str, float],
 ) -> str:
     """Markdown."""
     forecasts = list(measured)
@@ -24,8 +24,9 @@ def model_card(
         f"# Model card: {name}",
         "",
         "The category (ten) and the condition (intact, stained, torn, blurred, wrong item) of a returned item, by its image "
-        "and what was ordered. One small convolutional network with two heads, calibrated by temperatures; a return with a "
-        f"confidence below {threshold:.4f} is for a person to look at.",
+        "and what was ordered. One small convolutional network with two heads, calibrated by temperatures, that looks at an "
+        "image as it is and mirrored. A person has to look at a return with a confidence below "
+        f"{learned['threshold']:.4f}; below {learned['threshold_without_order']:.4f} where nobody knows what was ordered.",
         "",
         "Images are of Fashion-MNIST, the damage is made by stated operations. Not for photographs: the same pipeline has to "
         "be trained on those. Not for damage of other kinds, which it calls intact; and whoever orders what they send back "

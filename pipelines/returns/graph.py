@@ -3,10 +3,10 @@
     images uint8 [n, 28, 28], ordered int64 [n] (an index into CATEGORIES; anything else: not known)
     -> category float [n, 10], condition float [n, 5], review bool [n]
 
-The image alone gives calibrated chances of each category and of each damage. What was ordered is evidence too: nine in ten
-returns are of the ordered category, and Bayes' rule joins the two. The chance of a wrong item is that of all other
-categories; where it is not known what was ordered, no item is wrong. Scaling of bytes to 0..1, both temperatures and the
-threshold lie inside the graph.
+The image, as it is and mirrored, gives calibrated chances of each category and of each damage. What was ordered is evidence
+too: nine in ten returns are of the ordered category, and Bayes' rule joins the two. The chance of a wrong item is that of all
+other categories; where it is not known what was ordered, no item is wrong. Scaling of bytes to 0..1, both temperatures and
+both thresholds lie inside the graph.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ OPSET = 17
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is learned on the calibration part: a temperature a head, and the confidence below which people look."""
+    """What is learned on the calibration part: a temperature a head, and the confidences below which people look."""
 
     category_temperature: float
     condition_temperature: float
-    threshold: float
+    threshold: float  # where it is known what was ordered
+    threshold_without_order: float
 
 
 def priors(categories: int, wrong_share: float) -> np.ndarray:
@@ -43,7 +44,8 @@ def graph(weights: dict[str, np.ndarray], judgement: Judgement, wrong_share: flo
     made = _Nodes()
     made("Cast", ["images"], "pixels", to=TensorProto.FLOAT)
     made("Div", ["pixels", made.constant("whole", np.float32(255))], "scaled")
-    x = made("Unsqueeze", ["scaled", made.constant("channel", np.array([1], np.int64))], "image")
+    made("Unsqueeze", ["scaled", made.constant("channel", np.array([1], np.int64))], "image")
+    x = _and_mirrored(made, "image")
     for layer in ("conv1", "conv2", "conv3"):
         x = _convolution(made, layer, x, weights)
     made("Transpose", [x], "maps", perm=[0, 2, 3, 1])
@@ -51,7 +53,8 @@ def graph(weights: dict[str, np.ndarray], judgement: Judgement, wrong_share: flo
     made("Gemm", ["flat", *_affine(made, "dense", weights)], "dense_sum")
     made("Relu", ["dense_sum"], "dense_out")
     made("ReduceMax", [x], "highest", axes=[2, 3], keepdims=0)
-    made("Concat", ["dense_out", "highest"], "hidden", axis=1)
+    made("Concat", ["dense_out", "highest"], "of_both", axis=1)
+    _mean_of_both(made, "of_both", "hidden")
     _head(made, "category", weights, judgement.category_temperature)
     _head(made, "condition", weights, judgement.condition_temperature)
     _with_order(made, categories, wrong_share)
@@ -60,7 +63,10 @@ def graph(weights: dict[str, np.ndarray], judgement: Judgement, wrong_share: flo
     made("ReduceMax", ["category"], "surest_category", axes=[1], keepdims=0)
     made("ReduceMax", ["condition"], "surest_condition", axes=[1], keepdims=0)
     made("Mul", ["surest_category", "surest_condition"], "confidence")
-    made("Less", ["confidence", made.constant("threshold", np.float32(judgement.threshold))], "review")
+    known = made.constant("threshold", np.float32(judgement.threshold))
+    unknown = made.constant("threshold_without_order", np.float32(judgement.threshold_without_order))
+    made("Where", ["unknown", unknown, known], "least")
+    made("Less", ["confidence", "least"], "review")
     value = helper.make_tensor_value_info
     made_graph = helper.make_graph(
         made.nodes,
@@ -110,6 +116,23 @@ def _convolution(made: _Nodes, name: str, x: str, weights: dict[str, np.ndarray]
     if name == "conv3":
         return "conv3_out"
     return made("MaxPool", [f"{name}_out"], f"{name}_pool", kernel_shape=[2, 2], strides=[2, 2])
+
+
+def _and_mirrored(made: _Nodes, image: str) -> str:
+    """[2 n, 1, rows, columns]: all images, and then all of them with left and right exchanged."""
+    bounds = [
+        made.constant(name, np.array([value], np.int64))
+        for name, value in (("last", -1), ("before_first", np.iinfo(np.int64).min), ("columns", 3), ("back", -1))
+    ]
+    made("Slice", [image, *bounds], "mirrored")
+    return made("Concat", [image, "mirrored"], "images_both", axis=0)
+
+
+def _mean_of_both(made: _Nodes, rows: str, output: str) -> None:
+    """Heads are linear: the mean of what both images give before them is that of their logits."""
+    made.nodes.append(helper.make_node("Split", [rows], ["of_image", "of_mirrored"], name="halves", axis=0))
+    made("Add", ["of_image", "of_mirrored"], "added")
+    made("Mul", ["added", made.constant("half", np.float32(0.5))], output)
 
 
 def _head(made: _Nodes, name: str, weights: dict[str, np.ndarray], temperature: float) -> None:

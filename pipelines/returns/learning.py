@@ -14,37 +14,50 @@ from threadpoolctl import threadpool_limits
 from . import calibration
 from .damage import CATEGORIES, WRONG_SHARE
 from .graph import Judgement, graph
-from .network import Weights, fit, fresh, logits
+from .network import Size, Weights, fit, fresh, logits
 from .parameters import Parameters
-from .samples import WRONG, Lessons, Returns
+from .samples import WRONG, Lessons, Returns, not_known
 from .scoring import answers
 
 TASKS = {"category": len(CATEGORIES), "condition": WRONG}  # of `condition` what an image shows; a wrong item is no damage
 
 
-def learn(lessons: Lessons, tasks: Mapping[str, int], parameters: Parameters, say: Callable[[str], None]) -> Weights:
-    """A network with a head for each of `tasks`."""
+def learn(
+    lessons: Lessons,
+    tasks: Mapping[str, int],
+    parameters: Parameters,
+    say: Callable[[str], None],
+    size: Size | None = None,
+) -> Weights:
+    """A network with a head for each of `tasks`, of the parameters' size unless told another."""
     _keep_memory()
-    weights = fresh(parameters.size, tasks, parameters.seed)
+    weights = fresh(size or parameters.size, tasks, parameters.seed)
+    emphasis = {"condition": parameters.damage_emphasis}
     with threadpool_limits(1):
-        return fit(
-            weights, lessons.images, lambda epoch: {t: lessons.labels(epoch)[t] for t in tasks}, parameters.schedule, say
-        )
+        return fit(weights, lessons.images, lambda epoch: lessons.labels(epoch, tasks), parameters.schedule, say, emphasis)
 
 
-def judge(category: Weights, condition: Weights, held_out: Returns, parameters: Parameters) -> Judgement:
-    """Temperatures of both heads, which may be of two networks, and the confidence below which people look."""
+def seen(weights: Weights, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Logits of each head: the mean over an image and its mirror image."""
     with threadpool_limits(1):
-        seen = {"category": logits(category, held_out.images)["category"]}
-        seen["condition"] = logits(condition, held_out.images)["condition"]
-    first = calibration.temperature(seen["category"], held_out.category)
-    second = calibration.temperature(seen["condition"], held_out.damage)
-    if category is not condition:
-        return Judgement(first, second, 0.0)
-    draft = graph(category, Judgement(first, second, 0.0), WRONG_SHARE).SerializeToString()
+        both = [logits(weights, view) for view in (images, images[:, :, ::-1])]
+    return {task: (both[0][task] + both[1][task]) / 2 for task in both[0]}
+
+
+def judge(weights: Weights, held_out: Returns, parameters: Parameters) -> Judgement:
+    """Temperatures of both heads, and the confidences below which people look."""
+    values = seen(weights, held_out.images)
+    temperatures = (
+        calibration.temperature(values["category"], held_out.category),
+        calibration.temperature(values["condition"], held_out.damage),
+    )
+    draft = graph(weights, Judgement(*temperatures, 0.0, 0.0), WRONG_SHARE).SerializeToString()
+    return Judgement(*temperatures, *(_threshold(draft, of, parameters) for of in (held_out, not_known(held_out))))
+
+
+def _threshold(draft: bytes, held_out: Returns, parameters: Parameters) -> float:
     made = answers(draft, held_out)
-    threshold = calibration.threshold(made.confidence, made.right(held_out), parameters.wanted, parameters.most_reviewed)
-    return Judgement(first, second, threshold)
+    return calibration.threshold(made.confidence, made.right(held_out), parameters.wanted, parameters.most_reviewed)
 
 
 def _keep_memory() -> None:

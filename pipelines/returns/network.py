@@ -1,4 +1,4 @@
-"""A small convolutional network with several heads, in NumPy: forward, backward, and Adam with a falling rate.
+"""A small convolutional network with several heads, in NumPy: forward, backward, and steps at a falling rate.
 
 images [n, 28, 28] uint8 -> /255 -> convolution 3 x 3, ReLU, max pool 2 -> the same again -> dense, ReLU, dropout -> a linear
 head a task. Arrays are [n, rows, columns, channels]; a convolution is one matrix product over its patches. All randomness
@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
-Weights = dict[str, np.ndarray]
+from .optimiser import Optimiser, Weights
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Schedule:
     batch: int = 64
     rate: float = 2e-3
     decay: float = 0.02
+    muon: float = 10.0  # times the rate, of hidden layers
     dropout: float = 0.3
     seed: int = 7
 
@@ -64,20 +66,22 @@ def fit(
     labels: Callable[[int], Mapping[str, np.ndarray]],
     schedule: Schedule,
     say: Callable[[str], None] = lambda line: None,
+    emphasis: Mapping[str, float] = MappingProxyType({}),
 ) -> Weights:
-    """Weights after `schedule`; `images(epoch)` and `labels(epoch)` give an epoch's rows, which may be augmented anew."""
+    """Weights after `schedule`; `images(epoch)` and `labels(epoch)` give an epoch's rows, which may be augmented anew.
+    `emphasis` multiplies the loss of a head."""
     random = np.random.default_rng(schedule.seed)
-    moments = {name: (np.zeros_like(w), np.zeros_like(w)) for name, w in weights.items()}
-    weights = dict(weights)
+    weights = {name: w.copy() for name, w in weights.items()}
+    optimiser = Optimiser(weights, schedule.decay, schedule.muon)
     step, steps = 0, schedule.epochs * max(1, len(images(0)) // schedule.batch)
     for epoch in range(schedule.epochs):
         rows, known = images(epoch), labels(epoch)
         losses = []
         for chosen in _batches(len(rows), schedule.batch, random):
             picked = {name: values[chosen] for name, values in known.items()}
-            loss, gradients = _gradients(weights, rows[chosen], picked, schedule.dropout, random)
+            loss, gradients = _gradients(weights, rows[chosen], picked, schedule.dropout, random, emphasis)
             step += 1
-            _adam(weights, gradients, moments, step, schedule, _rate(schedule.rate, step / steps))
+            optimiser.step(weights, gradients, _rate(schedule.rate, step / steps))
             losses.append(loss)
         say(f"epoch {epoch + 1} of {schedule.epochs}: loss {np.mean(losses):.4f}")
     return weights
@@ -150,10 +154,22 @@ def softmax(values: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(axis=1, keepdims=True)
 
 
+def _cross_entropy(values: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
+    """Mean over rows, and its gradient. Labels are distributions, [n, classes]; NaN where a class is out of the question."""
+    asked = ~np.isnan(labels)
+    p, true = softmax(np.where(asked, values, -np.inf)), np.where(asked, labels, 0)
+    return -float(np.mean(np.sum(true * np.log(p + 1e-12), axis=1))), ((p - true) / len(p)).astype(values.dtype)
+
+
 def _gradients(
-    weights: Weights, images: np.ndarray, labels: Mapping[str, np.ndarray], dropout: float, random: np.random.Generator
+    weights: Weights,
+    images: np.ndarray,
+    labels: Mapping[str, np.ndarray],
+    dropout: float,
+    random: np.random.Generator,
+    emphasis: Mapping[str, float],
 ) -> tuple[float, Weights]:
-    """The mean loss (cross entropies added over the heads) and its gradients. Labels are distributions, [n, classes]."""
+    """The loss (cross entropies of the heads, times their emphasis, added) and its gradients."""
     n = len(images)
     drop = (random.random((n, weights["dense"].shape[1] + weights["conv3"].shape[1])) >= dropout).astype(
         np.float32
@@ -162,9 +178,9 @@ def _gradients(
     gradients: Weights = {}
     loss, back = 0.0, np.zeros_like(kept["hidden"])
     for name, values in outputs.items():
-        p = softmax(values)
-        loss -= float(np.mean(np.sum(labels[name] * np.log(p + 1e-12), axis=1)))
-        error = ((p - labels[name]) / n).astype(np.float32)
+        own, error = _cross_entropy(values, labels[name])
+        times = np.float32(emphasis.get(name, 1.0))
+        loss, error = loss + float(times) * own, error * times
         gradients |= {f"head_{name}": kept["hidden"].T @ error, f"head_{name}_bias": error.sum(axis=0)}
         back += error @ weights[f"head_{name}"].T
     back = back * drop * (kept["clear"] > 0)
@@ -193,22 +209,3 @@ def _below(gradient: np.ndarray, weight: np.ndarray, x: np.ndarray) -> np.ndarra
     channels = gradient.shape[-1]
     turned = weight.reshape(9, -1, channels)[::-1].transpose(0, 2, 1).reshape(9 * channels, -1)
     return (_patches(gradient) @ turned).reshape(x.shape)
-
-
-def _adam(
-    weights: Weights,
-    gradients: Weights,
-    moments: dict[str, tuple[np.ndarray, np.ndarray]],
-    step: int,
-    schedule: Schedule,
-    rate: float,
-) -> None:
-    """One step with weight decay apart (AdamW), in place."""
-    for name, gradient in gradients.items():
-        first, second = moments[name]
-        first += 0.1 * (gradient - first)
-        second += 0.001 * (gradient * gradient - second)
-        move = (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
-        weights[name] -= np.float32(rate) * move
-        if not name.endswith("_bias"):
-            weights[name] *= np.float32(1 - rate * schedule.decay)

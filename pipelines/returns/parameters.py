@@ -16,6 +16,7 @@ class Parameters:
     epochs: int
     batch: int
     rate: float
+    damage_emphasis: float  # times the loss of the category
     dropout: float
     draws: int  # of damage to each item that is trained on
     channels: tuple[int, int, int]
@@ -28,7 +29,13 @@ class Parameters:
 
     def __post_init__(self) -> None:
         whole = min(self.epochs, self.draws, self.dense, *self.channels) >= 1 and self.batch >= 2 and self.items >= 0
-        shares = 0 <= self.dropout < 1 and 0.5 < self.wanted < 1 and 0 < self.most_reviewed < 1 and 0 < self.rate < 1
+        shares = (
+            0 <= self.dropout < 1
+            and 0.5 < self.wanted < 1
+            and 0 < self.most_reviewed < 1
+            and 0 < self.rate < 1
+            and self.damage_emphasis > 0
+        )
         if not (whole and shares):
             raise InvalidInput(f"pipeline parameters are {self}; counts are 1 or more, shares between 0 and 1")
 

@@ -12,7 +12,8 @@ PARAMETERS = {
     "epochs": 8,
     "batch": 32,
     "rate": 3e-3,
-    "dropout": 0.2,
+    "damage_emphasis": 2.0,  # times the loss of the category: an order says much of the category, and nothing of damage
+    "dropout": 0.1,
     "draws": 3,  # of damage to each item that is trained on
     "channels": [16, 32, 48],
     "dense": 64,

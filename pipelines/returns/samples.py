@@ -8,7 +8,7 @@ drawn once.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +56,15 @@ def not_known(returns: Returns) -> Returns:
     return Returns(returns.images, np.full_like(returns.ordered, UNKNOWN), returns.category, returns.damage)
 
 
+def by_order(order: np.ndarray, condition: np.ndarray) -> np.ndarray:
+    """[n, damages + categories]: one where it is true, NaN of what was not ordered, zero else."""
+    rows = np.arange(len(order))
+    out = np.full((len(order), WRONG + len(CATEGORIES)), np.nan, np.float32)
+    out[:, :WRONG], out[rows, WRONG + order] = 0, 0
+    out[rows, np.where(condition == WRONG, WRONG + order, condition)] = 1
+    return out
+
+
 class Lessons:
     """The rows of each epoch: images and labels, in pairs of one item."""
 
@@ -72,9 +81,21 @@ class Lessons:
         images, _ = self._draws[epoch % len(self._draws)]
         return moved(images, np.random.default_rng([self._seed, epoch]))
 
-    def labels(self, epoch: int) -> dict[str, np.ndarray]:
+    def labels(self, epoch: int, tasks: Iterable[str]) -> dict[str, np.ndarray]:
         _, damage = self._draws[epoch % len(self._draws)]
-        return {"category": self._category, "condition": np.eye(WRONG, dtype=np.float32)[damage]}
+        makers: dict[str, Callable[[], np.ndarray]] = {
+            "category": lambda: self._category,
+            "condition": lambda: np.eye(WRONG, dtype=np.float32)[damage],
+            "condition_by_order": lambda: self._by_order(epoch, damage),
+        }
+        return {task: makers[task]() for task in tasks}
+
+    def _by_order(self, epoch: int, damage: np.ndarray) -> np.ndarray:
+        """The condition as one learns it without categories, of orders drawn anew: a damage, or one column for each category
+        that was ordered and did not come back; columns of other orders are out of the question."""
+        category = self._category.argmax(axis=1)
+        order = ordered(category, self._seed + 1000 + epoch)
+        return by_order(order, np.where(order == category, damage, WRONG))
 
 
 def moved(images: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 from .calibration import calibration_error
 from .samples import Returns
 
+RIGHT = 0.98  # share of answers, of the surest returns, whose number is said
 CONFIDENT = 0.7  # share of returns, the surest, of which `right_of_confident` is said
 
 
@@ -51,7 +52,8 @@ def answers(onnx: bytes, returns: Returns, batch: int = 512) -> Answers:
 def figures(made: Answers, true: Returns) -> dict[str, float]:
     """Shares of right answers, calibration errors, and what is right of the surest and of those that nobody looks at."""
     right = made.right(true)
-    surest = np.argsort(-made.confidence, kind="stable")[: int(CONFIDENT * len(right))]
+    surest = right[np.argsort(-made.confidence, kind="stable")]
+    good = np.flatnonzero(np.cumsum(surest) >= RIGHT * np.arange(1, len(surest) + 1))
     alone = ~made.review
     return {
         "category_right": float((made.category.argmax(axis=1) == true.category).mean()),
@@ -59,7 +61,8 @@ def figures(made: Answers, true: Returns) -> dict[str, float]:
         "both_right": float(right.mean()),
         "category_calibration_error": calibration_error(made.category, true.category),
         "condition_calibration_error": calibration_error(made.condition, true.condition),
-        "right_of_confident": float(right[surest].mean()),
+        "right_of_confident": float(surest[: int(CONFIDENT * len(surest))].mean()),
+        "confident_98_right": float((good[-1] + 1) / len(surest)) if len(good) else 0.0,
         "not_reviewed": float(alone.mean()),
         "right_of_not_reviewed": float(right[alone].mean()) if alone.any() else 1.0,
     }

@@ -18,7 +18,7 @@ import polars as pl
 from tidegate.api.training import Finding, Run, lineage, read_rows, require, say, write_output
 
 from . import samples
-from .baselines import ORDER, SINGLE_TASK, believing_the_order, one_model_each
+from .baselines import ORDER, SINGLE_TASK, believing_the_order, joined
 from .card import model_card
 from .damage import CATEGORIES, CONDITIONS, SIDE, WRONG_SHARE
 from .graph import graph
@@ -63,11 +63,12 @@ def train(run: Run, rows: str, model: str) -> int:
     parameters, into = Parameters.of(run.settings), Path(model)
     lessons = _lessons(rows, parameters)
     weights = learn(lessons, TASKS, parameters, say)
-    judgement = judge(weights, weights, _returned(rows, samples.CALIBRATION, CALIBRATED, parameters), parameters)
+    judgement = judge(weights, _returned(rows, samples.CALIBRATION, CALIBRATED, parameters), parameters)
     into.mkdir(parents=True, exist_ok=True)
     (into / MODEL).write_bytes(graph(weights, judgement, WRONG_SHARE).SerializeToString())
     (into / LEARNED).write_text(json.dumps(asdict(judgement)))
-    say(f"learned from {lessons.items:,} items; people look below a confidence of {judgement.threshold:.3f}")
+    below = f"{judgement.threshold:.3f}, or {judgement.threshold_without_order:.3f} without an order"
+    say(f"learned from {lessons.items:,} items; people look below a confidence of {below}")
     return lessons.items
 
 
@@ -79,7 +80,9 @@ def evaluate(run: Run, rows: str, model: str, out: str) -> str:
     made = {"model": answers(onnx, true), ORDER: believing_the_order(true)}
     if parameters.single_task:
         held_out = _returned(rows, samples.CALIBRATION, CALIBRATED, parameters)
-        made[SINGLE_TASK] = one_model_each(_lessons(rows, parameters), held_out, true, parameters, say)
+        lessons = _lessons(rows, parameters)
+        category, condition = (learn(lessons, {task: TASKS[task]}, parameters, say) for task in ("category", "condition"))
+        made[SINGLE_TASK] = joined(category, condition, held_out, true)
     if run.champion_output is not None:
         made["champion"] = answers((run.champion_output.folder / "model/model.onnx").read_bytes(), true)
     measured = {name: figures(each, true) for name, each in made.items()}
@@ -97,7 +100,7 @@ def evaluate(run: Run, rows: str, model: str, out: str) -> str:
         identity=("item", "time"),
         metrics=measured,
         details={"learned": learned, "parameters": asdict(parameters)},
-        card=model_card(run.model, measured, _segments(made["model"], true), made_of, parameters, learned["threshold"]),
+        card=model_card(run.model, measured, _segments(made["model"], true), made_of, parameters, learned),
     )
     say("right, both answers: " + ", ".join(f"{name} {each['both_right']:.1%}" for name, each in measured.items()))
     return json.dumps(output.summary["forecasts"], sort_keys=True)

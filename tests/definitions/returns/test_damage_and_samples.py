@@ -70,3 +70,13 @@ def test_a_wrong_item_is_named_before_its_damage_and_only_where_the_order_is_kno
     assert (returns.condition[wrong] == samples.WRONG).all()
     assert np.array_equal(returns.condition[~wrong], returns.damage[~wrong])
     assert np.array_equal(samples.not_known(returns).condition, returns.damage)
+
+
+def test_whoever_learns_the_condition_by_itself_is_told_what_was_ordered_and_no_category():
+    order, condition = np.array([2, 7]), np.array([1, samples.WRONG])
+    told = samples.by_order(order, condition)
+    assert np.flatnonzero(told[0] == 1) == 1
+    assert np.flatnonzero(told[1] == 1) == samples.WRONG + 7
+    for row, ordered in zip(told, order, strict=True):
+        asked = [0, 1, 2, 3, samples.WRONG + ordered]
+        assert np.array_equal(np.flatnonzero(~np.isnan(row)), asked)
