@@ -95,8 +95,8 @@ class Segment:
 
 def segment_paths(folder: Path) -> list[Path]:
     """The segments of a folder, compressed ones too, by the paths that they have uncompressed."""
-    found = set(folder.glob(f"*{PLAIN}"))
-    found |= {plain_path(path) for path in folder.glob(f"*{PACKED}")}
+    found = {path for path in folder.glob(f"*{PLAIN}") if path.is_file()}
+    found |= {plain_path(path) for path in folder.glob(f"*{PACKED}") if path.is_file()}
     return sorted(found)
 
 

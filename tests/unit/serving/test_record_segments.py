@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -191,6 +192,15 @@ def test_a_damaged_compressed_segment_costs_its_damaged_blocks(tmp_path: Path, h
     packed.write_bytes(harm(packed.read_bytes()))
     found = list(InferenceLogFiles(tmp_path, "demand").read(Selection()))
     assert 0 < len(found) < 300
+
+
+@pytest.mark.parametrize("end", ["jsonl", "jsonl.gz"])
+def test_what_has_the_name_of_a_segment_and_is_no_file_is_passed_over(tmp_path: Path, end: str) -> None:
+    (tmp_path / "blue-0-1-0.jsonl").write_bytes(b"".join(lines_of(100)))
+    (tmp_path / f"blue-0-1-1.{end}").mkdir()
+    (tmp_path / f"blue-0-1-2.{end}").symlink_to("/nowhere/at/all")
+    os.mkfifo(tmp_path / f"blue-0-1-3.{end}")
+    assert len(list(InferenceLogFiles(tmp_path, "demand").read(Selection()))) == 100
 
 
 def test_a_request_is_found_in_a_compressed_segment(tmp_path: Path) -> None:
