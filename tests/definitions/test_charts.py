@@ -49,6 +49,18 @@ def test_no_two_objects_share_a_name(case: str) -> None:
     assert sorted(set(names), key=str) == sorted(names, key=str)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_every_name_is_one_that_a_cluster_takes_though_a_models_may_have_an_underscore(case: str) -> None:
+    assert [n for d in objects(case) if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", n := d["metadata"]["name"])] == []
+
+
+def test_the_gateway_finds_the_pods_of_a_model_with_an_underscore_where_its_chart_has_them() -> None:
+    services = {d["metadata"]["name"] for d in objects("model-lead-time") if d["kind"] == "Service"}
+    asked = set(re.findall(r"([a-z-]+)\.models\.svc\.cluster\.local", CASES["tidegate-full"].golden.read_text()))
+    assert {"lead-time-active", "lead-time-shadow"} <= services & asked
+    assert "/models/lead_time/" in CASES["tidegate-full"].golden.read_text()
+
+
 def values(case: str) -> dict[str, Any]:
     """The chart's defaults under the case's values, as helm merges them."""
 

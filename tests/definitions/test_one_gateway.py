@@ -15,7 +15,7 @@ from tidegate.domain.slots import Slot
 from tidegate.ports.local import ModelRoutes
 
 CHART = Path(__file__).resolve().parents[1] / "golden/charts/tidegate-full.yaml"
-MODELS = ("demand", "returns")
+MODELS = ("demand", "lead_time", "returns")
 DISCOVERY = {"name", "type", "eds_cluster_config", "dns_lookup_family", "dns_refresh_rate", "load_assignment"}
 OF_A_TARGET = {"rds", "stream_idle_timeout"}  # where routes come from; how long the slowest model may take
 SLOTS = "a cluster's gateway has no slots: no header, no label and no counters name one"

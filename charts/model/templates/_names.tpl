@@ -4,6 +4,11 @@ app.kubernetes.io/name: model
 app.kubernetes.io/instance: {{ .Values.model }}
 {{- end }}
 
+{{/* What its objects are named after: no name of an object has an underscore. */}}
+{{- define "model.object" -}}
+{{ .Values.model | replace "_" "-" }}
+{{- end }}
+
 {{- define "model.labels" -}}
 {{ include "model.selector" . }}
 app.kubernetes.io/part-of: tidegate

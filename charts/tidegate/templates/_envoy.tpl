@@ -5,7 +5,7 @@ What is mirrored goes to a release while it is judged and else to nobody, since 
 */}}
 {{- define "tidegate.filled" -}}
 {{- $model := .model -}}
-{{- .part | toJson | replace "@MODEL@" $model.name | replace "@NAMESPACE@" $model.namespace | replace "@RELEASE@" .release | replace "@TIMEOUT@" ($model.timeoutSeconds | default 10 | toString) | replace "\"@PORT@\"" ($model.port | default 8080 | toString) | replace "\"@GRPC_PORT@\"" ($model.grpcPort | default 0 | toString) | replace "\"@BODY_LIMIT@\"" (mul ($model.maxBodyMegabytes | default 1) 1048576 | toString) -}}
+{{- .part | toJson | replace "@MODEL@" $model.name | replace "@OBJECT@" ($model.name | replace "_" "-") | replace "@NAMESPACE@" $model.namespace | replace "@RELEASE@" .release | replace "@TIMEOUT@" ($model.timeoutSeconds | default 10 | toString) | replace "\"@PORT@\"" ($model.port | default 8080 | toString) | replace "\"@GRPC_PORT@\"" ($model.grpcPort | default 0 | toString) | replace "\"@BODY_LIMIT@\"" (mul ($model.maxBodyMegabytes | default 1) 1048576 | toString) -}}
 {{- end }}
 
 {{- define "tidegate.rds" -}}

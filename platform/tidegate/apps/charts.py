@@ -8,7 +8,6 @@ rolled out.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tidegate.adapters.kubernetes.helm_chart import to_yaml, values_of
 from tidegate.apps.trust import trusted_keys
 from tidegate.domain.errors import Conflict, InvalidInput, Unavailable
-from tidegate.domain.project import CLUSTER_NAME, Project
+from tidegate.domain.project import Project
 from tidegate.gates.monitor_file import load_monitor
 from tidegate.ports.gates import Slo
 from tidegate.rollout.cluster.standing import chart_values
@@ -66,11 +65,10 @@ mlflow:
 
 @dataclass(frozen=True)
 class Exported:
-    """Files to write, those that are their owner's and stay as they are, and models that no cluster takes."""
+    """Files to write, and those that are their owner's and stay as they are."""
 
     files: Mapping[Path, bytes]
     kept: tuple[Path, ...]
-    left_out: tuple[str, ...]
 
     def write(self) -> None:
         for path, content in self.files.items():
@@ -94,13 +92,12 @@ def export(project: Project, image: str = "", force: bool = False) -> Exported:
     file = settings.values / "platform.yaml"
     platform = to_yaml(platform_values(project, image or _image_in(file)))
     made[file] = (OF_PLATFORM.format(project=project.file.name) + platform).encode()
-    models = _on_clusters(project)
-    first = {settings.values / f"{name}.yaml": partial(_of_model, project, name) for name in models}
+    first = {settings.values / f"{name}.yaml": partial(_of_model, project, name) for name in project.models}
     made |= {path: text().encode() for path, text in first.items() if not path.exists()}
     if not (own := settings.values / "own.yaml").exists():
         made[own] = OWN.encode()
     kept = tuple(path for path in (*first, own) if path not in made)
-    return Exported(made, kept, tuple(name for name in project.models if name not in models))
+    return Exported(made, kept)
 
 
 def decided_values(project: Project, model: str) -> dict[str, Any]:
@@ -121,14 +118,14 @@ def platform_values(project: Project, image: str = "") -> dict[str, Any]:
     namespace = project.targets.kubernetes.namespace
     schedules = scheduled_values(project)
     values: dict[str, dict[str, Any]] = {
-        "gateway": {"models": [_routed(project, name) for name in _on_clusters(project)]},
+        "gateway": {"models": [_routed(project, name) for name in project.models]},
         "gates": {"namespace": namespace, "trustedKeys": [str(key) for key in trusted_keys(project)]},
         "monitor": {},
         "training": {},
         "scheduled": {"enabled": bool(schedules), "schedules": schedules},
         "networkPolicy": {"modelNamespaces": [namespace]},
     }
-    if project.local.default_model in _on_clusters(project):
+    if project.local.default_model:
         values["gateway"]["defaultModel"] = project.local.default_model
     for component in WITH_PLATFORM_IMAGE if image else ():
         values[component]["image"] = image
@@ -160,11 +157,6 @@ def _image_in(file: Path) -> str:
     """The platform's image in values that were written before, empty for none."""
     values = values_of(shipped() / PLATFORM, file) if file.is_file() else {}
     return str(values.get("gates", {}).get("image", ""))
-
-
-def _on_clusters(project: Project) -> list[str]:
-    """The models whose names a cluster takes: theirs are the names of its objects."""
-    return [name for name in project.models if re.match(CLUSTER_NAME, name)]
 
 
 def _routed(project: Project, model: str) -> dict[str, Any]:

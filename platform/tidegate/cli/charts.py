@@ -39,8 +39,7 @@ def export(session: Session, image: str, force: bool, dry_run: bool) -> None:
     ]
     lines += [f"{'would write' if dry_run else 'wrote'} {path}" for path in values[1:]]
     lines += [f"left {path} as it is" for path in made.kept]
-    lines += [f"left out model {name}: on a cluster its name may have no '_'" for name in made.left_out]
-    value = {"files": list(made.files), "kept": made.kept, "left_out": made.left_out, "dry_run": dry_run}
+    value = {"files": list(made.files), "kept": made.kept, "dry_run": dry_run}
     session.emit(value, "\n".join(lines))
 
 

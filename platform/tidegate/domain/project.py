@@ -19,7 +19,6 @@ from tidegate.domain.schedule import Schedule
 
 API_VERSION = "tidegate/v1"
 NAMESPACE = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
-CLUSTER_NAME = r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$"  # of a model on a cluster, whose objects are named after it
 VERIFIER_KEY = r"^[^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44}$"
 MEGABYTE = 1024 * 1024
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,39}$"

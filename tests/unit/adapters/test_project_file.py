@@ -225,3 +225,10 @@ def test_a_path_that_is_an_address_is_refused_and_makes_no_folder(tmp_path: Path
     with pytest.raises(InvalidInput, match=r"sources\[0\] is .*: that is an address"):
         load_project(write(tmp_path, TEXT.replace("data/one.parquet", address)), environ={})
     assert not [path for path in tmp_path.iterdir() if ":" in path.name]
+
+
+def test_models_whose_objects_on_a_cluster_would_have_one_name_are_refused(tmp_path: Path) -> None:
+    model = TEXT.split("models:\n")[1].split("targets:")[0]
+    named = [model.replace("demand:", f"{name}:", 1) for name in ("lead_time", "lead-time")]
+    with pytest.raises(InvalidInput, match=r"models 'lead_time' and 'lead-time' differ in '_' and '-' alone; rename one"):
+        load_project(write(tmp_path, TEXT.replace(model, "".join(named))), environ={})

@@ -57,6 +57,7 @@ def test_the_platform_has_what_the_project_file_decides(project: Project) -> Non
     assert found["gateway"] == {
         "models": [
             {"name": "demand", "namespace": "shop", "port": 8080, "maxBodyMegabytes": 4},
+            {"name": "lead_time", "namespace": "shop", "port": 8080, "maxBodyMegabytes": 1},
             {"name": "pictures", "namespace": "shop", "port": 8080, "maxBodyMegabytes": 1},
         ],
         "defaultModel": "demand",
@@ -75,7 +76,7 @@ def test_the_largest_body_of_a_models_pods_is_the_project_files_whatever_its_val
 def test_values_of_a_model_are_written_once_and_those_of_the_platform_each_time(project: Project) -> None:
     made = export(project, "registry.example/shop@sha256:12")
     made.write()
-    assert made.left_out == ("lead_time",)
+    assert (project.root / "charts/values/lead_time.yaml").is_file()
     assert values(project, "demand")["slo"] == {
         "availability": 0.99,
         "latencyMs": 250,
@@ -86,11 +87,12 @@ def test_values_of_a_model_are_written_once_and_those_of_the_platform_each_time(
     own.write_text("engine: triton\nport: 8000\n")
     changed = replace(project.models["demand"], max_body_megabytes=9)
     again = export(replace(project, models={**project.models, "demand": changed}))
-    assert again.kept == tuple(project.root / f"charts/values/{name}.yaml" for name in ("demand", "pictures", "own"))
+    kept = ("demand", "lead_time", "pictures", "own")
+    assert again.kept == tuple(project.root / f"charts/values/{name}.yaml" for name in kept)
     again.write()
     assert own.read_text() == "engine: triton\nport: 8000\n"
     routed = {"name": "pictures", "namespace": "shop", "port": 8000, "grpcPort": 8001, "maxBodyMegabytes": 1}
-    assert values(project, "platform")["gateway"]["models"][1] == routed
+    assert values(project, "platform")["gateway"]["models"][2] == routed
     assert values(project, "platform")["gateway"]["models"][0]["maxBodyMegabytes"] == 9
     assert values(project, "platform")["gates"]["image"] == "registry.example/shop@sha256:12"
 

@@ -120,6 +120,8 @@ LASTING = {
     ("train",),
     ("schedule", "run"),
     ("init",),
+    ("image", "platform"),
+    ("image", "mlflow"),
 }
 
 

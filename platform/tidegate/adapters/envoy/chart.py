@@ -28,7 +28,7 @@ from tidegate.adapters.envoy.table import (
 from tidegate.adapters.envoy.upstream import upstream
 from tidegate.domain.local import LocalConfig
 
-MODEL, RELEASE, NAMESPACE, TIMEOUT, MODELS = "@MODEL@", "@RELEASE@", "@NAMESPACE@", "@TIMEOUT@", "@MODELS@"
+MODEL, OBJECT, RELEASE, NAMESPACE, TIMEOUT, MODELS = "@MODEL@", "@OBJECT@", "@RELEASE@", "@NAMESPACE@", "@TIMEOUT@", "@MODELS@"
 PORT, GRPC_PORT, BODY_LIMIT = "@PORT@", "@GRPC_PORT@", "@BODY_LIMIT@"  # the chart takes their quotes away
 PATIENCE_SECONDS = 615.0  # longer than any time-out of a model that the chart takes
 FOLDER = "/etc/envoy"  # where the ConfigMap lies
@@ -97,7 +97,7 @@ def shown() -> Json:
 
 def discovery(cluster: str, role: str, port: str) -> Json:
     """The pods behind a headless Service, looked up each second; one that went away is left once its requests are answered."""
-    socket = {"address": f"{MODEL}-{role}.{NAMESPACE}.svc.cluster.local", "port_value": port}
+    socket = {"address": f"{OBJECT}-{role}.{NAMESPACE}.svc.cluster.local", "port_value": port}
     endpoints = [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": socket}}}]}]
     return {
         "type": "STRICT_DNS",

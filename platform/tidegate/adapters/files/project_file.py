@@ -26,7 +26,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 
-from tidegate.domain.access import ANY
+from tidegate.adapters.files.project_checks import check_project
 from tidegate.domain.errors import InvalidInput, NotFound
 from tidegate.domain.fields import is_required
 from tidegate.domain.project import NAME_PATTERN, DatasetConfig, LedgerConfig, LocalSettings, Project, did_you_mean
@@ -78,10 +78,7 @@ def load_project(path: Path | None = None, *, check_files: bool = True, environ:
     project = replace(project, targets=replace(project.targets, local=local, kubernetes=cluster))
     if checkpoint := environ.get("TIDEGATE_LEDGER_CHECKPOINT"):
         project = replace(project, ledger=LedgerConfig(checkpoint))
-    _check_ports(project)
-    _check_default_model(project)
-    _check_access(project)
-    _check_schedules(project)
+    check_project(project)
     return _with_datasets(project)
 
 
@@ -100,35 +97,6 @@ def _from_environment(local: LocalSettings, environ: Mapping[str, str]) -> Local
             raise InvalidInput("environment variable TIDEGATE_ONLINE_STORE: allowed are 'sqlite' and redis://HOST:PORT/DB")
         changes["online_store"] = store
     return replace(local, **changes)
-
-
-def _check_default_model(project: Project) -> None:
-    chosen = project.local.default_model
-    if chosen and chosen not in project.models:
-        hint = did_you_mean(chosen, project.models)
-        raise InvalidInput(f"{project.file}: targets.local.defaultModel is '{chosen}', no model of the project; {hint}")
-
-
-def _check_access(project: Project) -> None:
-    for name, role in project.access.roles.items():
-        for model in role.models:
-            if model != ANY and model not in project.models:
-                hint = did_you_mean(model, project.models)
-                raise InvalidInput(f"{project.file}: access.roles.{name}.models has '{model}', no model of the project; {hint}")
-
-
-def _check_schedules(project: Project) -> None:
-    if not project.schedules:
-        return
-    from tidegate.adapters.cron.times import CronsimTimes
-
-    for name, schedule in project.schedules.items():
-        try:
-            CronsimTimes().check(schedule.cron, schedule.zone)
-        except InvalidInput as error:
-            raise InvalidInput(f"{project.file}: schedules.{name}: {error}") from error
-        if not schedule.run:
-            raise InvalidInput(f"{project.file}: schedules.{name}.run is empty; required: a command, as [status, --json]")
 
 
 def _with_datasets(project: Project) -> Project:
@@ -155,18 +123,6 @@ def _with_datasets(project: Project) -> Project:
 def _remote(path: str) -> str | None:
     """What to say of a path that is the address of another place, None of any other."""
     return "that is an address; allowed: a path on this machine" if re.match(r"^[A-Za-z][A-Za-z0-9+.-]*:/", path) else None
-
-
-def _check_ports(project: Project) -> None:
-    local = project.local
-    last = local.slot_ports + 2 * local.replicas * len(project.models) - 1
-    if local.gateway_port == local.admin_port:
-        raise InvalidInput(f"{project.file}: gatewayPort and adminPort are both {local.gateway_port}; they must differ")
-    for name, port in (("gatewayPort", local.gateway_port), ("adminPort", local.admin_port)):
-        if local.slot_ports <= port <= last:
-            raise InvalidInput(
-                f"{project.file}: {name} {port} lies in the slots' ports {local.slot_ports} to {last}; choose one outside"
-            )
 
 
 @dataclass

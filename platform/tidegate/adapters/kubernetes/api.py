@@ -120,7 +120,9 @@ def _refused(method: str, path: str, error: Any) -> Exception:
 
 
 def namespaced(group: str, namespace: str, kind: str, name: str = "") -> str:
-    """The path of objects in a namespace: `namespaced('argoproj.io/v1alpha1', 'models', 'rollouts', 'demand')`."""
+    """The path of objects in a namespace: `namespaced('argoproj.io/v1alpha1', 'models', 'rollouts', 'demand')`.
+
+    No object has an underscore in its name: those of a model that has one are named with a dash."""
     root = f"/api/{group}" if "/" not in group else f"/apis/{group}"
-    parts = [root, "namespaces", namespace, kind, *([urllib.parse.quote(name, safe="")] if name else [])]
+    parts = [root, "namespaces", namespace, kind, *([urllib.parse.quote(name.replace("_", "-"), safe="")] if name else [])]
     return "/".join(parts)

@@ -21,7 +21,7 @@ def render(chart: Path, name: str, namespace: str, files: list[Path], values: Ma
     with tempfile.NamedTemporaryFile("w", suffix=".json") as last:
         json.dump(values, last)
         last.flush()
-        command = ["helm", "template", name, str(chart), "--namespace", namespace]
+        command = ["helm", "template", name.replace("_", "-"), str(chart), "--namespace", namespace]
         for file in [*map(str, files), last.name]:
             command += ["--values", file]
         try:
