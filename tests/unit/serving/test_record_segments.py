@@ -197,10 +197,11 @@ def test_a_damaged_compressed_segment_costs_its_damaged_blocks(tmp_path: Path, h
 @pytest.mark.parametrize("end", ["jsonl", "jsonl.gz"])
 def test_what_has_the_name_of_a_segment_and_is_no_file_is_passed_over(tmp_path: Path, end: str) -> None:
     (tmp_path / "blue-0-1-0.jsonl").write_bytes(b"".join(lines_of(100)))
+    before = len(list(InferenceLogFiles(tmp_path, "demand").read(Selection())))
     (tmp_path / f"blue-0-1-1.{end}").mkdir()
     (tmp_path / f"blue-0-1-2.{end}").symlink_to("/nowhere/at/all")
     os.mkfifo(tmp_path / f"blue-0-1-3.{end}")
-    assert len(list(InferenceLogFiles(tmp_path, "demand").read(Selection()))) == 100
+    assert len(list(InferenceLogFiles(tmp_path, "demand").read(Selection()))) == before > 0
 
 
 def test_a_request_is_found_in_a_compressed_segment(tmp_path: Path) -> None:
