@@ -25,7 +25,8 @@ models:
 
 
 def written(folder: Path, source: str = "data/lines.csv", monitor: str = "demand.yaml") -> Path:
-    for name in ("features/lines.py", "features/.env", "features/state/secret", "data/lines.csv", "demand.yaml", "notes.txt"):
+    features = [f"features/{name}" for name in ("lines.py", ".feastignore", ".env", "state/secret")]
+    for name in (*features, "data/lines.csv", "demand.yaml", "notes.txt"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
     (folder / "tidegate.yaml").write_text(PROJECT.replace("SOURCE", source).replace("MONITOR", monitor))
@@ -38,7 +39,7 @@ def test_a_projects_image_has_what_its_file_names_and_nothing_that_it_generates(
     (tmp_path / "image").mkdir()
     contents.project(project, tmp_path / "image")
     found = {path.relative_to(tmp_path / "image").as_posix() for path in (tmp_path / "image").rglob("*") if path.is_file()}
-    assert found == {"tidegate.yaml", "features/lines.py", "data/lines.csv", "demand.yaml"}
+    assert found == {"tidegate.yaml", "features/lines.py", "features/.feastignore", "data/lines.csv", "demand.yaml"}
 
 
 def test_a_definition_elsewhere_is_said_and_not_left_out(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from tidegate.files.release_folder import MANIFEST, read_manifest
 from tidegate.files.release_signature import SIGNATURE
 
 NEVER = shutil.ignore_patterns("__pycache__", ".*")
+FEASTIGNORE = ".feastignore"
 
 
 def own_source() -> Path:
@@ -57,7 +58,8 @@ def project(of: Project, into: Path) -> None:
     """The project's definitions and the data beside them, without what it generates."""
 
     def ignored(folder: str, names: list[str]) -> set[str]:
-        return NEVER(folder, names) | {name for name in names if Path(folder, name) == of.state}
+        kept = {FEASTIGNORE}  # without it Feast would read what is no definition of the repository
+        return (NEVER(folder, names) - kept) | {name for name in names if Path(folder, name) == of.state}
 
     for part in parts_of(of):
         if part.is_dir():
