@@ -90,7 +90,10 @@ def triton(say: Say) -> Path:
     def make(into: Path) -> None:
         with tempfile.TemporaryDirectory(dir=into.parent) as work:
             options = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--python", sys.executable, "--target", work]
-            done = subprocess.run([_uv(), "pip", "install", "-q", *options, "-r", str(lock)], capture_output=True, text=True)
+            command = [_uv(), "pip", "install", "-q", *options, "-r", str(lock)]
+            done = subprocess.run([*command, "--offline"], capture_output=True, text=True)  # what is here is asked of nobody
+            if done.returncode:
+                done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 last = (done.stderr.strip().splitlines() or ["no message"])[-1]
                 raise Unavailable(f"Triton: its packages cannot be installed: {last}")
