@@ -77,7 +77,8 @@ def package(say: Say) -> Path:
 def project(say: Say) -> Path:
     """This repository's project, as `tidegate image platform` takes any."""
     ours = load_project(ROOT)
-    return _once(f"project-{_content(contents.parts_of(ours))}", partial(contents.project, ours), say)
+    made_of = [*contents.parts_of(ours), Path(contents.__file__)]  # and by what: which of the files are taken
+    return _once(f"project-{_content(made_of)}", partial(contents.project, ours), say)
 
 
 def triton(say: Say) -> Path:
