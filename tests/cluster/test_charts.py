@@ -40,7 +40,8 @@ def test_of_several_models_one_is_at_the_root_if_it_is_named_and_a_model_that_is
         given = ["--values", str(case.values), "--set", f"gateway.defaultModel={model}"]
         return helm(kubernetes, "template", "tidegate", str(case.chart), *given)
 
-    assert "none at this path: ask below /models/demand/, /models/lead_time/, /models/returns/, or name the one" in rendered("").stdout
+    said = "none at this path: ask below /models/demand/, /models/lead_time/, /models/returns/, or name the one"
+    assert said in rendered("").stdout
     assert "none at this path" not in rendered("returns").stdout
     refused = rendered("retruns")
     assert refused.returncode != 0
