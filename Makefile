@@ -43,7 +43,7 @@ status: setup ## what is live, since when, on what evidence, and what is driftin
 test: setup ## run all tests, three files at a time; ends with their count
 	@$(ISOLATED) $(BIN)/python -m pytest tests -q -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST_MORE)
 
-test-kills: setup ## 75 kills under load (replicas, gateway, supervisor, rollouts under way), some ten minutes; ends with a table
+test-kills: setup ## 75 kills under load (replicas, gateway, supervisor, rollouts under way), some two minutes; ends with a table
 	@$(ISOLATED) PYTHONPATH=platform:tests $(BIN)/python -m e2e.local.kills
 
 lint: setup ## ruff: rules and format
