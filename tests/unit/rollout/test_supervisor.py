@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tidegate.domain.errors import Unavailable
 from tidegate.domain.local import LocalConfig
 from tidegate.domain.slots import Slot
 from tidegate.files.layout import StateFolder
-from tidegate.ports.local import ProcessRecord
+from tidegate.ports.local import ModelRoutes, ProcessRecord
 from tidegate.rollout.local.backoff import Backoff
 from tidegate.rollout.local.companions import Companion
 from tidegate.rollout.local.supervisor import Supervisor
@@ -155,6 +156,28 @@ def test_the_gateway_opens_for_other_models_although_one_never_comes(world) -> N
     world.want(blue=R1, active=Slot.BLUE)
     world.look(40, seconds=1.0)
     assert world.processes.running("envoy") == ["envoy"]
+
+
+def test_a_replica_is_said_to_be_ready_once_it_is_routed_to(world) -> None:
+    """It may answer between the look at the routes and the one that is written down; whoever then stops the other one would
+    leave the gateway with nobody."""
+    serving(world)
+    world.processes.die("slot")
+    [other] = world.processes.running("slot")
+    [port] = [record.labels["port"] for record in world.processes.records() if record.name == other]
+    apply = world.router.apply
+
+    def late(routes: Sequence[ModelRoutes]) -> None:
+        without = {Slot.BLUE: (port,), Slot.GREEN: ()}
+        apply([replace(each, endpoints=without) for each in routes])  # as if the new one had not answered yet
+
+    world.router.apply = late
+    world.look()
+    assert {r["port"]: r["ready"] for r in world.slot(Slot.BLUE)["replicas"]}.pop(port)
+    assert world.slot(Slot.BLUE)["ready"] == 1
+    world.router.apply = apply
+    world.look()
+    assert world.slot(Slot.BLUE)["ready"] == 2
 
 
 # --- controllers and the watcher -----------------------------------------------------------------------------------------

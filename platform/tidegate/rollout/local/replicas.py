@@ -244,10 +244,17 @@ class Replicas:
         return tuple(sorted(ready or fallen))
 
     def observed(self, desired: Desired) -> Mapping[str, object]:
-        """The slots of one model for `observed.json`."""
-        return {str(slot): self._observed_slot(desired, slot) for slot in Slot}
+        """The slots of one model for `observed.json`. A replica is ready there once it is routed to as well: whoever reads that
+        both are may stop the other one."""
+        applied = [routes for routes in self.router.applied() if routes.model == desired.model]
+        return {
+            str(slot): self._observed_slot(
+                desired, slot, {port for routes in applied for port in routes.endpoints.get(slot, ())}
+            )
+            for slot in Slot
+        }
 
-    def _observed_slot(self, desired: Desired, slot: Slot) -> Mapping[str, object]:
+    def _observed_slot(self, desired: Desired, slot: Slot, routed: Set[int]) -> Mapping[str, object]:
         records = [record for record in self.of(desired.model, slot) if self.processes.alive(record)]
         replicas = [
             {
@@ -255,7 +262,7 @@ class Replicas:
                 "port": record.labels["port"],
                 "pid": record.pid,
                 "release": record.labels["release"],
-                "ready": self.ready(record),
+                "ready": self.ready(record) and record.labels["port"] in routed,
             }
             for record in records
         ]
