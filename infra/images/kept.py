@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import re
 import shutil
@@ -55,14 +56,19 @@ class Unused:
     seconds: float
 
 
-def unused(cache: Path, seconds: float) -> Iterator[Unused]:
-    """What nobody has asked for in that time, the oldest first; what a killed process left unfinished; and buildah's layers, as
-    soon as one of the images goes."""
+def unused(cache: Path, seconds: float, most: float = math.inf) -> Iterator[Unused]:
+    """What nobody has asked for in that time, and, the oldest first, what is there beyond `most` bytes in all; what a killed
+    process left unfinished; and buildah's layers, as soon as one of the images goes."""
     now = time.time()
     folders = [path for kind in KINDS for path in (cache / kind).glob("*") if path.is_dir() and path != cache / STORAGE]
-    old = [Unused(path, _size(path), now - changed) for path in folders if (changed := path.stat().st_mtime) < now - seconds]
-    yield from sorted(old, key=lambda each: -each.seconds)
-    if any(each.path.parent == cache / STORAGE.parent for each in old) and (storage := cache / STORAGE).is_dir():
+    there = sorted((Unused(path, _size(path), now - path.stat().st_mtime) for path in folders), key=lambda each: -each.seconds)
+    total, images = sum(each.size for each in there), False
+    for each in there:
+        if each.seconds > seconds or total > most:
+            total -= each.size
+            images = images or each.path.parent == cache / STORAGE.parent
+            yield each
+    if images and (storage := cache / STORAGE).is_dir():
         yield Unused(storage, _size(storage), now - storage.stat().st_mtime)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -23,6 +24,7 @@ examples:
   python -m tests.cluster.one_node run -- kubectl get pods --all-namespaces
   python -m tests.cluster.one_node down
   python -m tests.cluster.one_node prune --unused-days 7     # free the disk of what is not used any more
+  python -m tests.cluster.one_node prune --keep-gb 15        # and of what was used longest ago, down to that
 
 exit codes: 0 done, 1 failed, 2 wrong argument, 3 no such cluster, 4 name taken or busy, 7 something needed is missing
 """
@@ -98,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     absent.add_argument("--install-packages", action="store_true", help=_INSTALL)
     prune = command("prune", _prune, "Remove programs, layers and images from the cache that nobody has asked for lately.")
     prune.add_argument("--unused-days", type=float, default=30, metavar="DAYS", help="for how long (default: 30)")
+    prune.add_argument("--keep-gb", type=float, default=math.inf, metavar="GB", help="and the oldest beyond that much in all")
     prune.add_argument("--dry-run", action="store_true", help="print what would go; change nothing")
     return parser
 
@@ -176,10 +179,12 @@ def _packages(options: argparse.Namespace, say: Progress) -> int:
 def _prune(options: argparse.Namespace, say: Progress) -> int:
     if not options.unused_days >= 0:
         raise InvalidInput(f"prune: --unused-days is {options.unused_days:g}; required is a number of days from 0 on")
+    if not options.keep_gb >= 0:
+        raise InvalidInput(f"prune: --keep-gb is {options.keep_gb:g}; required is a number of gigabytes from 0 on")
     if not options.dry_run and (names := lifecycle.names(cluster("any").root)):
         raise Conflict(f"prune: clusters run what is in the cache: {', '.join(names)}; end them by `down` first")
     total = 0
-    for found in kept.unused(cache_folder(), options.unused_days * 86_400):
+    for found in kept.unused(cache_folder(), options.unused_days * 86_400, options.keep_gb * 1e9):
         if not options.dry_run:
             kept.prune(found)
         total += found.size

@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 import time
@@ -38,6 +39,7 @@ from tests.cluster.one_node import (
 from tests.cluster.one_node.layout import NODE, Cluster
 
 Say = Callable[[str], None]
+ROOM = 8e9  # bytes of images, logs and volumes that the tests on a cluster come to, with some to spare
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ def plan(cluster: Cluster, wanted: Wanted, say: Say) -> list[Step]:
             lambda: not packages.missing(),
             lambda: packages.require(install=wanted.install_packages, say=say),
         ),
+        Step("room on the disk", lambda: _lacking(cluster.root) <= 0, lambda: _refuse_full(cluster)),
         *(Step(f"programs of {r.name} {r.key()}", r.built, lambda r=r: _discard(recipes.build(r, say))) for r in needed),  # type: ignore[misc]
         Step(f"folder {cluster.folder}", (cluster.folder / "cluster.json").exists, lambda: _claim(cluster)),
         Step(f"network namespace {cluster.unique}", lambda: network.ready(cluster), lambda: network.create(cluster)),
@@ -86,6 +89,20 @@ def plan(cluster: Cluster, wanted: Wanted, say: Say) -> list[Step]:
     if wanted.addons:
         steps.append(Step("add-ons available", None, lambda: addons.await_available(cluster, wanted.addons)))
     return steps
+
+
+def _lacking(folder: Path) -> float:
+    """Bytes that the disk lacks of what a cluster needs: below one part in a hundred the kubelet lets no pod run."""
+    total, _, free = shutil.disk_usage(next(each for each in (folder, *folder.parents) if each.exists()))
+    return ROOM + total / 100 - free
+
+
+def _refuse_full(cluster: Cluster) -> None:
+    raise Unavailable(
+        f"cluster '{cluster.name}': the disk of {cluster.root} has {_lacking(cluster.root) / 1e9:.1f} GB too few free for"
+        " images and pods, which a full disk would evict one by one; see what `prune --unused-days 0 --dry-run` would free, or"
+        " set TIDEGATE_CACHE to a folder of another disk"
+    )
 
 
 def up(cluster: Cluster, wanted: Wanted, say: Say) -> None:

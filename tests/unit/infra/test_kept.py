@@ -66,6 +66,13 @@ def test_what_nobody_has_asked_for_goes_the_oldest_first(tmp_path: Path) -> None
     assert not list(unused(tmp_path, 7 * 86_400))
 
 
+def test_what_was_asked_for_longest_ago_goes_until_the_rest_is_small_enough(tmp_path: Path) -> None:
+    made = [made_before(tmp_path / "images" / f"made-{days}", days) for days in (1, 2, 3, 4)]
+    found = list(unused(tmp_path, 7 * 86_400, most=11))
+    assert [each.path for each in found] == [made[3], made[2]]
+    assert not list(unused(tmp_path, 7 * 86_400, most=20))
+
+
 def test_layers_that_archives_hold_go_with_an_image(tmp_path: Path) -> None:
     (tmp_path / STORAGE).mkdir(parents=True)
     made_before(tmp_path / "layers" / "old-1", 8)
