@@ -6,6 +6,7 @@ import copy
 import json
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from openapi_spec_validator import validate
 
 from tensor_models import CASES, Case, node, onnx_of, texts
 from tensor_slot import INFER, Slot, described
+from tidegate.domain.contract import FeatureContract
 
 ODD: list[Any] = [
     *(0, -1, 1.9, 1e30, 3e38, -3e38, 2**31, 2**63, 2**64, -(2**63), 10**30, 1e308, float("nan"), float("inf")),
@@ -52,7 +54,47 @@ PARTIAL = {  # models that have no answer to some values of the type that they t
         {"y": [[1.0]]},
     ),
 }
-KINDS = {**CASES, **PARTIAL}
+DELAYS = FeatureContract("flights", "flight", {"history": ("delay",)}, ("history__delay",))
+FLIGHTS = {"AA": ([12.5], {}), "far": ([3e38], {})}
+OF_FEATURES = {  # the same of models with stored features
+    "a logarithm of a share": Case(
+        onnx_of(
+            [node("Div", ["features", "share"], ["ratio"]), node("Log", ["ratio"], ["y"])],
+            {"features": ("FP32", [None, 1]), "share": ("FP32", [None, 1])},
+            {"y": ("FP32", [None, 1])},
+        ),
+        {"entities": ["AA"], "inputs": {"share": [12.5]}},
+        {"features": np.array([[12.5]], dtype=np.float32), "share": np.array([[12.5]], dtype=np.float32)},
+        {"y": [[0.0]]},
+        DELAYS,
+        FLIGHTS,
+    ),
+    "a sum of two": Case(
+        onnx_of(
+            [node("Add", ["a", "b"], ["both"]), node("Add", ["both", "features"], ["y"])],
+            {"features": ("FP32", [None, 1]), "a": ("FP32", [None, 1]), "b": ("FP32", [None, 1])},
+            {"y": ("FP32", [None, 1])},
+        ),
+        {"entities": ["AA"], "inputs": {"a": [1.0], "b": [2.0]}},
+        {name: np.array([[value]], dtype=np.float32) for name, value in (("features", 12.5), ("a", 1), ("b", 2))},
+        {"y": [[15.5]]},
+        DELAYS,
+        FLIGHTS,
+    ),
+    "a number out of a text beside a stored one": Case(
+        onnx_of(
+            [node("Cast", ["t"], ["number"], to=TensorProto.FLOAT), node("Add", ["number", "features"], ["y"])],
+            {"features": ("FP32", [None, 1]), "t": ("BYTES", [None, 1])},
+            {"y": ("FP32", [None, 1])},
+        ),
+        {"entities": ["AA"], "inputs": {"t": ["1"]}},
+        {"features": np.array([[12.5]], dtype=np.float32), "t": texts("1")},
+        {"y": [[13.5]]},
+        DELAYS,
+        FLIGHTS,
+    ),
+}
+KINDS = {**CASES, **PARTIAL, **OF_FEATURES}
 
 
 def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -125,6 +167,62 @@ def test_a_value_that_a_model_without_features_has_no_answer_to_is_the_clients(
 ) -> None:
     reply = Slot(KINDS[kind], tmp_path).client.post("/predict", {"inputs": inputs})
     assert reply.status == 422, reply.body
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "named"),
+    [
+        ("a logarithm of a share", {"share": [-1.0]}, "'share'"),
+        ("a logarithm of a share", {"share": [0.0]}, "'share'"),
+        ("a sum of two", {"a": 1.0, "b": 3.4e38}, None),
+        ("a sum of two", {"a": -3.4e38, "b": -3.4e38}, "'a', 'b'"),
+        ("a number out of a text beside a stored one", {"t": ["nan"]}, "'t'"),
+    ],
+)
+def test_a_value_that_a_model_with_features_has_no_answer_to_is_the_clients_and_is_named(
+    kind: str, inputs: dict[str, Any], named: str | None, tmp_path: Path
+) -> None:
+    reply = Slot(KINDS[kind], tmp_path).client.post("/predict", {"entities": ["AA"], "inputs": inputs})
+    assert reply.status == (422 if named else 200), reply.body
+    if named:
+        assert f"request input {named}: no finite prediction" in reply.json["error"]
+
+
+def test_what_no_value_of_the_clients_would_have_mended_is_the_releases_fault(tmp_path: Path) -> None:
+    """So that a release that has lost its features, or its way, is seen by every gate."""
+    slot = Slot(KINDS["a sum of two"], tmp_path)
+    nodes = [node("Add", ["a", "b"], ["c"]), node("Add", ["features"] * 2, ["d"]), node("Add", ["c", "d"], ["y"])]
+    doubling = onnx_of(nodes, {name: ("FP32", [None, 1]) for name in ("features", "a", "b")}, {"y": ("FP32", [None, 1])})
+    doubled = Slot(replace(KINDS["a sum of two"], onnx=doubling), tmp_path / "doubled")
+    for inputs in ({"a": 1.0, "b": 1.0}, {"a": -3e38, "b": -3e38}, {"a": 3e38, "b": 3e38}):
+        asked = {"entities": ["far"], "inputs": inputs}
+        assert doubled.client.post("/predict", asked).status == 500
+        assert slot.client.post("/predict", asked | {"entities": ["AA"]}).status == (200 if inputs["a"] == 1 else 422)
+    assert [record.status for record in doubled.records()] == [500] * 3
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_value_that_a_transformation_fails_for_is_the_clients_and_one_that_always_fails_is_the_releases(
+    stored: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    of_days = FeatureContract(
+        "flights", "flight", {"history": ("delay",)} if stored else {}, ("share",), ("days",), "share.py:share", ("share",)
+    )
+    case = Case(
+        onnx_of([node("Identity", ["features"], ["y"])], {"features": ("FP32", [None, 1])}, {"y": ("FP32", [None, 1])}),
+        *({}, {}, {}, of_days, FLIGHTS),
+    )
+    divides = b"def share(columns):\n    return {'share': [1 / (day - 7) for day in columns['days'].tolist()]}\n"
+    refuses = b"def share(columns):\n    raise ValueError('nothing will do')\n"
+    entities = {"entities": ["AA"]} if stored else {}
+    good, bad = (
+        Slot(case, tmp_path / name, {"features/share.py": code}).client for name, code in (("good", divides), ("bad", refuses))
+    )
+    assert good.post("/predict", entities | {"inputs": {"days": 8}}).json["outputs"] == {"y": [[1.0]]}
+    reply = good.post("/predict", entities | {"inputs": {"days": 7}})
+    assert (reply.status, "request input 'days'" in reply.json["error"]) == (422, True)
+    assert "ZeroDivisionError" in caplog.text
+    assert bad.post("/predict", entities | {"inputs": {"days": 8}}).status == 500
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,7 +7,8 @@ may be bound to it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,9 @@ from tidegate.domain.datatypes import FEATURES
 from tidegate.domain.errors import InvalidInput, NotFound, TidegateError
 from tidegate.domain.keys import JoinKey, Part, entity_of, parts_of, said
 from tidegate.ports.tensor_model import TensorSpec
+from tidegate.serving.runtime.blame import Arrays, blamed_inputs
 from tidegate.serving.runtime.release_loader import LoadedRelease
-from tidegate.serving.runtime.request_inputs import read_inputs, refuse_extreme
+from tidegate.serving.runtime.request_inputs import read_inputs
 from tidegate.serving.runtime.shown import shown
 from tidegate.serving.runtime.vectors import feature_columns
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:  # the port's module imports polars, which a serving process d
     from tidegate.ports.features import OnlineFeatureReader, OnlineRows
 
 NAMED_AT_MOST = 5
+logger = logging.getLogger("tidegate.serving")
 NO_TIMES = np.empty(0, dtype=np.int64)
 Entity = Part | Mapping[str, Part] | Sequence[Part]  # as a client says it: a value, parts by name, or parts in the key's order
 
@@ -106,8 +109,12 @@ class Predictor:
         stored, event_times, texts = rows.values, rows.event_times, rows.texts
         if len(distinct) != len(names):
             stored, event_times, texts = _repeated(rows, distinct, names)
-        columns = feature_columns(contract, stored, event_times, inputs, self.release.on_demand, texts)
-        return self._predicted(names, inputs, event_times, assembled(contract, columns) | tensors, tensors)
+
+        def made(inputs: Arrays, tensors: Arrays) -> dict[str, np.ndarray]:
+            columns = feature_columns(contract, stored, event_times, inputs, self.release.on_demand, texts)
+            return {**assembled(contract, columns), **tensors}
+
+        return self._predicted(names, inputs, event_times, made, tensors)
 
     def infer(self, tensors: Mapping[str, np.ndarray]) -> Prediction:
         """Raw tensors through the model; raises InvalidInput when one is missing, unknown, or of a wrong type or shape."""
@@ -144,29 +151,55 @@ class Predictor:
             raise InvalidInput(f"model '{self.release.manifest.model}' has no stored features: it takes no entities")
         contract = self.release.contract
         inputs, tensors = read_inputs(contract, request, None)
-        made: Mapping[str, np.ndarray] = {}
-        if contract.vector:
+
+        def made(inputs: Arrays, tensors: Arrays) -> dict[str, np.ndarray]:
+            if not contract.vector:
+                return dict(tensors)
             n = len(next(iter((inputs or tensors).values())))
             columns = feature_columns(contract, np.empty((n, 0)), np.empty(n, np.int64), inputs, self.release.on_demand)
-            made = assembled(contract, columns)
-        return self._predicted((), inputs, NO_TIMES, {**made, **tensors}, tensors)
+            return {**assembled(contract, columns), **tensors}
+
+        return self._predicted((), inputs, NO_TIMES, made, tensors)
 
     def _predicted(
         self,
         names: Sequence[str],
-        inputs: Mapping[str, np.ndarray],
+        inputs: Arrays,
         event_times: np.ndarray,
-        tensors: Mapping[str, np.ndarray],
-        asked: Mapping[str, np.ndarray],
+        made: Callable[[Arrays, Arrays], dict[str, np.ndarray]],
+        asked: Arrays,
     ) -> Prediction:
-        if self._reader is None:
-            return Prediction((), inputs, event_times, self._run_of_client(tensors), tensors)
+        """`made` gives the model's tensors for inputs of the transformation and tensors that were asked for."""
+        run = self._run_of_client if self._reader is None else self._run
         try:
-            outputs = self._run(tensors)
-        except ModelFault:
-            refuse_extreme({**inputs, **asked})
+            tensors = made(inputs, asked)
+            outputs = run(tensors)
+        except Exception as error:
+            if isinstance(error, TidegateError) and not isinstance(error, ModelFault):
+                raise
+
+            def answers(given: Arrays) -> bool:
+                try:
+                    run(made({name: given[name] for name in inputs}, {name: given[name] for name in asked}))
+                except Exception:
+                    return False
+                return True
+
+            self._refuse_blamed(blamed_inputs({**inputs, **asked}, answers), error)
             raise
         return Prediction(tuple(names), inputs, event_times, outputs, tensors)
+
+    def _refuse_blamed(self, names: Sequence[str], error: Exception) -> None:
+        if not names:
+            return
+        if not isinstance(error, ModelFault):
+            logger.warning(
+                "release %s: the on-demand transformation failed for a client's values", self.release.id, exc_info=error
+            )
+        named = ", ".join(f"'{name}'" for name in names)
+        raise InvalidInput(
+            f"request input {named}: no finite prediction comes of what was given, required values that the model is made for"
+        ) from error
 
     def _run_of_client(self, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The client chose every value: what comes of them is no fault of the release."""

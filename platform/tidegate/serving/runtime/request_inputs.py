@@ -17,7 +17,6 @@ from tidegate.domain.errors import InvalidInput
 from tidegate.serving.runtime.shown import shown
 
 Arrays = dict[str, np.ndarray]
-EXTREME = 2.0**53  # beyond it not even the next whole number can be told apart
 
 
 def read_inputs(contract: FeatureContract, request: Mapping[str, Any], n: int | None) -> tuple[Arrays, Arrays]:
@@ -36,13 +35,6 @@ def read_inputs(contract: FeatureContract, request: Mapping[str, Any], n: int | 
     tensors = {name: _tensor(tensor, found[name], rows) for name, tensor in asked.items()}
     inputs = {name: _input(contract, name, found[name], rows) for name in contract.request}
     return inputs, tensors
-
-
-def refuse_extreme(values: Mapping[str, np.ndarray]) -> None:
-    """Raise InvalidInput when a request's number is so large that no model could answer."""
-    for name, array in values.items():
-        if array.dtype.kind in "iuf" and array.size and np.abs(array.astype(np.float64)).max() > EXTREME:
-            raise InvalidInput(f"request input '{name}' is too large: no finite prediction comes of it")
 
 
 def _datatype(contract: FeatureContract, asked: Mapping[str, InputTensor], name: str) -> str:
