@@ -29,6 +29,7 @@ class LocalConfig:
     drain_seconds: float = 10.0
     stop_seconds: float = 10.0
     request_timeout_seconds: float = 15.0
+    arrival_seconds: float = 15.0  # until a request's last byte has come
     max_request_bytes: int = 4 * MEGABYTE  # of what is no model's
     body_limits: Mapping[str, int] = field(default_factory=dict)  # bytes of a request, by model; of others BODY_LIMIT
     gateway_workers: int = 2

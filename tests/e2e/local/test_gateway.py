@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -48,7 +49,8 @@ class EchoHandler(BaseHTTPRequestHandler):
     server: Echo
 
     def answer(self) -> None:
-        self.rfile.read(int(self.headers.get("content-length") or 0))
+        if self.command == "POST":
+            self.rfile.read(int(self.headers.get("content-length") or 0))
         self.server.seen.append((self.command, self.path, {name.lower(): value for name, value in self.headers.items()}))
         if "/die" in self.path:
             self.close_connection = True
@@ -76,6 +78,7 @@ class Gateway:
             admin_port=ports["adminPort"],
             default_model="demand",
             request_timeout_seconds=2,
+            arrival_seconds=3,
             body_limits={"demand": LIMIT},
         )
         self.port = config.gateway_port
@@ -249,6 +252,38 @@ REFUSED = [
     (b"POST /models/x/predict HTTP/1.1" + END, 404),
     (b"POST /predict HTTP/1.0\r\ncontent-length: 0\r\n\r\n", 426),
 ]
+
+
+WITHOUT_BODY = b" HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n"
+CHUNKED = b" HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+INCOMPLETE = [
+    (b"POST /predict" + WITHOUT_BODY, 408),
+    (b"POST /predict" + CHUNKED, 408),
+    (b"POST /predict" + WITHOUT_BODY + b"1", 408),
+    (b"POST /v2/models/demand/infer" + WITHOUT_BODY, 408),
+    (b"POST /predict HTTP/1.1\r\nhost: x\r\n", 408),
+    (b"GET /livez" + WITHOUT_BODY, 200),  # nobody reads a body here, so nobody waits for one
+    (b"GET /v2" + CHUNKED, 200),
+    (b"GET /nothing" + WITHOUT_BODY, 404),
+    (b"POST /livez" + WITHOUT_BODY, 405),
+]
+
+
+def test_a_request_whose_body_never_comes_is_answered_and_costs_no_replica(gateway: Gateway) -> None:
+    with ThreadPoolExecutor(len(INCOMPLETE)) as pool:
+        answers = list(pool.map(gateway.raw, [request for request, _ in INCOMPLETE]))
+    for (request, status), answer in zip(INCOMPLETE, answers, strict=True):
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 %d" % status), (request, answer)
+        assert UUID.search(head.decode())
+        if status != 200:
+            told = json.loads(body)
+            assert (told["status"], bool(told["error"])) == (status, True)
+            assert f"x-request-id: {told['request_id']}" in head.decode()
+    seen = gateway.blue.seen + gateway.other_blue.seen
+    assert sorted(path for _, path, _ in seen) == ["/livez", "/v2"]
 
 
 def test_what_is_not_for_clients_is_not_behind_the_gateway(gateway: Gateway) -> None:

@@ -64,7 +64,7 @@ def files() -> dict[str, Json]:
 
 def bootstrap() -> Json:
     """The static part: routes and clusters come from files that Envoy watches."""
-    manager = connection_manager(PATIENCE_SECONDS, LocalConfig.max_request_bytes, "/dev/stdout")
+    manager = connection_manager(PATIENCE_SECONDS, LocalConfig.arrival_seconds, LocalConfig.max_request_bytes, "/dev/stdout")
     rds = {"rds": {"route_config_name": ROUTES, "config_source": _file("rds.json")}}
     admin = address(ADMIN_PORT)
     endpoints = {"cluster_name": "admin", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": admin}}]}]}

@@ -50,7 +50,7 @@ def address(port: int, host: str = LOOPBACK) -> Json:
 def listener(config: LocalConfig, access_log: Path, routes: Json) -> Json:
     """The gateway's listener; `routes` is `{"rds": ...}` or, to validate all at once, `{"route_config": ...}`."""
     patience = config.request_timeout_seconds + 15
-    manager = connection_manager(patience, config.max_request_bytes, str(access_log)) | routes
+    manager = connection_manager(patience, config.arrival_seconds, config.max_request_bytes, str(access_log)) | routes
     return {"enable_reuse_port": False} | listening("gateway", address(config.gateway_port), manager)
 
 
@@ -59,8 +59,9 @@ def listening(name: str, at: Json, manager: Json) -> Json:
     return {"name": name, "address": at, "filter_chains": [{"filters": filters}]}
 
 
-def connection_manager(patience: float, max_request_bytes: int, access_log: str) -> Json:
-    """What a gateway does with a request before its routes: the same on every target. `patience` bounds its silence."""
+def connection_manager(patience: float, arrival: float, max_request_bytes: int, access_log: str) -> Json:
+    """What a gateway does with a request before its routes: the same on every target. `patience` bounds its silence, `arrival`
+    the time until its last byte has come."""
     return typed(
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix="gateway",
@@ -68,8 +69,8 @@ def connection_manager(patience: float, max_request_bytes: int, access_log: str)
         normalize_path=True,
         merge_slashes=True,
         path_with_escaped_slashes_action="REJECT_REQUEST",
-        request_headers_timeout="10s",
-        request_timeout="30s",  # until its last byte has come
+        request_headers_timeout=seconds(min(10.0, arrival)),
+        request_timeout=seconds(arrival),
         stream_idle_timeout=seconds(patience),
         common_http_protocol_options={"idle_timeout": "300s"},
         local_reply_config=local_replies(),
@@ -92,6 +93,11 @@ def buffer_of_route(max_request_bytes: int | str) -> Json:
     """The limit of a body on one route, in place of the listener's."""
     buffer = {"max_request_bytes": max_request_bytes}
     return typed("envoy.extensions.filters.http.buffer.v3.BufferPerRoute", buffer=buffer)
+
+
+def no_buffer() -> Json:
+    """Of a route that reads no body: it answers without waiting for one that was announced."""
+    return typed("envoy.extensions.filters.http.buffer.v3.BufferPerRoute", disabled=True)
 
 
 def identity() -> Json:

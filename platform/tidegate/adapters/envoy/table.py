@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tidegate.adapters.envoy.kinds import GRPC, INFER, OTHER, PREDICT, Kind
-from tidegate.adapters.envoy.listener import BUFFER, CLIENT_ID, METADATA, Json, buffer_of_route, seconds, typed
+from tidegate.adapters.envoy.listener import BUFFER, CLIENT_ID, METADATA, Json, buffer_of_route, no_buffer, seconds, typed
 from tidegate.domain.local import BODY_LIMIT, LocalConfig
 from tidegate.domain.slots import Slot
 from tidegate.ports.local import ModelRoutes
@@ -81,7 +81,8 @@ def configuration(routes: list[Json]) -> Json:
 
 
 def direct(name: str, match: Json, status: int, text: str) -> Json:
-    return {"name": name, "match": match, "direct_response": {"status": status, "body": {"inline_string": text}}}
+    answer = {"status": status, "body": {"inline_string": text}}
+    return {"name": name, "match": match, "direct_response": answer, "typed_per_filter_config": {BUFFER: no_buffer()}}
 
 
 UNKNOWN = direct("unknown", {"prefix": "/models/"}, 404, "no such model at this gateway")
@@ -190,8 +191,8 @@ def route(backend: Backend, kind: Kind, match: Json, rewrite: Json | None = None
         "route": action,
         "metadata": {"filter_metadata": {METADATA: {"model": backend.model, "kind": kind.name} | slot}},
     }
-    if kind.takes_bodies:
-        rendered["typed_per_filter_config"] = {BUFFER: buffer_of_route(backend.body_limit)}
+    buffer = buffer_of_route(backend.body_limit) if kind.takes_bodies else no_buffer()
+    rendered["typed_per_filter_config"] = {BUFFER: buffer}
     if backend.slot:
         header = {"key": SLOT_HEADER, "value": backend.slot}
         rendered["response_headers_to_add"] = [{"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}]
