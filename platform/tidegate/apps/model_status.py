@@ -58,7 +58,8 @@ def model_status(platform: ProjectEvidence, model: str, with_drift: bool) -> Sta
     origin = origin_of(live, history) if live else Origin()
     slots = part(lambda: _slots(platform, model)) if running else None
     problems += [problem for problem in platform.target.problems() if problem not in problems]
-    if not running:
+    if not running:  # who runs looks at its releases by itself
+        part(lambda: platform.startable(manifest) if manifest else None)
         problems.append("nothing runs; start it with 'tidegate up'")
     elif other := part(platform.started_otherwise):
         problems.append(f"{other}, or use what it was started with")

@@ -128,6 +128,12 @@ class ProjectVersions(ProjectOrders):
         self.admit(manifest)
         return manifest
 
+    def startable(self, manifest: ReleaseManifest) -> None:
+        """Raise IntegrityError or NotFound unless a process would load the release."""
+        from tidegate.apps.trust import check_startable
+
+        check_startable(self.project, self.releases.folder(manifest.digest))
+
     def release(self, reference: str) -> ReleaseManifest:
         return self.releases.open(reference)[0]
 

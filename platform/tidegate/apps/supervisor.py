@@ -30,7 +30,7 @@ from tidegate.apps.rollouts import FINISH, GATES, restore_wanted, run_controller
 from tidegate.apps.scheduled import Shown, wanted_job
 from tidegate.apps.supervision import PARTS, SLOT_COMMAND, SUPERVISOR, Parts, open_supervisor, supervisor_lock
 from tidegate.apps.systemd import is_watching, notify
-from tidegate.apps.trust import adopt_releases
+from tidegate.apps.trust import adopt_releases, release_watch
 from tidegate.domain.errors import TidegateError
 from tidegate.domain.project import Project
 from tidegate.files.layout import StateFolder
@@ -91,6 +91,7 @@ def _supervise(
         beat=beating.stepped,
         models=sorted(project.models),
         changes=changes.look,
+        releases=release_watch(project) if parts.slot_command == SLOT_COMMAND else None,  # who else serves needs none
     )
     supervisor.check_ports()
     adopt_releases(project)

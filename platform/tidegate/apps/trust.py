@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tidegate.adapters.files.ledger_file import FileLedger
-from tidegate.adapters.files.release_keys import SIGN, environment_keys, parse_keys, unsigned
+from tidegate.adapters.files.release_keys import SIGN, environment_keys, parse_keys, require_signed, unsigned
 from tidegate.apps import wiring
 from tidegate.domain.digests import is_digest
 from tidegate.domain.errors import IntegrityError, TidegateError
@@ -19,8 +19,10 @@ from tidegate.domain.project import Project
 from tidegate.domain.release import SHORT
 from tidegate.domain.signed_notes import VerifierKey
 from tidegate.files.layout import StateFolder
+from tidegate.files.release_folder import verify_release
 from tidegate.files.release_signature import BUILT, SIGNED
 from tidegate.ports.ledger import Query
+from tidegate.rollout.local.release_watch import ReleaseWatch
 from tidegate.rollout.unrecorded import Recorder
 
 logger = logging.getLogger("tidegate.trust")
@@ -71,6 +73,17 @@ def adopt_releases(project: Project) -> None:
                 wiring.release_keys(StateFolder(project.state)).sign(folder)
     except TidegateError as error:
         logger.warning("releases without a signature were not signed: %s", error)
+
+
+def release_watch(project: Project) -> ReleaseWatch:
+    """Looks whether what slots run could be started again."""
+    return ReleaseWatch(StateFolder(project.state).release, lambda folder: check_startable(project, folder))
+
+
+def check_startable(project: Project, release: Path) -> None:
+    """Raise IntegrityError or NotFound unless the files are the manifest's and a trusted key signed it."""
+    verify_release(release)
+    require_signed(release, trusted_keys(project))
 
 
 def ledger_remarks(project: Project, models: Sequence[str]) -> list[str]:

@@ -1,7 +1,8 @@
 """The store of releases: folders named by the digest of their manifest, written once and never changed.
 
 A release is written into a folder beside its final place, synced, and renamed, so a folder with a digest for a name is
-always whole. Building the same release again finds it there. Nothing that could be a pickle is taken in.
+always whole. Building the same release again finds it there, and puts it there anew where somebody changed it. Nothing that
+could be a pickle is taken in.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.domain.digests import canonical_json
-from tidegate.domain.errors import InvalidInput, NotFound
+from tidegate.domain.errors import IntegrityError, InvalidInput, NotFound
 from tidegate.domain.release import ReleaseManifest
 from tidegate.files.digests import IGNORED_NAMES, folder_files
 from tidegate.files.durable_files import sync_folder
@@ -70,6 +71,7 @@ class ReleaseStore:
             )
             (draft / MANIFEST).write_bytes(manifest.to_bytes())
             final = self.root / manifest.digest
+            self._put_aside_if_damaged(final)
             if not final.exists():
                 _sync(draft)
                 draft.rename(final)
@@ -79,6 +81,17 @@ class ReleaseStore:
                 shutil.rmtree(draft)
         verify_release(self.root / manifest.digest)
         return manifest
+
+    def _put_aside_if_damaged(self, folder: Path) -> None:
+        """Make place for a release that is built again because somebody changed it; what lay there is kept to be looked at."""
+        if not folder.exists():
+            return
+        try:
+            verify_release(folder)
+        except (IntegrityError, NotFound):
+            aside = self.root / f".damaged-{folder.name}"
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(aside)
 
     def folder(self, digest: str) -> Path:
         return self.root / digest

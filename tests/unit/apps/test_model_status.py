@@ -46,8 +46,15 @@ def roll_back(world) -> None:
     assert world.run().status is Status.DONE
 
 
-def looked_at(world, with_drift: bool = True, other: str = "", schedules: tuple[str, ...] = ()) -> Standing:
+def looked_at(
+    world, with_drift: bool = True, other: str = "", schedules: tuple[str, ...] = (), running: bool = True, damage: str = ""
+) -> Standing:
     by_digest = {release.digest: release for release in world.releases}
+
+    def startable(_: object) -> None:
+        if damage:
+            raise IntegrityError(damage)
+
     platform = SimpleNamespace(
         state=StateFolder(world.store.folder / "state"),
         target=SimpleNamespace(
@@ -56,7 +63,8 @@ def looked_at(world, with_drift: bool = True, other: str = "", schedules: tuple[
         rollouts=world.store,
         pending=PendingUpdates(world.store.folder),
         release=by_digest.__getitem__,
-        is_up=lambda: True,
+        is_up=lambda: running,
+        startable=startable,
         started_otherwise=lambda: other,
         schedule_problems=lambda model: [f"schedule '{name}' of {model} failed" for name in schedules],
         drift=lambda _: [],
@@ -172,6 +180,11 @@ def test_a_part_that_cannot_be_read_is_a_problem_and_hides_nothing_else(world, m
     status = looked_at(world)
     assert (status.live, status.problem) == (world.releases[0].id, "the record is damaged")
     assert "none on record" in shown(status)
+
+
+def test_a_live_release_that_cannot_be_started_any_more_is_a_problem_when_nothing_runs(world) -> None:
+    damage = "release demand@1: file 'model/model.onnx' has digest 1, required 2"
+    assert looked_at(world, running=False, damage=damage).problem == f"{damage}; nothing runs; start it with 'tidegate up'"
 
 
 def test_long_evidence_wraps_below_itself(world) -> None:

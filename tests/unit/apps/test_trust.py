@@ -13,6 +13,7 @@ import pytest
 
 from serving_builders import FakeReader, build_release
 from small_disks import read_only
+from story import eventually
 from tidegate.adapters.files.release_keys import TRUSTED_KEYS, ReleaseKeys, parse_keys, unsigned
 from tidegate.adapters.mlflow.artifacts import verify_release
 from tidegate.apps import wiring
@@ -20,7 +21,7 @@ from tidegate.apps.gate_service import damage_of
 from tidegate.apps.platform import Platform
 from tidegate.apps.slot import build, main
 from tidegate.apps.slot_settings import SlotSettings
-from tidegate.apps.trust import admit, adopt_releases, trusted_keys
+from tidegate.apps.trust import admit, adopt_releases, check_startable, release_watch, trusted_keys
 from tidegate.cli.main import run
 from tidegate.cli.session import acting
 from tidegate.domain.actor import Actor
@@ -102,6 +103,22 @@ def test_a_person_may_vouch_for_it(project: Project, made: Path, capsys: pytest.
     build(settings(made, project, *keys), lambda *_: FakeReader())
     assert verify_release(made).digest == made.name  # the signature is beside the digest
     assert stat.S_IMODE((project.state / "keys" / "release.key").stat().st_mode) == 0o600
+
+
+def test_a_release_that_lost_its_signature_or_got_a_byte_more_cannot_be_started_and_that_is_found(
+    project: Project, made: Path
+) -> None:
+    with pytest.raises(IntegrityError, match=r"there is no manifest\.sig"):
+        check_startable(project, made)
+    ReleaseKeys(project.state / "keys").sign(made)
+    check_startable(project, made)
+    with (made / "model" / "model.onnx").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(IntegrityError, match=r"file 'model/model\.onnx' has digest"):
+        check_startable(project, made)
+    watch = release_watch(project)
+    watch.look([made.name])
+    eventually(lambda: "model.onnx" in " ".join(watch.problems.values()))
 
 
 def test_a_signature_counts_for_its_release_and_its_key_alone(project: Project, made: Path, tmp_path: Path) -> None:

@@ -67,6 +67,17 @@ def test_a_changed_manifest_is_found(tmp_path: Path) -> None:
         store.open(built.digest)
 
 
+@pytest.mark.parametrize("name", ["model/model.onnx", "manifest.json", "planted.py"])
+def test_a_damaged_release_that_is_built_again_is_whole_and_what_lay_there_is_kept(tmp_path: Path, name: str) -> None:
+    store, first = build(tmp_path)
+    (store.folder(first.digest) / name).write_bytes(b"changed")
+    _, again = build(tmp_path)
+    assert again == first
+    assert store.verify(first.id) == first
+    assert (store.root / f".damaged-{first.digest}" / name).read_bytes() == b"changed"
+    assert store.list() == [first]
+
+
 @pytest.mark.parametrize(("name", "content"), [("model.pkl", b"x"), ("weights.bin", b"\x80\x04\x95")])
 def test_a_pickle_never_enters(tmp_path: Path, name: str, content: bytes) -> None:
     build(tmp_path)

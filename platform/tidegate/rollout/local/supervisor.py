@@ -32,6 +32,7 @@ from tidegate.files.layout import StateFolder
 from tidegate.ports.local import ModelRoutes, Probe, Processes, ProcessRecord, Router
 from tidegate.rollout.local.companions import Companion, Companions, Silence
 from tidegate.rollout.local.gateway import Gateway
+from tidegate.rollout.local.release_watch import ReleaseWatch
 from tidegate.rollout.local.replicas import Replicas, SlotCommand
 from tidegate.rollout.wanted import known_models, look_up
 
@@ -67,13 +68,14 @@ class Supervisor:
         beat: Callable[[], object] = lambda: None,
         models: Sequence[str] = (),
         changes: Callable[[], None] = lambda: None,
+        releases: ReleaseWatch | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.state, self.config, self.processes, self.router = state, config, processes, router
         self.controllers, self.restore, self.watchers, self.beat = controllers, restore, watchers, beat
         self.schedules, self.job, self.models, self.changes = schedules, job, models, changes
-        self.clock, self.sleep = clock, sleep
+        self.releases, self.clock, self.sleep = releases, clock, sleep
         self.replicas = Replicas(processes, probe, router, config, slot_command, state.logs, clock)
         self.gateway = Gateway(processes, router, probe, config, state.logs, clock)
         self.companions = Companions(processes, silence, state.logs, clock)
@@ -97,6 +99,7 @@ class Supervisor:
         self._attempt("schedules", lambda: self.companions.keep("job", self._due_jobs()))
         self._attempt("strays", self._end_strays)
         self._attempt("project file", self.changes)
+        self._attempt("releases", lambda: self._look_at_releases(desired))
         self._attempt("observed", lambda: self._observe(desired))
 
     def _attempt(self, name: str, act: Callable[[], T]) -> T | None:
@@ -200,6 +203,10 @@ class Supervisor:
             else:
                 self.processes.forget(record)
 
+    def _look_at_releases(self, desired: Sequence[Desired]) -> None:
+        if self.releases is not None:
+            self.releases.look({release for want in desired for slot in Slot if (release := want.release_of(slot))})
+
     def _observe(self, desired: Sequence[Desired]) -> None:
         gateway = self.gateway.process
         content: Mapping[str, object] = {
@@ -213,7 +220,7 @@ class Supervisor:
             "onlineStore": self.config.online_place,
             "serves": list(self.models),
             "models": {want.model: self.replicas.observed(want) for want in desired},
-            "problems": {**self.problems, **self.replicas.problems},
+            "problems": {**self.problems, **self.replicas.problems, **(self.releases.problems if self.releases else {})},
         }
         text = json.dumps(content)
         if text != self._written[0] or self.clock() - self._written[1] >= HEARTBEAT:
