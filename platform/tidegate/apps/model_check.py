@@ -1,9 +1,9 @@
 """Whether a training output can be released: asked when it is registered and when a release is built, before anything is
 written.
 
-The model is what its contract says and takes any number of rows; its outputs are finite for the rows of its reference; its
-on-demand transformation runs on them; the serving folder's `service.py` loads and has its parts. A slot asks the same of the
-model (`serving.runtime.model_check`) once more, of the bytes that it serves.
+The model is what its contract says and takes any number of rows; no request can end its process by a division; its outputs are
+finite for the rows of its reference; its on-demand transformation runs on them; the serving folder's `service.py` loads and has
+its parts. A slot asks the same of the model (`serving.runtime.model_check`) once more, of the bytes that it serves.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from tidegate.adapters.bento.hosting import configure_bentoml, service_parts
+from tidegate.adapters.onnx.divisions import dangerous_division
 from tidegate.adapters.onnx.session import open_onnx
 from tidegate.domain.contract import FeatureContract
 from tidegate.domain.digests import canonical_json
@@ -51,7 +52,14 @@ def decide_tensors(folder: Path, what: str) -> None:
 def check_output(output: TrainingOutput, what: str) -> None:
     """Raise InvalidInput, which begins with `what`, unless the model can be served as its contract says."""
     contract, reference = output.contract, output.reference
-    model = open_onnx((output.folder / MODEL).read_bytes(), what)
+    content = (output.folder / MODEL).read_bytes()
+    model = open_onnx(content, what)
+    if division := dangerous_division(content):
+        raise InvalidInput(
+            f"{what}: the model's {division}, and the least number divided by -1 ends the process that computes it, so that a "
+            "request could stop what is live; divide floats (Cast both), or bound the divisor (Max or Clip from a constant "
+            "of at least 0)"
+        )
     some = reference.gather_every(max(1, len(reference) // ROWS))
     check_model(what, contract, model, reference_tensors(some, contract, what))
     _check_on_demand(Sources.of(output.folder / "features"), contract, some, what)

@@ -205,3 +205,11 @@ def test_a_service_that_does_not_load_is_found_before_a_release_is_built(tmp_pat
     (tmp_path / "serving/service.py").write_text(code)
     with pytest.raises(InvalidInput, match=f"^building m/1: .*{message}"):
         check_service(tmp_path / "serving", tmp_path, "building m/1")
+
+
+def test_a_model_that_a_request_could_end_its_process_by_is_refused_before_it_runs(tmp_path: Path) -> None:
+    inputs: Tensors = {"count": ("INT64", [None, 1]), "parts": ("INT64", [None, 1])}
+    onnx = onnx_of([node("Div", ["count", "parts"], ["each"], name="share")], inputs, {"each": ("INT64", [None, 1])})
+    reference = pl.DataFrame({"count": [4, 6], "parts": [2, 3]})
+    with pytest.raises(InvalidInput, match="registering m: the model's node 'share' divides INT64 'count' by 'parts'"):
+        checked(output_of(tmp_path / "output", onnx, NO_FEATURES, reference))
