@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import shutil
@@ -11,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +21,7 @@ from small_disks import read_only
 from tidegate.adapters.files.ledger_file import FileLedger
 from tidegate.domain.actor import Actor
 from tidegate.domain.errors import IntegrityError, Unavailable
-from tidegate.ledger.chain import Head, check_chain, entry_hash, from_line, next_entry, to_line
+from tidegate.ledger.chain import Head, check_chain, entry_hash, from_line, next_entry, signed_bytes, to_line
 from tidegate.ports.ledger import Entry
 
 COUNT = 6
@@ -173,6 +176,20 @@ def test_a_head_that_was_changed_is_not_trusted(tmp_path: Path) -> None:
     ledger = filled(tmp_path)
     path = tmp_path / "keys" / "head.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "sequence": 5}))
+    assert "signature does not match" in ledger.verify().problem
+
+
+def test_a_head_with_a_field_of_a_later_version_is_trusted_for_what_is_signed(tmp_path: Path) -> None:
+    ledger = filled(tmp_path)
+    path = tmp_path / "keys" / "head.json"
+    value = {name: part for name, part in json.loads(path.read_text()).items() if name != "signature"} | {"tenant": "t"}
+    key = load_pem_private_key((tmp_path / "keys" / "ledger.key").read_bytes(), password=None)
+    assert isinstance(key, Ed25519PrivateKey)
+    signature = base64.b64encode(key.sign(signed_bytes(value))).decode()
+    path.write_text(json.dumps({**value, "signature": signature}))
+    assert ledger.verify().ok
+    ledger.append("verdict", "demand@7", {})
+    path.write_text(json.dumps({**value, "tenant": "u", "signature": signature}))
     assert "signature does not match" in ledger.verify().problem
 
 
