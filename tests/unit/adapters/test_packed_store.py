@@ -120,6 +120,19 @@ def test_a_damaged_watermark_names_itself(path: Path, content: bytes) -> None:
     assert open_online_reader(str(path), CONTRACT).read(["a"]).values[0, 0] == 2.0
 
 
+@pytest.mark.parametrize(
+    "edit", [(b'"sequence": 1', b'"sequence": 0'), (b'"rows": 3', b'"rows": 2'), (b'"until": ', b'"until": 9')]
+)
+def test_a_watermark_with_one_number_changed_is_refused(path: Path, edit: tuple[bytes, bytes]) -> None:
+    """It is whole JSON, and says that an older file, or one with fewer rows, or a later moment, is what was written."""
+    write(path, rows(1.0))
+    content = beside(path).read_bytes()
+    assert edit[0] in content
+    beside(path).write_bytes(content.replace(*edit))
+    with pytest.raises(IntegrityError, match=r"online\.db\.watermark: its watermark is damaged \(its digest does not match\)"):
+        open_online_reader(str(path), CONTRACT).ping()
+
+
 def test_a_watermark_of_a_later_format_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packed_rows, "FORMAT", 2)
     write(path, rows(1.0))
