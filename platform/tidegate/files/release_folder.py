@@ -11,7 +11,7 @@ from tidegate.domain.contract import FeatureContract
 from tidegate.domain.digests import digest_of
 from tidegate.domain.errors import IntegrityError, NotFound
 from tidegate.domain.release import SHORT, ReleaseManifest
-from tidegate.files.digests import IGNORED_NAMES
+from tidegate.files.digests import IGNORED_NAMES, file_digest
 from tidegate.files.release_signature import SIGNATURE
 
 MANIFEST = "manifest.json"
@@ -43,19 +43,26 @@ def verified_bytes(folder: Path, manifest: ReleaseManifest, name: str) -> bytes:
 
     Whoever uses a file of a release uses these bytes, and never opens the file again.
     """
+    content = _listed(folder, manifest, name).read_bytes()
+    _compare(manifest, name, hashlib.sha256(content).hexdigest())
+    return content
+
+
+def _listed(folder: Path, manifest: ReleaseManifest, name: str) -> Path:
     path = folder / name
     if name not in manifest.files or not path.is_file():
         raise IntegrityError(f"release {manifest.id}: file '{name}' is missing; build the release again")
     if _leads_away(folder, name):
         raise IntegrityError(f"release {manifest.id}: '{name}' is reached by a symbolic link; build the release again")
-    content = path.read_bytes()
-    observed = hashlib.sha256(content).hexdigest()
+    return path
+
+
+def _compare(manifest: ReleaseManifest, name: str, observed: str) -> None:
     if observed != manifest.files[name]:
         raise IntegrityError(
             f"release {manifest.id}: file '{name}' has digest {observed[:SHORT]}, required {manifest.files[name][:SHORT]}; "
             "it was changed or is damaged, build the release again"
         )
-    return content
 
 
 def read_contract(folder: Path, manifest: ReleaseManifest) -> FeatureContract:
@@ -73,8 +80,8 @@ def verify_release(folder: Path) -> ReleaseManifest:
     Raises IntegrityError naming the first file that differs or that the manifest does not list.
     """
     manifest = read_manifest(folder)
-    for name in manifest.files:
-        verified_bytes(folder, manifest, name)
+    for name in manifest.files:  # by parts: a model may be larger than the memory of who only looks
+        _compare(manifest, name, file_digest(_listed(folder, manifest, name)))
     if CONTRACT in manifest.files:
         read_contract(folder, manifest)
     planted = next((name for name in _unlisted(folder, manifest) if not _is_ignored(name)), None)

@@ -122,6 +122,7 @@ class Target:
         assert self.slot.process.wait(timeout=60) == 0
         summary = json.loads(next(self.slot.logs.glob("*.summary.json")).read_text())
         assert all(int(status) < 500 for status in summary["requests"])
+        assert {"200", "400", "415", "422"} <= set(summary["requests"])
         for status, count in summary["requests"].items():
             kept = sum(summary[fate].get(status, 0) for fate in ("logged", "sampled_out", "dropped"))
             assert kept == count >= self.answered[status]
