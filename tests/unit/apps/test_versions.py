@@ -171,8 +171,10 @@ def test_a_champion_that_the_registry_lacks_closes_the_gate(world: World) -> Non
     (StateFolder(world.project.state).releases / lost.digest).mkdir(parents=True)
     (StateFolder(world.project.state).releases / lost.digest / "manifest.json").write_bytes(lost.to_bytes())
     world.live(lost)
-    with pytest.raises(Conflict, match=r"version 9 is live as demand@.* the registry has no such version"):
-        promote(world, stranger)
+    for ask in (lambda: promote(world, stranger), lambda: reconcile(world, "demand")):
+        with pytest.raises(Conflict, match=r"version 9 is live as demand@.* the registry has no such version"):
+            ask()
+    assert not [entry for entry in world.actions("champion") if entry.subject == "demand/9"]
 
 
 def test_the_evidence_of_another_registrys_version_of_the_same_number_is_refused(world: World) -> None:

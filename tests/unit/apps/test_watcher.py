@@ -92,6 +92,18 @@ def test_a_process_that_only_has_the_pid_is_not_ended(state: StateFolder, monkey
     silent.wait()
 
 
+def test_a_process_of_another_user_is_not_ended(state: StateFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervision, "HUNG", 0.1)
+    monkeypatch.setattr(supervision, "owned", lambda pid, folder: False)
+    silent = holder(state)
+    os.kill(silent.pid, signal.SIGSTOP)
+    wait(lambda: Heartbeats(state.beats).last("supervisor").age > 0.2)
+    assert not supervision.end_hung(state)
+    assert silent.poll() is None
+    silent.kill()
+    silent.wait()
+
+
 def test_whom_it_has_just_started_ends_with_it(state: StateFolder) -> None:
     watcher = Watcher(state, [sys.executable, "-c", "import time; time.sleep(60)"])
     watcher.look()

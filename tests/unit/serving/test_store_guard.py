@@ -115,9 +115,12 @@ def test_a_store_that_hangs_delays_neither_liveness_nor_later_requests(tmp_path:
         first = asyncio.create_task(client._request("POST", "/predict", body, headers, 1))
         while store.reads < 2:
             await asyncio.sleep(0.001)
+        asked = store.asked
         ready = asyncio.create_task(client._request("GET", "/readyz", b"", {}, 1))
+        while store.asked == asked:
+            await asyncio.sleep(0.001)
         live = [(await client._request("GET", "/livez", b"", {}, 1)).status for _ in range(20)]
-        assert not first.done()
+        assert (first.done(), ready.done()) == (False, False)
         store.goes_on.set()
         later = await asyncio.gather(*(client._request("POST", "/predict", body, headers, 1) for _ in range(50)))
         return [*live, (await first).status, (await ready).status, *(reply.status for reply in later)]
