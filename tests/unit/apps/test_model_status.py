@@ -142,6 +142,24 @@ def test_an_overridden_gate_is_shown_with_who_and_why(world) -> None:
     assert shown(looked_at(world)).count("OVERRIDDEN") == 1
 
 
+def test_a_frozen_rollout_says_what_a_person_can_do_and_one_that_goes_on_does_not(world) -> None:
+    world.gates["drift"].verdict = Verdict.FAIL
+    world.id = world.orders.start(world.releases[1], world.config).id
+    assert world.run().status is Status.FROZEN
+    (told,) = looked_at(world).rollout.next_steps
+    for said in (
+        "frozen by gate drift",
+        "'tidegate rollout override demand drift --reason TEXT' lets it past that gate",
+        "'tidegate unfreeze demand --reason TEXT'",
+        "'tidegate rollout abort demand --reason TEXT'",
+    ):
+        assert said in told
+    world.orders.override("demand", "drift", "a sale")
+    assert looked_at(world).rollout.next_steps == ()
+    assert world.run().status is Status.DONE
+    assert looked_at(world).rollout.next_steps == ()
+
+
 def test_an_override_after_a_verdict_shows_both(world) -> None:
     world.id = world.orders.start(world.releases[1], world.config).id
     rollout = world.run("drift")
