@@ -62,7 +62,7 @@ class Row:
     @property
     def holds(self) -> bool:
         lossless = self.kind == "gateway" or not (self.lost or self.wrong)
-        return lossless and not self.unsound and (self.kind != "gateway" or self.slowest <= BACK)
+        return self.asked > 0 and lossless and not self.unsound and (self.kind != "gateway" or self.slowest <= BACK)
 
     def line(self) -> str:
         verdict = "holds" if self.holds else "FAILS"
