@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import Any
 
 TELEMETRY_OFF = {
     "BENTOML_DO_NOT_TRACK": "True",
@@ -47,33 +50,44 @@ def settle_mlflow() -> None:
         plugins.get_entry_points = found
 
 
-def import_feast_unchecked() -> None:
-    """Feast without run-time checks of its arguments' types, for whom reads no definitions.
-
-    Its classes are compiled anew with these checks whenever they are imported, which is two thirds of the import's time.
-    """
-    if "feast" in sys.modules:
-        return
-    import typeguard
-
-    checking = typeguard.typechecked
-    typeguard.typechecked = lambda target: target  # type: ignore[assignment]  # Feast gives it no options
-    try:
-        import_feast()
-    finally:
-        typeguard.typechecked = checking
-
-
 def import_feast() -> None:
-    """Feast without what it leaves in the environment.
+    """Feast with the checks of its classes' arguments made when a class is first used, and without what it leaves in the
+    environment.
 
     It tells prometheus_client there to keep metrics in a folder that goes away with this process: whatever this process
     starts, a slot say, would inherit that and fail once the folder is gone.
     """
-    before = {name: os.environ.get(name) for name in METRICS_FOLDERS}
-    import feast
-    import feast.metrics  # noqa: F401 (it is what sets them, whenever it is imported first)
+    if "feast.metrics" in sys.modules:
+        return
+    import typeguard
 
+    before = {name: os.environ.get(name) for name in METRICS_FOLDERS}
+    checking = typeguard.typechecked
+    typeguard.typechecked = partial(_checked_when_used, checking)  # type: ignore[assignment]  # Feast gives it no options
+    try:
+        import feast
+        import feast.metrics  # noqa: F401 (it is what sets them, whenever it is imported first)
+    finally:
+        typeguard.typechecked = checking
     for name, value in before.items():
         if value is None:
             os.environ.pop(name, None)
+
+
+def _checked_when_used(checking: Callable[[Any], Any], target: type) -> type:
+    """The class, whose constructor checks the types of its arguments as `checking`, a decorator, would have it.
+
+    That compiles a class's whole module anew for each of its methods, which is two thirds of the time that importing Feast
+    takes. Definitions call constructors, and few of them.
+    """
+    plain = vars(target).get("__init__")
+    if plain is None:
+        return target
+
+    @wraps(plain)
+    def first(*arguments: Any, **named: Any) -> None:
+        target.__init__ = checked = checking(plain)  # type: ignore[misc]
+        checked(*arguments, **named)
+
+    target.__init__ = first  # type: ignore[misc]
+    return target

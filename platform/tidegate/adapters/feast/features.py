@@ -80,7 +80,7 @@ class FeastFeatureStore:
 
         Raises InvalidInput and leaves what was registered when the model's own service could not be served.
         """
-        import_feast()  # with its checks: definitions are read
+        import_feast()
         from tidegate.adapters.feast.repository import loaded_objects
 
         root = self._folder.root
@@ -299,9 +299,9 @@ class FeastFeatureStore:
     def _feast(self, limits: Mapping[str, float] | None = None) -> Any:
         """Feast's store over the definitions as they were registered, with the TTLs `limits` (default: the definitions')."""
         if self._store is None or self._limits != limits:
+            self._applied()
             from feast import FeatureStore
 
-            self._applied()
             registry = read_registry(self._folder.registry_stored)
             if self._folder.earlier_registry.exists():
                 place_files(registry, of_any_state)

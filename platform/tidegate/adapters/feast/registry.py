@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tidegate.adapters.vendor_imports import import_feast_unchecked
+from tidegate.adapters.vendor_imports import import_feast
 from tidegate.domain.errors import InvalidInput
 
 TABLE_OF_ANY_STATE = re.compile(r"/features/(?:[^/]+/)?(tables/[^/]+)$")  # how earlier registries name a feature table
 
 
 def read_registry(path: Path) -> Any:
-    import_feast_unchecked()
+    import_feast()
     from feast.protos.feast.core.Registry_pb2 import Registry
     from google.protobuf.message import DecodeError
 
