@@ -14,7 +14,7 @@ ASKED = ("vendor", "country", "mode", "counted_from", "incoterm", "product_class
 
 def lighten(folder: Path) -> None:
     # fewer origins: what is shown is the way, not the model
-    edit(folder / "pipelines/lead_time/pipeline.py", ('"origins": 6', '"origins": 3'))
+    edit(folder / "pipelines/lead_time/pipeline.py", ('"origins": 6', '"origins": 2'))
 
 
 def bodies(data: Path, until: str) -> list[Body]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from demo.models.case import Case
 from e2e.models.project import ASKED, Project
+from tidegate.apps.deliveries import open_delivery
 from tidegate.files.digests import folder_files
 from tidegate.files.layout import StateFolder
 from tidegate.ports.inference_records import Selection
@@ -22,19 +23,19 @@ def footprints(project: Project, but: Case) -> dict[str, Footprint]:
 
 def footprint(project: Project, case: Case) -> Footprint:
     model, state, platform = case.model, StateFolder(project.state), project.platform()
-    (status,) = project.run("status", model)
-    features = status["features"] or {"views": []}
-    for view in features["views"]:
+    status = open_delivery(platform, "local").overview(model, with_drift=False)
+    views = [dict(view) for view in (status.features or {"views": []})["views"]]
+    for view in views:
         view.pop("age_seconds")
     lines = [json.loads(line) for line in (state.ledger / "ledger.jsonl").read_text().splitlines()]
     heads = platform.records(model).heads(Selection())
     processes = [json.loads(path.read_bytes()) for path in state.pids.glob(f"slot-{model}-*.json")]
     return {
-        "live": [status[name] for name in ("live", "version", "slot", "since", "rollout", "frozen")],
-        "counters": status["slots"],
-        "features": features,
+        "live": [status.live, status.version, status.slot, status.since, status.rollout, status.frozen],
+        "counters": status.slots,
+        "features": {**(status.features or {}), "views": views},
         "processes": sorted((each["name"], each["pid"]) for each in processes),
-        "versions": project.run("registry", "list", model),  # with their metrics and aliases
+        "versions": platform.registry.versions(model),  # with their metrics and aliases
         "ledger": [line["hash"] for line in lines if re.split("[@/]", line["subject"])[0] == model],
         "records": [(head.id, head.at, head.release, head.status) for head in heads if head.client_id != ASKED],
         "desired": state.desired(model).read_text(),
