@@ -94,12 +94,32 @@ def test_floats_are_divided_as_ever() -> None:
     assert dangerous_division(model(*as_floats, node("Div", ["a_f", "b_f"], ["y"]), kind="FP32")) == ""
 
 
-def test_a_division_inside_a_branch_or_a_function_is_found() -> None:
+def onnx_loop() -> bytes:
+    """Divides a constant by what goes round: -1 in the second round, without any input of the graph."""
+
+    def whole(name: str) -> Any:
+        return helper.make_tensor_value_info(name, TensorProto.INT64, [1])
+
+    inner = [
+        node("Div", ["least", "divisor"], ["next"]),
+        node("Sub", ["divisor", "two"], ["less"]),
+        node("Identity", ["go"], ["on"]),
+    ]
+    flags = [helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in ("go", "on")]
+    turn = helper.make_tensor_value_info("i", TensorProto.INT64, [])
+    body = helper.make_graph(inner, "body", [turn, flags[0], whole("divisor")], [flags[1], whole("less"), whole("next")])
+    loop = node("Loop", ["rounds", "", "one"], ["last", "y"], body=body)
+    return model(loop, one=1, two=2, least=LEAST, rounds=2)
+
+
+def test_a_division_inside_a_branch_a_loop_or_a_function_is_found() -> None:
     value = helper.make_tensor_value_info("y", TensorProto.INT64, [None])
     branches = [helper.make_graph([node("Div", ["a", "b"], ["y"])], name, [], [value]) for name in ("yes", "no")]
     inputs: Tensors = {**TWO, "which": ("BOOL", [])}
     content = model(node("If", ["which"], ["y"], then_branch=branches[0], else_branch=branches[1]), inputs=inputs)
     assert "by 'b'" in dangerous_division(content)
+    turns = onnx_loop()
+    assert "by 'divisor'" in dangerous_division(turns)
     share = helper.make_function("own", "Share", ["a", "b"], ["y"], [DIV], [helper.make_opsetid("", 18)])
     call = helper.make_node("Share", ["a", "b"], ["y"], domain="own")
     described = [helper.make_tensor_value_info(name, TensorProto.INT64, [None]) for name in ("a", "b")]

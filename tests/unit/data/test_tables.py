@@ -128,6 +128,7 @@ def test_keys_of_any_type_and_number_and_features_of_four_kinds_are_tables() -> 
         ({"number": pl.lit(None, pl.Int64)}, "has rows without 'number'"),
         ({"late": pl.lit([1])}, r"features, the columns after 'event_timestamp', must be .*'late' is List"),
         ({"last": pl.lit(float("inf"))}, "feature 'last' has infinite values"),
+        ({TIME: pl.lit(START + 21 * DAY).cast(pl.Datetime("us", "UTC"))}, "none may be after"),
         (
             {TIME: pl.lit(datetime(2024, 3, 1))},
             r"needs 'event_timestamp' \(Datetime.* it has Datetime\(time_unit='us', time_zone=None\)",

@@ -16,6 +16,7 @@ from serving_builders import AsgiClient, FakeReader, build_release, demand_relea
 from story import eventually
 from tidegate.apps.slot import SlotApp, build
 from tidegate.apps.slot_settings import SlotSettings
+from tidegate.serving.runtime.http_app import DISCARD_LIMIT
 
 GOOD = {"skus": ["S1", "S2"], "horizon": 3}
 V2_INPUT = {"name": "features", "shape": [1, 4], "datatype": "FP32", "data": [1, 0.25, 1, 0]}
@@ -112,6 +113,11 @@ def test_every_refusal_is_json_and_names_the_release(
 def test_a_body_over_the_limit_is_refused(shared: Slot, chunks: int) -> None:
     for path in ("/predict", "/v2/models/demand/infer"):
         assert shared.client.post(path, b"x" * (1024 * 1024 + 1), chunks=chunks).status == 413
+
+
+def test_a_body_that_does_not_end_is_given_up_with_its_connection(shared: Slot) -> None:
+    reply = shared.client.post("/predict", b"x" * (DISCARD_LIMIT + 2), chunks=17)
+    assert (reply.status, reply.headers.get("connection")) == (413, "close")
 
 
 def test_metrics_count_by_status_and_shadow(tmp_path: Path) -> None:
@@ -299,18 +305,19 @@ def test_numbers_that_no_model_can_answer_are_the_clients(shared: Slot, value: f
 def test_many_wrong_values_cost_what_the_body_does(shared: Slot, tmp_path: Path) -> None:
     generic = Slot(build_release(tmp_path / "releases"), tmp_path / "logs")
     numbers = ",".join(["1"] * 200_000)
-    bodies = [
-        (shared, f'{{"skus": [{numbers}], "horizon": 1}}'),
-        (generic, f'{{"entities": ["S1"], "inputs": {{"horizon": [{numbers.replace("1", chr(34) * 2)}]}}}}'),
-        (generic, '{"entities": ["S1"], ' + ",".join(f'"{i}": 1' for i in range(20_000)) + "}"),
-        (shared, '{"skus": ["' + "x" * 900_000 + '"], "horizon": 1}'),
+    bodies = [  # lists end at their first wrong value, which is named
+        (shared, f'{{"skus": [{numbers}], "horizon": 1}}', "skus.0: "),
+        (generic, f'{{"entities": ["S1"], "inputs": {{"horizon": [{numbers.replace("1", chr(34) * 2)}]}}}}', "horizon.rows.0"),
+        (generic, '{"entities": ["S1"], ' + ",".join(f'"{i}": 1' for i in range(20_000)) + "}", "20,00"),
+        (shared, '{"skus": ["' + "x" * 900_000 + '"], "horizon": 1}', "skus.0: "),
     ]
-    for slot, body in bodies:
+    for slot, body, said in bodies:
         tracemalloc.start()
         try:
             reply = slot.client.post("/predict", body.encode())
             assert reply.status == 422
             assert len(reply.body) < 700
+            assert said in reply.json["error"]
             assert tracemalloc.get_traced_memory()[1] < 30 * len(body)
         finally:
             tracemalloc.stop()
