@@ -97,13 +97,24 @@ def build(recipe: Recipe, upon: Image | str | None, say: Say) -> Image:
 
 def push(image: Image, registry: str, *, insecure: bool = False) -> str:
     """Push to `registry`: HOST/PATH, signed in to by `buildah login`. Its name there, by digest; raises Unavailable."""
-    target = f"{registry.rstrip('/')}/{image.name}"
-    if not _buildah("images", "--quiet", image.tagged, check=False):
-        _buildah("pull", "--quiet", f"oci-archive:{image.archive}:{image.tagged}")
+    target = f"{registry.rstrip('/')}/{stored(image).name}"
     with tempfile.NamedTemporaryFile("r") as digest:
         options = ["--tls-verify=false"] if insecure else []
         _buildah("push", "--quiet", *options, "--digestfile", digest.name, image.tagged, f"docker://{target}:{image.tag}")
         return f"{target}@{digest.read().strip()}"
+
+
+def stored(image: Image) -> Image:
+    """The image, which buildah's storage now has by its name with a tag: what is built upon it shares its layers."""
+    if not _buildah("images", "--quiet", image.tagged, check=False):
+        _buildah("pull", "--quiet", f"oci-archive:{image.archive}:{image.tagged}")
+    return image
+
+
+def storage() -> dict[str, Path]:
+    """Where buildah keeps those layers, by the words of its own settings."""
+    folder = cache_folder() / STORAGE
+    return {"graphroot": folder / "root", "runroot": folder / "run"}
 
 
 def _found(recipe: Recipe, base: str | None) -> Recipe:
@@ -113,9 +124,7 @@ def _found(recipe: Recipe, base: str | None) -> Recipe:
 
 def _build(recipe: Recipe, base: Image | str | None, tag: str, into: Path) -> None:
     reference = f"localhost/tidegate/{recipe.name}:{tag}"
-    upon = base.tagged if isinstance(base, Image) else base or "scratch"
-    if isinstance(base, Image) and not _buildah("images", "--quiet", upon, check=False):
-        _buildah("pull", "--quiet", f"oci-archive:{base.archive}:{upon}")
+    upon = stored(base).tagged if isinstance(base, Image) else base or "scratch"
     layers = {at: f"layer{i}" for i, at in enumerate(recipe.folders)}
     contexts = [f"--build-context={layers[at]}={folder}" for at, folder in recipe.folders.items()]
     context = into / "context"
@@ -131,9 +140,9 @@ def _build(recipe: Recipe, base: Image | str | None, tag: str, into: Path) -> No
 
 def _buildah(*arguments: str, check: bool = True) -> str:
     """With a storage of our own, which keeps the layers that images share."""
-    storage = cache_folder() / STORAGE
-    options = ["--root", str(storage / "root"), "--runroot", str(storage / "run"), "--storage-driver", "overlay"]
-    with locked(storage, fcntl.LOCK_SH):
+    at = storage()
+    options = ["--root", str(at["graphroot"]), "--runroot", str(at["runroot"]), "--storage-driver", "overlay"]
+    with locked(cache_folder() / STORAGE, fcntl.LOCK_SH):
         done = subprocess.run(["buildah", *options, *arguments], capture_output=True, text=True, check=False)
     if check and done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]

@@ -1,8 +1,9 @@
-"""A planning job inside the cluster, which asks for forecasts at a steady rate and counts every answer."""
+"""A client inside the cluster, which asks for predictions at a steady rate and counts every answer."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,16 @@ class Client:
 
     on: OnCluster
     name: str = "load"
+    model: str = MODEL
 
-    def start(self, skus: list[str], rate: float, seconds: int = 1500) -> None:
-        """`rate` in requests a second."""
-        files = {"catalogue.json": json.dumps(skus), "phase.json": json.dumps("story"), "load.py": LOAD.read_text()}
+    def start(self, asked: Sequence[Any], rate: float, kind: str = "catalogue", seconds: int = 1500) -> None:
+        """`rate` in requests a second, of what is asked: `bodies` in turn, or forecasts of a `catalogue`."""
+        files = {"asked.json": json.dumps(asked), "phase.json": json.dumps("story"), "load.py": LOAD.read_text()}
         document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "load"}, "data": files}
         self.on.kubernetes.apply(document, self.on.clients)
-        url = f"http://tidegate-gateway.{self.on.home}.svc.cluster.local/models/{MODEL}/predict"
+        url = f"http://tidegate-gateway.{self.on.home}.svc.cluster.local/models/{self.model}/predict"
         arguments = ["--url", url, "--rate", f"{rate:g}", "--seconds", str(seconds), "--log", "/dev/stdout"]
-        arguments += ["--catalogue", "/load/catalogue.json", "--phase", "/load/phase.json"]
+        arguments += [f"--{kind}", "/load/asked.json", "--phase", "/load/phase.json"]
         document = pod(self.name, self.on.images.platform, arguments, restartPolicy="Never")
         container = document["spec"]["containers"][0]
         container["command"] = ["/usr/bin/python3", "/load/load.py"]

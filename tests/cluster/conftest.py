@@ -21,7 +21,13 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ALONE = ("test_demand.py", "test_autoscaling.py", "test_triton.py", "test_registry.py")  # share what one module installs
+ALONE = (
+    "test_demand.py",
+    "test_outside.py",
+    "test_autoscaling.py",
+    "test_triton.py",
+    "test_registry.py",
+)  # share what one module installs
 ENDINGS = "test_nothing_but_a_pass"
 SHARED = "CLUSTER_TEST_SHARED"  # name of the cluster that the processes of `-n` share
 if str(ROOT) not in sys.path:

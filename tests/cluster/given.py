@@ -21,15 +21,16 @@ from tests.cluster.one_node.layout import Cluster, cluster
 from tests.cluster.platform_on_cluster import CLAIMS, provide_volumes
 
 ADDRESS = "127.0.0.1:5055"  # of the cluster's own network namespace
+CLAIMED = ("tidegate", "bikes")  # namespaces in which tests install the platform
 
 
 @contextmanager
-def registry(target: Cluster, folder: Path) -> Iterator[None]:
+def registry(target: Cluster, folder: Path, address: str = ADDRESS) -> Iterator[None]:
     """Debian's registry, where the cluster's containerd reaches it."""
     settings = {
         "version": 0.1,
         "storage": {"filesystem": {"rootdirectory": str(folder / "registry")}},
-        "http": {"addr": ADDRESS},
+        "http": {"addr": address},
         "log": {"level": "error"},
     }
     (folder / "config.yml").write_text(json.dumps(settings))
@@ -53,7 +54,8 @@ def main() -> int:
     try:
         lifecycle.up(target, lifecycle.Wanted(addons=NAMES), say)
         # instead of a default StorageClass
-        provide_volumes(Kubernetes(target, own_environment(target), Path()), "tidegate", CLAIMS)
+        for namespace in CLAIMED:
+            provide_volumes(Kubernetes(target, own_environment(target), Path()), namespace, CLAIMS)
         with tempfile.TemporaryDirectory() as folder, registry(target, Path(folder)):
             for image in ("platform", "mlflow", "serving"):  # large: pushed while nothing else runs
                 pushed = [sys.executable, "-m", "infra.images", image, "--push", f"{ADDRESS}/team", "--insecure"]

@@ -50,13 +50,13 @@ class OnCluster:
     clients: str
     state: Path
 
-    def prepare(self) -> None:
-        """The namespaces, and storage. What an interrupted run left in a cluster of our own goes away first."""
+    def prepare(self, *others: str) -> None:
+        """The namespaces but for those that others make, and storage. What an interrupted run left in our cluster goes."""
         names = [self.home, self.models, self.clients]
         if there := self.kubernetes.kubectl("get", "namespace", *names, "--ignore-not-found", "-o", "name").split():
             assert self.kubernetes.own, f"{', '.join(there)} exist in the cluster that was given; these tests would remove them"
             self.remove()
-        for name in names:
+        for name in (name for name in names if name not in others):
             labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
             document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
             self.kubernetes.kubectl("apply", "-f", "-", given=json.dumps(document))

@@ -12,7 +12,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,7 +22,8 @@ import pytest
 import yaml
 from infra.images.kept import cache_folder
 
-from story import ROOT, free_ports
+from outside import Outside, commands_in, environment_of, new_project, unpacked_wheel
+from story import free_ports
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 DAY = {"hours": [3, 8, 17], "working_day": True, "temperature": 12.5}
@@ -32,21 +32,10 @@ BUILDS = bool(shutil.which("buildah")) and os.geteuid() == 0 and bool(BASES)
 
 
 @dataclass(frozen=True)
-class Outside:
-    """The project in `folder`, which is live at port `gateway`; `package` is what was installed."""
+class Bikes(Outside):
+    """Live at port `gateway`."""
 
-    folder: Path
-    package: Path
-    environment: dict[str, str]
-    gateway: int
-
-    def run(self, command: str, folder: Path | None = None) -> str:
-        place, arguments = folder or self.folder, ["bash", "-ec", command]
-        done = subprocess.run(
-            arguments, cwd=place, env=self.environment, capture_output=True, text=True, timeout=600, check=False
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
-        return done.stdout
+    gateway: int = 0
 
     def ask(self, port: int) -> dict[str, Any]:
         request = urllib.request.Request(
@@ -61,37 +50,13 @@ class Outside:
 
 
 @pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this tree, unpacked: what is imported from there is what people install."""
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    (wheel,) = folder.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder / "site")
-    return folder / "site"
-
-
-@pytest.fixture(scope="module")
-def bikes(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
-    root, ports = tmp_path_factory.mktemp("outside"), free_ports()
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("TIDEGATE_", "PYTHON"))}
-    environment |= {
-        "PATH": f"{root / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(package),
-    }
+def bikes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bikes]:
+    package, root, ports = unpacked_wheel(tmp_path_factory.mktemp("wheel")), tmp_path_factory.mktemp("outside"), free_ports()
     names = ("TIDEGATE_GATEWAY_PORT", "TIDEGATE_ADMIN_PORT", "TIDEGATE_SLOT_PORTS")
-    environment |= {name: str(port) for name, port in zip(names, ports.values(), strict=True)} | {"NO_COLOR": "1"}
-    (root / "bin").mkdir()
-    (root / "bin/tidegate").write_text(f'#!/bin/sh\nexec {sys.executable} -m tidegate.cli.main "$@"\n')
-    (root / "bin/tidegate").chmod(0o755)
-    made = Outside(root / "bikes", package, environment, ports["gatewayPort"])
-    assert str(package) in made.run(f'{sys.executable} -c "import tidegate; print(tidegate.__file__)"', root)
-    made.run("tidegate init bikes", root)
-    block = re.search(r"^```sh\n(.*?)^```", (made.folder / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    assert block is not None
-    commands = block[1].strip().splitlines()
+    own = {name: str(port) for name, port in zip(names, ports.values(), strict=True)}
+    made = Bikes(root / "bikes", package, environment_of(package, root, os.environ) | own, gateway=ports["gatewayPort"])
+    new_project(made)
+    commands = commands_in(made.folder / "README.md")
     assert len(commands) == 2
     try:
         for command in commands:
@@ -101,7 +66,7 @@ def bikes(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[O
         made.run("tidegate down")
 
 
-def test_from_nothing_to_a_live_model_by_the_two_commands_of_its_readme(bikes: Outside) -> None:
+def test_from_nothing_to_a_live_model_by_the_two_commands_of_its_readme(bikes: Bikes) -> None:
     answer = bikes.ask(bikes.gateway)
     night, morning, evening = answer["rented"]
     assert 0 <= night < 40 < morning
@@ -111,7 +76,7 @@ def test_from_nothing_to_a_live_model_by_the_two_commands_of_its_readme(bikes: O
 
 
 @contextmanager
-def slot_of_the_image(bikes: Outside, work: Path, arguments: str) -> Iterator[None]:
+def slot_of_the_image(bikes: Bikes, work: Path, arguments: str) -> Iterator[None]:
     """The release's process with what its image has and nothing else: in the image built by buildah where that can be, else
     with the folders of its build context in place of the environment's packages."""
     environment = dict(bikes.environment)
@@ -144,7 +109,7 @@ def slot_of_the_image(bikes: Outside, work: Path, arguments: str) -> Iterator[No
             bikes.run("buildah rm --all && buildah rmi --all --force")
 
 
-def test_the_image_of_its_release_answers_as_the_release_does(bikes: Outside, tmp_path: Path) -> None:
+def test_the_image_of_its_release_answers_as_the_release_does(bikes: Bikes, tmp_path: Path) -> None:
     port = free_ports()["gatewayPort"]
     (tmp_path / "log").mkdir()
     for path in (tmp_path / "log", *(bikes.folder / "build/state/features").rglob("*")):
@@ -163,7 +128,7 @@ def test_the_image_of_its_release_answers_as_the_release_does(bikes: Outside, tm
     assert answer == bikes.ask(bikes.gateway)
 
 
-def test_the_platforms_image_has_the_project_and_reads_it(bikes: Outside, tmp_path: Path) -> None:
+def test_the_platforms_image_has_the_project_and_reads_it(bikes: Bikes, tmp_path: Path) -> None:
     bikes.run(f"tidegate image platform --packages pip --context {tmp_path}/image")
     wanted = (tmp_path / "image/packages/requirements.txt").read_text()
     assert all(re.search(rf"^{name}==\d", wanted, re.MULTILINE) for name in ("feast", "mlflow", "kubernetes", "scikit-learn"))
@@ -172,11 +137,11 @@ def test_the_platforms_image_has_the_project_and_reads_it(bikes: Outside, tmp_pa
     found = {path.name for path in project.iterdir()}
     assert found == {"tidegate.yaml", "data", "features", "monitoring", "pipelines", "serving"}
     state = {"TIDEGATE_STATE": str(tmp_path / "state"), "PYTHONPATH": str(tmp_path / "image/tidegate")}
-    there = Outside(project, bikes.package, bikes.environment | state, 0)
+    there = Outside(project, bikes.package, {**bikes.environment, **state})
     assert "would" in there.run("tidegate ingest --dry-run")
 
 
-def test_its_charts_say_what_its_project_file_says(bikes: Outside) -> None:
+def test_its_charts_say_what_its_project_file_says(bikes: Bikes) -> None:
     image = f"registry.example/bikes-rentals@sha256:{'ab' * 32}"
     file = bikes.folder / "tidegate.yaml"
     file.write_text(file.read_text().replace("    pipeline:", "    maxBodyMegabytes: 4\n    pipeline:"))

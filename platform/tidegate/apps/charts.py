@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MODEL, PLATFORM = "model", "tidegate"  # the charts
 WITH_PLATFORM_IMAGE = ("gates", "monitor", "training", "scheduled")
 GRPC_PORT = 8001  # of Triton, in the model's chart
-REDIS = "redis://tidegate-redis.tidegate.svc:6379/0"
+GATES = "tidegate-gates"  # Service and account of the gate service
 OF_PLATFORM = """\
 # Values of the platform's chart, written by 'tidegate chart export' from {project}: change that, and write this anew.
 # What is yours alone is in own.yaml, which is given to helm after this.
@@ -174,8 +174,19 @@ def _of_model(project: Project, model: str) -> str:
     resources = {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}
     slo = _counted(load_monitor(project.model(model).monitor).slo)
     fresh = {} if project.model(model).features else {"featuresHours": 0}
-    values = {"onlineStore": REDIS, "records": REDIS, "resources": resources, "slo": {**slo, **fresh}}
-    return OF_MODEL.format(model=model) + to_yaml(values)
+    home = project.targets.kubernetes.platform
+    redis = f"redis://tidegate-redis.{home}.svc:6379/0"
+    values = {"onlineStore": redis, "records": redis, "resources": resources, "slo": {**slo, **fresh}}
+    return OF_MODEL.format(model=model) + to_yaml({**values, **_elsewhere(home)})
+
+
+def _elsewhere(home: str) -> dict[str, Any]:
+    """Where the platform is, where that is not the namespace that the model's chart takes it to be in."""
+    defaults = values_of(shipped() / MODEL, shipped() / MODEL / "values.yaml")
+    if home == defaults["gates"]["serviceAccount"]["namespace"]:
+        return {}
+    gates = {"address": f"http://{GATES}.{home}.svc:8080", "serviceAccount": {"name": GATES, "namespace": home}}
+    return {"gates": gates, "networkPolicy": {name: {"namespace": home} for name in ("gateway", "gates", "onlineStore")}}
 
 
 def _counted(slo: Slo) -> dict[str, Any]:

@@ -156,6 +156,9 @@ class KubernetesSettings:
 
     context: str = key("context", "Context of the kubeconfig; empty for its current one.", default="", pattern=r"^\S*$")
     namespace: str = key("namespace", "Where the models are installed.", default="models", pattern=NAMESPACE)
+    platform: str = key(
+        "platform", "Where the platform's chart is installed, by which pods find it.", default="tidegate", pattern=NAMESPACE
+    )
     chart: Path = key("chart", "The chart of a model.", default=Path("charts/model"))
     values: Path = key("values", "Folder with the values of each model's chart, <model>.yaml.", default=Path("charts/values"))
     store: str = key(

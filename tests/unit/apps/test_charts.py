@@ -97,6 +97,23 @@ def test_values_of_a_model_are_written_once_and_those_of_the_platform_each_time(
     assert values(project, "platform")["gates"]["image"] == "registry.example/shop@sha256:12"
 
 
+def test_pods_find_a_platform_that_is_installed_in_another_namespace(project: Project) -> None:
+    export(project).write()
+    found = values(project, "demand")
+    assert found["onlineStore"] == found["records"] == "redis://tidegate-redis.tidegate.svc:6379/0"
+    assert not {"gates", "networkPolicy"} & set(found), "the chart's own defaults"
+    elsewhere = replace(project.targets.kubernetes, platform="sea", values=project.root / "elsewhere")
+    export(replace(project, targets=replace(project.targets, kubernetes=elsewhere))).write()
+    found = yaml.safe_load((project.root / "elsewhere/demand.yaml").read_text())
+    assert found["onlineStore"] == found["records"] == "redis://tidegate-redis.sea.svc:6379/0"
+    assert found["gates"] == {
+        "address": "http://tidegate-gates.sea.svc:8080",
+        "serviceAccount": {"name": "tidegate-gates", "namespace": "sea"},
+    }
+    home = {"namespace": "sea"}
+    assert found["networkPolicy"] == {"gateway": home, "gates": home, "onlineStore": home}
+
+
 def test_a_chart_that_was_changed_is_not_replaced_without_a_word(project: Project) -> None:
     export(project).write()
     chart = project.root / "charts/model/Chart.yaml"

@@ -72,11 +72,18 @@ class KubernetesApi:
         return self._call("PATCH", path, {"fieldManager": FIELD_MANAGER}, list(operations), EDIT)
 
     def apply(self, namespace: str, document: Mapping[str, Any], dry_run: bool = False) -> Json:
-        """Server-side apply as the field manager `tidegate`, taking over fields that another one has."""
+        """Server-side apply as the field manager `tidegate`, taking over fields that another one has. Raises NotFound where the
+        namespace is not there: what is applied need not be."""
         query = {"fieldManager": FIELD_MANAGER, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
         group, name = str(document["apiVersion"]), str(document["metadata"]["name"])
         path = namespaced(group, namespace, self._plural(group, str(document["kind"])), name)
-        return self._call("PATCH", path, query, document, APPLY)
+        try:
+            return self._call("PATCH", path, query, document, APPLY)
+        except NotFound as error:
+            raise NotFound(
+                f"Kubernetes: {document['kind']} {name} cannot be applied, there is no namespace {namespace} ({error}); "
+                f"make it: kubectl create namespace {namespace}"
+            ) from error
 
     def _plural(self, group: str, kind: str) -> str:
         """How paths name objects of that kind, as the API server says."""

@@ -115,7 +115,10 @@ class MlflowArtifacts:
             address = f"{self._address}/api/2.0/mlflow-artifacts/artifacts/tidegate"
             return call(HttpArtifactRepository(address))  # type: ignore[no-untyped-call]
         except (MlflowException, RequestException, OSError) as error:
-            raise Unavailable(f"{what} {about[:24]} in the artifact store {self._address}: {error}") from error
+            raise Unavailable(
+                f"{what} {about[:24]} in the artifact store {self._address}: {error}; check that this leads to the "
+                "MLflow server from here"
+            ) from error
 
 
 def tables_digest(folder: Path) -> str:
