@@ -16,6 +16,9 @@ from serving_builders import AsgiClient, FakeReader, build_release, demand_relea
 from story import eventually
 from tidegate.apps.slot import SlotApp, build
 from tidegate.apps.slot_settings import SlotSettings
+from tidegate.domain.clocks import ENVIRONMENT, SteadyClock
+from tidegate.ports.inference_records import Selection
+from tidegate.serving.records import InferenceLogFiles
 from tidegate.serving.runtime.http_app import DISCARD_LIMIT
 
 GOOD = {"skus": ["S1", "S2"], "horizon": 3}
@@ -118,6 +121,19 @@ def test_a_body_over_the_limit_is_refused(shared: Slot, chunks: int) -> None:
 def test_a_body_that_does_not_end_is_given_up_with_its_connection(shared: Slot) -> None:
     reply = shared.client.post("/predict", b"x" * (DISCARD_LIMIT + 2), chunks=17)
     assert (reply.status, reply.headers.get("connection")) == (413, "close")
+
+
+def test_records_have_the_times_of_the_clock_that_the_process_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = SteadyClock.now()
+    yesterday = SteadyClock(now.offset - 86_400, now.boot)
+    monkeypatch.setenv(ENVIRONMENT, yesterday.to_text())
+    slot = Slot(demand_release(tmp_path / "releases"), tmp_path / "logs")
+    slot.client.post("/predict", GOOD)
+    slot.slot.log.close()
+    (record,) = InferenceLogFiles(tmp_path / "logs", "demand").read(Selection())
+    assert abs(record.at - yesterday()) < 600
 
 
 def test_metrics_count_by_status_and_shadow(tmp_path: Path) -> None:
