@@ -13,7 +13,7 @@ from serving_builders import AsgiClient, FakeReader, demand_release
 from tidegate.apps.slot import build
 from tidegate.apps.slot_settings import SlotSettings
 
-SPEC = yaml.safe_load((Path(__file__).parent / "open_inference_rest.yaml").read_text())
+SPEC = yaml.load((Path(__file__).parent / "open_inference_rest.yaml").read_text(), yaml.CSafeLoader)
 TENSOR = {"name": "features", "shape": [2, 4], "datatype": "FP32", "data": [1, 0.25, 1, 0, 2, 0.5, 1, 0]}
 
 

@@ -39,7 +39,7 @@ CASES = {case.name: case for case in render_charts.cases()}
 
 
 def objects(case: str) -> list[dict[str, Any]]:
-    return [document for document in yaml.safe_load_all(CASES[case].golden.read_text()) if document]
+    return [document for document in yaml.load_all(CASES[case].golden.read_text(), yaml.CSafeLoader) if document]
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -22,7 +22,7 @@ PROMTOOL = shutil.which("promtool")
 
 
 def objects(name: str) -> list[dict[str, Any]]:
-    return [document for document in yaml.safe_load_all((GOLDEN / f"{name}.yaml").read_text()) if document]
+    return [document for document in yaml.load_all((GOLDEN / f"{name}.yaml").read_text(), yaml.CSafeLoader) if document]
 
 
 def dashboards() -> dict[str, dict[str, Any]]:
