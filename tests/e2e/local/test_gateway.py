@@ -285,6 +285,12 @@ def test_a_request_whose_body_never_comes_is_answered_and_costs_no_replica(gatew
     seen = gateway.blue.seen + gateway.other_blue.seen
     assert sorted(path for _, path, _ in seen) == ["/livez", "/v2"]
 
+    def late() -> list[str]:
+        return sorted(line["details"] for line in gateway.accessed() if line["status"] == 408)
+
+    eventually(lambda: len(late()) == 5)
+    assert late() == ["request_header_timeout", *["request_overall_timeout"] * 4]  # and not because nothing moved
+
 
 def test_what_is_not_for_clients_is_not_behind_the_gateway(gateway: Gateway) -> None:
     for method, path, status in NOT_FOR_CLIENTS:
