@@ -17,7 +17,7 @@ def lighten(folder: Path) -> None:
         folder / "pipelines/returns/pipeline.py",
         ('"epochs": 8', '"epochs": 2'),
         ('"items": 0', '"items": 3000'),
-        ('"draws": 3', '"draws": 1'),
+        ('"draws": 8', '"draws": 1'),
     )
 
 

@@ -24,8 +24,9 @@ def model_card(
         f"# Model card: {name}",
         "",
         "The category (ten) and the condition (intact, stained, torn, blurred, wrong item) of a returned item, by its image "
-        "and what was ordered. One small convolutional network with two heads, calibrated by temperatures, that looks at an "
-        "image as it is and mirrored. A person has to look at a return with a confidence below "
+        "and what was ordered. One small convolutional network: both answers share its first two layers, and each has layers "
+        "of its own after them. Calibrated by temperatures; it looks at an image as it is and mirrored. A person has to look "
+        "at a return with a confidence below "
         f"{learned['threshold']:.4f}; below {learned['threshold_without_order']:.4f} where nobody knows what was ordered.",
         "",
         "Images are of Fashion-MNIST, the damage is made by stated operations. Not for photographs: the same pipeline has to "

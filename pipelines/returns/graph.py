@@ -46,17 +46,10 @@ def graph(weights: dict[str, np.ndarray], judgement: Judgement, wrong_share: flo
     made("Div", ["pixels", made.constant("whole", np.float32(255))], "scaled")
     made("Unsqueeze", ["scaled", made.constant("channel", np.array([1], np.int64))], "image")
     x = _and_mirrored(made, "image")
-    for layer in ("conv1", "conv2", "conv3"):
-        x = _convolution(made, layer, x, weights)
-    made("Transpose", [x], "maps", perm=[0, 2, 3, 1])
-    made("Flatten", ["maps"], "flat")
-    made("Gemm", ["flat", *_affine(made, "dense", weights)], "dense_sum")
-    made("Relu", ["dense_sum"], "dense_out")
-    made("ReduceMax", [x], "highest", axes=[2, 3], keepdims=0)
-    made("Concat", ["dense_out", "highest"], "of_both", axis=1)
-    _mean_of_both(made, "of_both", "hidden")
-    _head(made, "category", weights, judgement.category_temperature)
-    _head(made, "condition", weights, judgement.condition_temperature)
+    for layer in ("conv1", "conv2"):
+        x = _pooled(made, layer, _convolution(made, layer, x, weights))
+    _task(made, "category", x, weights, judgement.category_temperature)
+    _task(made, "condition", x, weights, judgement.condition_temperature)
     _with_order(made, categories, wrong_share)
     made("Mul", ["condition_seen", "right"], "damage")
     made("Concat", ["damage", "wrong"], "condition", axis=1)
@@ -103,7 +96,7 @@ def _affine(made: _Nodes, name: str, weights: dict[str, np.ndarray]) -> list[str
 
 
 def _convolution(made: _Nodes, name: str, x: str, weights: dict[str, np.ndarray]) -> str:
-    """3 x 3 with ReLU, and a pool after the first two; the network keeps a kernel as [9 * channels in, channels out]."""
+    """3 x 3 with ReLU; the network keeps a kernel as [9 * channels in, channels out]."""
     channels = weights[name].shape[1]
     kernel = weights[name].reshape(3, 3, -1, channels).transpose(3, 2, 0, 1)
     inputs = [
@@ -112,10 +105,11 @@ def _convolution(made: _Nodes, name: str, x: str, weights: dict[str, np.ndarray]
         made.constant(f"{name}_bias", weights[f"{name}_bias"]),
     ]
     made("Conv", inputs, f"{name}_sum", kernel_shape=[3, 3], pads=[1, 1, 1, 1])
-    made("Relu", [f"{name}_sum"], f"{name}_out")
-    if name == "conv3":
-        return "conv3_out"
-    return made("MaxPool", [f"{name}_out"], f"{name}_pool", kernel_shape=[2, 2], strides=[2, 2])
+    return made("Relu", [f"{name}_sum"], f"{name}_out")
+
+
+def _pooled(made: _Nodes, name: str, x: str) -> str:
+    return made("MaxPool", [x], f"{name}_pool", kernel_shape=[2, 2], strides=[2, 2])
 
 
 def _and_mirrored(made: _Nodes, image: str) -> str:
@@ -128,17 +122,27 @@ def _and_mirrored(made: _Nodes, image: str) -> str:
     return made("Concat", [image, "mirrored"], "images_both", axis=0)
 
 
-def _mean_of_both(made: _Nodes, rows: str, output: str) -> None:
+def _task(made: _Nodes, task: str, x: str, weights: dict[str, np.ndarray], temperature: float) -> None:
+    """`category_seen` or `condition_seen`, by the layers that the task has for itself."""
+    x = _convolution(made, f"conv3_{task}", x, weights)
+    made("Transpose", [x], f"{task}_maps", perm=[0, 2, 3, 1])
+    made("Flatten", [f"{task}_maps"], f"{task}_flat")
+    made("Gemm", [f"{task}_flat", *_affine(made, f"dense_{task}", weights)], f"{task}_dense_sum")
+    made("Relu", [f"{task}_dense_sum"], f"{task}_dense")
+    made("ReduceMax", [x], f"{task}_highest", axes=[2, 3], keepdims=0)
+    made("Concat", [f"{task}_dense", f"{task}_highest"], f"{task}_of_both", axis=1)
+    _mean_of_both(made, f"{task}_of_both", f"{task}_hidden", task)
+    made("Gemm", [f"{task}_hidden", *_affine(made, f"head_{task}", weights)], f"{task}_logits")
+    made("Div", [f"{task}_logits", made.constant(f"{task}_temperature", np.float32(temperature))], f"{task}_tempered")
+    made("Softmax", [f"{task}_tempered"], f"{task}_seen", axis=1)
+
+
+def _mean_of_both(made: _Nodes, rows: str, output: str, task: str) -> None:
     """Heads are linear: the mean of what both images give before them is that of their logits."""
-    made.nodes.append(helper.make_node("Split", [rows], ["of_image", "of_mirrored"], name="halves", axis=0))
-    made("Add", ["of_image", "of_mirrored"], "added")
-    made("Mul", ["added", made.constant("half", np.float32(0.5))], output)
-
-
-def _head(made: _Nodes, name: str, weights: dict[str, np.ndarray], temperature: float) -> None:
-    made("Gemm", ["hidden", *_affine(made, f"head_{name}", weights)], f"{name}_logits")
-    made("Div", [f"{name}_logits", made.constant(f"{name}_temperature", np.float32(temperature))], f"{name}_tempered")
-    made("Softmax", [f"{name}_tempered"], f"{name}_seen", axis=1)
+    parts = [f"{task}_of_image", f"{task}_of_mirrored"]
+    made.nodes.append(helper.make_node("Split", [rows], parts, name=f"{task}_halves", axis=0))
+    made("Add", parts, f"{task}_added")
+    made("Mul", [f"{task}_added", made.constant(f"{task}_half", np.float32(0.5))], output)
 
 
 def _with_order(made: _Nodes, categories: int, wrong_share: float) -> None:

@@ -1,14 +1,15 @@
-"""A small convolutional network with several heads, in NumPy: forward, backward, and steps at a falling rate.
+"""A small convolutional network for several tasks, in NumPy: forward, backward, and steps at a falling rate.
 
-images [n, 28, 28] uint8 -> /255 -> convolution 3 x 3, ReLU, max pool 2 -> the same again -> dense, ReLU, dropout -> a linear
-head a task. Arrays are [n, rows, columns, channels]; a convolution is one matrix product over its patches. All randomness
-comes from the seed, and with one thread the same seed gives the same weights.
+images [n, 28, 28] uint8 -> /255 -> convolution 3 x 3, ReLU, max pool 2 -> the same again. All tasks share these. Then each has
+its own: convolution 3 x 3, ReLU -> dense, ReLU, beside the highest of each channel -> dropout -> a linear head. Arrays are
+[n, rows, columns, channels]; a convolution is one matrix product over its patches. All randomness comes from the seed, and with
+one thread the same seed gives the same weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -18,12 +19,17 @@ from .optimiser import Optimiser, Weights
 
 @dataclass(frozen=True)
 class Size:
-    """Channels of the two convolutions, and width of the dense layer."""
+    """Channels of the two shared convolutions, and of the third that each task has; width of the dense layer of each."""
 
     first: int = 16
     second: int = 32
-    third: int = 48
+    third: int = 24
     dense: int = 64
+
+    @property
+    def alone(self) -> Size:
+        """As large a network for one task, which has the third convolution to itself."""
+        return replace(self, third=2 * self.third)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +50,16 @@ def fresh(size: Size, heads: Mapping[str, int], seed: int) -> Weights:
         fan_in = int(np.prod(shape[:-1]))
         return (random.standard_normal(shape) * np.sqrt(2 / fan_in)).astype(np.float32)
 
-    weights = {"conv1": he(9, size.first), "conv2": he(9 * size.first, size.second), "conv3": he(9 * size.second, size.third)}
-    weights["dense"] = he(7 * 7 * size.third, size.dense)
-    weights |= {f"head_{name}": he(size.dense + size.third, classes) * np.float32(0.3) for name, classes in heads.items()}
+    weights = {"conv1": he(9, size.first), "conv2": he(9 * size.first, size.second)}
+    for task, classes in heads.items():
+        weights[f"conv3_{task}"] = he(9 * size.second, size.third)
+        weights[f"dense_{task}"] = he(7 * 7 * size.third, size.dense)
+        weights[f"head_{task}"] = he(size.dense + size.third, classes) * np.float32(0.3)
     return weights | {f"{name}_bias": np.zeros(matrix.shape[1], np.float32) for name, matrix in weights.items()}
+
+
+def tasks(weights: Weights) -> list[str]:
+    return [name.removeprefix("head_") for name in weights if name.startswith("head_") and not name.endswith("_bias")]
 
 
 def parameters(weights: Weights) -> int:
@@ -56,7 +68,7 @@ def parameters(weights: Weights) -> int:
 
 def logits(weights: Weights, images: np.ndarray, batch: int = 512) -> dict[str, np.ndarray]:
     """Of each head, [n, classes]."""
-    parts = [_forward(weights, images[at : at + batch], None)[0] for at in range(0, len(images), batch)]
+    parts = [_forward(weights, images[at : at + batch], {})[0] for at in range(0, len(images), batch)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -128,8 +140,9 @@ def _unpool(gradient: np.ndarray, before: np.ndarray, pooled: np.ndarray) -> np.
 
 
 def _forward(
-    weights: Weights, images: np.ndarray, drop: np.ndarray | None
+    weights: Weights, images: np.ndarray, drop: Mapping[str, np.ndarray]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Logits of each task, and all that the gradients need. `drop` multiplies what a task's head gets."""
     n = len(images)
     x = (images.astype(np.float32) / np.float32(255))[..., None]
     kept: dict[str, np.ndarray] = {"patches1": _patches(x)}
@@ -139,14 +152,19 @@ def _forward(
     kept["before2"] = (kept["patches2"] @ weights["conv2"] + weights["conv2_bias"]).reshape(n, 14, 14, -1)
     kept["pooled2"] = np.maximum(_pool(kept["before2"]), 0)
     kept["patches3"] = _patches(kept["pooled2"])
-    kept["maps"] = np.maximum(kept["patches3"] @ weights["conv3"] + weights["conv3_bias"], 0).reshape(n, 49, -1)
-    kept["where"] = kept["maps"].argmax(axis=1)
-    highest = np.take_along_axis(kept["maps"], kept["where"][:, None], axis=1)[:, 0]
-    dense = np.maximum(kept["maps"].reshape(n, -1) @ weights["dense"] + weights["dense_bias"], 0)
-    kept["clear"] = np.concatenate([dense, highest], axis=1)
-    kept["hidden"] = kept["clear"] if drop is None else kept["clear"] * drop
-    heads = [name for name in weights if name.startswith("head_") and not name.endswith("_bias")]
-    return {h.removeprefix("head_"): kept["hidden"] @ weights[h] + weights[f"{h}_bias"] for h in heads}, kept
+    return {task: _own_forward(task, weights, kept, drop.get(task)) for task in tasks(weights)}, kept
+
+
+def _own_forward(task: str, weights: Weights, kept: dict[str, np.ndarray], drop: np.ndarray | None) -> np.ndarray:
+    n = len(kept["pooled2"])
+    maps = np.maximum(kept["patches3"] @ weights[f"conv3_{task}"] + weights[f"conv3_{task}_bias"], 0).reshape(n, 49, -1)
+    where = maps.argmax(axis=1)
+    highest = np.take_along_axis(maps, where[:, None], axis=1)[:, 0]
+    dense = np.maximum(maps.reshape(n, -1) @ weights[f"dense_{task}"] + weights[f"dense_{task}_bias"], 0)
+    clear = np.concatenate([dense, highest], axis=1)
+    hidden = clear if drop is None else clear * drop
+    kept |= {f"maps_{task}": maps, f"where_{task}": where, f"clear_{task}": clear, f"hidden_{task}": hidden}
+    return hidden @ weights[f"head_{task}"] + weights[f"head_{task}_bias"]
 
 
 def softmax(values: np.ndarray) -> np.ndarray:
@@ -171,32 +189,41 @@ def _gradients(
 ) -> tuple[float, Weights]:
     """The loss (cross entropies of the heads, times their emphasis, added) and its gradients."""
     n = len(images)
-    drop = (random.random((n, weights["dense"].shape[1] + weights["conv3"].shape[1])) >= dropout).astype(
-        np.float32
-    ) / np.float32(1 - dropout)
+    drop = {
+        task: (random.random((n, weights[f"head_{task}"].shape[0])) >= dropout).astype(np.float32) / np.float32(1 - dropout)
+        for task in tasks(weights)
+    }
     outputs, kept = _forward(weights, images, drop)
     gradients: Weights = {}
-    loss, back = 0.0, np.zeros_like(kept["hidden"])
-    for name, values in outputs.items():
-        own, error = _cross_entropy(values, labels[name])
-        times = np.float32(emphasis.get(name, 1.0))
-        loss, error = loss + float(times) * own, error * times
-        gradients |= {f"head_{name}": kept["hidden"].T @ error, f"head_{name}_bias": error.sum(axis=0)}
-        back += error @ weights[f"head_{name}"].T
-    back = back * drop * (kept["clear"] > 0)
-    width = weights["dense"].shape[1]
-    flat = kept["maps"].reshape(n, -1)
-    gradients |= {"dense": flat.T @ back[:, :width], "dense_bias": back[:, :width].sum(axis=0)}
-    third = (back[:, :width] @ weights["dense"].T).reshape(kept["maps"].shape)
-    np.put_along_axis(
-        third, kept["where"][:, None], np.take_along_axis(third, kept["where"][:, None], 1) + back[:, None, width:], 1
-    )
-    third = (third * (kept["maps"] > 0)).reshape(n, 7, 7, -1)
-    gradients |= _of_convolution("conv3", kept["patches3"], third)
-    second = _unpool(_below(third, weights["conv3"], kept["pooled2"]), kept["before2"], kept["pooled2"])
+    loss, thirds = 0.0, []
+    for task, values in outputs.items():
+        own, error = _cross_entropy(values, labels[task])
+        times = np.float32(emphasis.get(task, 1.0))
+        loss += float(times) * own
+        of_task, third = _own_gradients(task, weights, kept, drop[task], error * times)
+        gradients |= of_task
+        thirds.append(third)
+    into_third = np.concatenate([weights[f"conv3_{task}"] for task in outputs], axis=1)
+    third = _below(np.concatenate(thirds, axis=3), into_third, kept["pooled2"])
+    second = _unpool(third, kept["before2"], kept["pooled2"])
     gradients |= _of_convolution("conv2", kept["patches2"], second)
     first = _unpool(_below(second, weights["conv2"], kept["pooled1"]), kept["before1"], kept["pooled1"])
     return loss, gradients | _of_convolution("conv1", kept["patches1"], first)
+
+
+def _own_gradients(
+    task: str, weights: Weights, kept: Mapping[str, np.ndarray], drop: np.ndarray, error: np.ndarray
+) -> tuple[Weights, np.ndarray]:
+    """Of the layers that `task` has for itself, and of what its convolution gives before ReLU."""
+    maps, where, width = kept[f"maps_{task}"], kept[f"where_{task}"][:, None], weights[f"dense_{task}"].shape[1]
+    back = (error @ weights[f"head_{task}"].T) * drop * (kept[f"clear_{task}"] > 0)
+    dense, highest = back[:, :width], back[:, None, width:]
+    third = (dense @ weights[f"dense_{task}"].T).reshape(maps.shape)
+    np.put_along_axis(third, where, np.take_along_axis(third, where, 1) + highest, 1)
+    third = (third * (maps > 0)).reshape(len(maps), 7, 7, -1)
+    gradients = {f"head_{task}": kept[f"hidden_{task}"].T @ error, f"head_{task}_bias": error.sum(axis=0)}
+    gradients |= {f"dense_{task}": maps.reshape(len(maps), -1).T @ dense, f"dense_{task}_bias": dense.sum(axis=0)}
+    return gradients | _of_convolution(f"conv3_{task}", kept["patches3"], third), third
 
 
 def _of_convolution(name: str, patches: np.ndarray, gradient: np.ndarray) -> Weights:

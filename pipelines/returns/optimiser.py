@@ -12,7 +12,7 @@ import numpy as np
 
 Weights = dict[str, np.ndarray]
 
-MUON = ("conv2", "conv3", "dense")
+MUON = ("conv2", "conv3_", "dense_")  # what names of hidden layers begin with
 MOMENTUM, SQUARES = 0.9, 0.999
 QUINTIC = (3.4445, -4.7750, 2.0315)  # of the iteration by Newton and Schulz: steep at zero, and singular values end near one
 
@@ -23,13 +23,13 @@ class Optimiser:
     def __init__(self, weights: Mapping[str, np.ndarray], decay: float, muon: float) -> None:
         self._decay, self._muon, self._step = decay, muon, 0
         self._first = {name: np.zeros_like(w) for name, w in weights.items()}
-        self._second = {name: np.zeros_like(w) for name, w in weights.items() if name not in MUON}
+        self._second = {name: np.zeros_like(w) for name, w in weights.items() if not _hidden(name)}
 
     def step(self, weights: Weights, gradients: Mapping[str, np.ndarray], rate: float) -> None:
         self._step += 1
         for name, gradient in gradients.items():
             self._first[name] += (1 - MOMENTUM) * (gradient - self._first[name])
-            if name in MUON:
+            if _hidden(name):
                 ahead = MOMENTUM * self._first[name] + (1 - MOMENTUM) * gradient
                 weights[name] -= np.float32(self._muon * rate) * orthogonal(ahead)
             else:
@@ -42,6 +42,10 @@ class Optimiser:
         second += (1 - SQUARES) * (gradient * gradient - second)
         first = self._first[name] / (1 - MOMENTUM**self._step)
         return first / (np.sqrt(second / (1 - SQUARES**self._step)) + 1e-8)
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(MUON) and not name.endswith("_bias")
 
 
 def orthogonal(matrix: np.ndarray) -> np.ndarray:

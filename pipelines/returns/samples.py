@@ -1,8 +1,8 @@
 """Returns for training and for judging, made of product images: which part an image belongs to, and what happened to it.
 
 An image belongs to one part for ever, by a digest of its number, so that no item that is trained on is ever judged. Training
-sees each item twice, intact and damaged, in a few draws of damage, mirrored and moved anew each epoch; what is judged is
-drawn once.
+sees each item twice, intact and damaged; it is damaged, mirrored and moved anew each epoch (after as many epochs as there are
+draws, damage comes back). What is judged is drawn once.
 """
 
 from __future__ import annotations

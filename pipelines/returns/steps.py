@@ -81,7 +81,8 @@ def evaluate(run: Run, rows: str, model: str, out: str) -> str:
     if parameters.single_task:
         held_out = _returned(rows, samples.CALIBRATION, CALIBRATED, parameters)
         lessons = _lessons(rows, parameters)
-        category, condition = (learn(lessons, {task: TASKS[task]}, parameters, say) for task in ("category", "condition"))
+        size = parameters.size.alone
+        category, condition = (learn(lessons, {task: TASKS[task]}, parameters, say, size) for task in ("category", "condition"))
         made[SINGLE_TASK] = joined(category, condition, held_out, true)
     if run.champion_output is not None:
         made["champion"] = answers((run.champion_output.folder / "model/model.onnx").read_bytes(), true)

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from pipelines.returns import network, optimiser
 from pipelines.returns.damage import WRONG_SHARE
+from pipelines.returns.figures import MODEL, NETWORKS
 from pipelines.returns.graph import Judgement, graph, priors
 from pipelines.returns.learning import TASKS, chances, seen
+from pipelines.returns.parameters import Parameters
+from pipelines.returns.pipeline import PARAMETERS
 from pipelines.returns.samples import UNKNOWN, WRONG, Returns
 from pipelines.returns.scoring import Answers, answers, figures
 
@@ -53,6 +56,22 @@ def test_gradients_are_those_of_the_loss(images: np.ndarray, weights: network.We
         up, down = (loss({**exact, name: w + s * step * direction})[0] for s in (1, -1))
         slope = (up - down) / (2 * step)
         assert float((gradients[name] * direction).sum()) == pytest.approx(slope, rel=0.03, abs=0.02), name
+
+
+def test_tasks_share_two_convolutions_and_what_follows_is_a_tasks_own(images: np.ndarray, weights: network.Weights):
+    random = np.random.default_rng(2)
+    labels = {task: np.eye(n, dtype=np.float32)[random.integers(0, n, len(images))] for task, n in TASKS.items()}
+    _, gradients = network._gradients(weights, images, labels, 0.0, random, {"condition": 0.0})
+    still = {name for name, gradient in gradients.items() if not gradient.any()}
+    assert still == {name for name in weights if "_condition" in name}
+
+
+def test_networks_for_one_answer_have_the_models_numbers_each_or_both_together():
+    of = Parameters.of(PARAMETERS)
+    sizes = {name: network.parameters(network.fresh(size or of.size, heads, 1)) for name, (heads, size) in NETWORKS.items()}
+    assert sizes["half_category"] + sizes["half_condition"] == pytest.approx(sizes[MODEL], rel=0.01)
+    for name in ("category", "condition", "condition_by_order"):
+        assert sizes[name] == pytest.approx(sizes[MODEL], rel=0.01)
 
 
 def test_a_class_that_is_out_of_the_question_has_no_chance_and_no_gradient():
