@@ -97,9 +97,8 @@ class Story:
             self.platform.materialize(self.model, _moment(moment))
         self.bodies = list(self.case.bodies(self.folder / "state/data", moment))
         self.traffic.send(self.bodies)
-        self.traffic.phase("second")
-        self.traffic.start()
         self.second = self._release(moment, outcome)
+        self._load("second")
         ended = self._rollout(self.second, "the second", DONE, outcome)
         verdicts = {gate["gate"]: gate["verdict"] for gate in ended.gates}
         _require(set(verdicts.values()) == {"PASS"}, f"the gates of {self.second} say {verdicts}")
@@ -110,7 +109,7 @@ class Story:
         outcome.append(told)
 
     def faulty(self, outcome: list[str]) -> None:
-        self.traffic.phase("fault")
+        self.traffic.stop()  # no part of the story while a version is trained
         self.case.fault(self.folder / "project")
         self.platform = Platform(copied(self.folder), progress=self.narrator.doing)
         if self.case.served:
@@ -119,6 +118,7 @@ class Story:
         else:
             self.platform.ingest_all(self.model)
             candidate = self._release(self.case.times[1], outcome)
+        self._load("fault")
         ended = self._rollout(candidate, self.tale.fault, ROLLED_BACK, outcome)
         failed = [gate["gate"] for gate in ended.gates if gate["verdict"] == "FAIL"]
         _require(
@@ -169,6 +169,11 @@ class Story:
         )
         outcome.append(told)
         return ended
+
+    def _load(self, phase: str) -> None:
+        """From now on."""
+        self.traffic.phase(phase)
+        self.traffic.start()
 
     def _under_load(self, phase: str, releases: set[str], outcome: list[str]) -> None:
         """Every request of the phase so far has an answer, of one of the releases, and whole."""
