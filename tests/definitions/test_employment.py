@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from tidegate.api.project import open_onnx
 from tidegate.data.dataset import load_dataset
 from tidegate.data.ingest import ingest
 from tidegate.gates.monitor_file import load_monitor
+from tidegate.statistics.calibration import calibrate
+from tidegate.statistics.distances import DISTANCES, comparable
 
 PROJECT = Path(__file__).parents[1] / "projects/employment"
 
@@ -100,3 +103,37 @@ def test_every_person_of_the_sample_is_counted(tmp_path: Path) -> None:
     report = ingest(dataset, DatasetFiles([PROJECT / "data/people.parquet"]), tmp_path / "data")
     assert report.counts == {"rows": 24_000, "quarantine": 0}
     assert set(learn.INPUTS) <= set(dataset.columns)
+
+
+@pytest.mark.parametrize("year", [2017, 2018])
+def test_a_years_change_of_people_is_hardly_ever_drift_and_an_older_people_always_is(year: int, tmp_path: Path) -> None:
+    """Windows of one year's people by thresholds that come from the year before, as the gate measures inputs."""
+    dataset = load_dataset(PROJECT / "definitions/people.py")
+    ingest(dataset, DatasetFiles([PROJECT / "data/people.parquet"]), tmp_path)
+    rows = pl.read_parquet(next(tmp_path.glob("**/rows.parquet")))
+    known, asked = (rows.filter(pl.col("year") == each) for each in (year - 1, year))
+    [rules] = [gate.rules for gate in load_monitor(PROJECT / "monitoring/employment.yaml").gates if gate.name == "drift"]
+    window, names = int(rules["window"]), list(learn.INPUTS)
+    limits = calibrate(known, names, window, 1.0, rules["false_alarm_budget"], 7, rules["draws"]).features
+    measured = {name: counter(known[name], asked[name], limits[name].method) for name in names}
+
+    def drifts(chosen: np.ndarray) -> bool:
+        return any(measured[name](chosen) >= limits[name].threshold for name in names)
+
+    rng, old = np.random.default_rng(1), np.flatnonzero(asked["age"].to_numpy() >= 55)
+    alarms = [drifts(rng.choice(len(asked), window, replace=False)) for _ in range(200)]
+    assert np.mean(alarms) <= 0.02
+    assert all(drifts(rng.choice(old, window, replace=False)) for _ in range(20))
+
+
+def counter(reference: pl.Series, current: pl.Series, method: str) -> Callable[[np.ndarray], float]:
+    """The distance of those rows of `current` that are chosen."""
+    sides = reference.to_numpy(), current.to_numpy()
+    if DISTANCES[method].ranked:
+        sides = tuple(comparable(sides[0].astype(float), side.astype(float), method) for side in sides)  # type: ignore[assignment]
+    values, codes = np.unique(np.concatenate(sides), return_inverse=True)
+    there, here = (
+        np.bincount(codes[: len(reference)], minlength=len(values)),
+        codes[len(reference) :],
+    )
+    return lambda chosen: DISTANCES[method].counted(values, there, np.bincount(here[chosen], minlength=len(values)))
