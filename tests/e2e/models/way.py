@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 
 from demo import facts
 from demo.models.case import Case
@@ -37,9 +38,10 @@ def goes_on(project: Project, case: Case) -> None:
     assert len(before) == len(others)
 
     project.materialize(case, moment)
-    bodies = project.bodies(case, moment)
+    bodies = list(project.bodies(case, moment))
+    random.Random(7).shuffle(bodies)  # a window of the latest is then one of all, whenever the rollout begins
+    second = project.release(model, moment)
     with project.load(model, bodies) as requests:
-        second = project.release(model, moment)
         done = project.rollout(model, second)
     assert done["status"] == "DONE", done
     assert {gate["verdict"] for gate in done["gates"]} == {"PASS"}
@@ -53,8 +55,9 @@ def goes_on(project: Project, case: Case) -> None:
         assert replayed["result"]["identical"], (release, replayed["result"])
 
     case.fault(project.folder)
+    faulty = project.faulty(case, second)
     with project.load(model, bodies) as requests:
-        stopped = project.rollout(model, project.faulty(case, second), code=5)
+        stopped = project.rollout(model, faulty, code=5)
     assert stopped["status"] == "ROLLED_BACK", stopped
     assert any(gate in stopped["reason"] for gate in case.stopped_by), stopped["reason"]
     accounted(requests, {second})
