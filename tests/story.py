@@ -21,6 +21,11 @@ ROOT = Path(__file__).resolve().parents[1]
 TIDEGATE = Path(sys.executable).with_name("tidegate")
 
 
+def plain_environment() -> dict[str, str]:
+    """The environment without settings, those of the tests included: as somebody has it who has just installed the platform."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("TIDEGATE_", "MLFLOW_"))}
+
+
 def free_ports() -> dict[str, int]:
     """Two ports, and a run of thirty-two: found by binding, released for whom they are for. Processes that run tests side by
     side look in ranges of their own, or one would find what the other has just released."""
@@ -70,8 +75,7 @@ class Told:
 
     @property
     def environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
-        return {**kept, "TIDEGATE_STATE": str(self.state), "PYTHONPATH": str(ROOT / "platform"), "NO_COLOR": "1"}
+        return {**plain_environment(), "TIDEGATE_STATE": str(self.state), "PYTHONPATH": str(ROOT / "platform"), "NO_COLOR": "1"}
 
     def facts(self) -> dict[str, Any]:
         return json.loads((self.folder / "demo.json").read_bytes())

@@ -132,8 +132,5 @@ def counter(reference: pl.Series, current: pl.Series, method: str) -> Callable[[
     if DISTANCES[method].ranked:
         sides = tuple(comparable(sides[0].astype(float), side.astype(float), method) for side in sides)  # type: ignore[assignment]
     values, codes = np.unique(np.concatenate(sides), return_inverse=True)
-    there, here = (
-        np.bincount(codes[: len(reference)], minlength=len(values)),
-        codes[len(reference) :],
-    )
+    there, here = np.bincount(codes[: len(reference)], minlength=len(values)), codes[len(reference) :]
     return lambda chosen: DISTANCES[method].counted(values, there, np.bincount(here[chosen], minlength=len(values)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from story import ROOT, TIDEGATE, copy_project
+from story import ROOT, TIDEGATE, copy_project, plain_environment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 SKUS = 40
@@ -48,8 +47,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def tidegate(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TIDEGATE_", "MLFLOW_"))}
-    environment = {**kept, "PYTHONPATH": str(ROOT / "platform"), "NO_COLOR": "1"}
+    environment = {**plain_environment(), "PYTHONPATH": str(ROOT / "platform"), "NO_COLOR": "1"}
     return subprocess.run(
         [TIDEGATE, *arguments], cwd=project, env=environment, text=True, capture_output=True, timeout=240, check=False
     )

@@ -18,7 +18,7 @@ from unittest import mock
 from demo import facts
 from demo.models.case import RATE, Body, Case, copy_together, edit
 from demo.traffic import Traffic
-from story import ROOT, TIDEGATE, on_free_ports
+from story import ROOT, TIDEGATE, on_free_ports, plain_environment
 from tidegate.adapters.files.project_file import load_project
 from tidegate.apps.platform import Platform
 from tidegate.cli.main import run as run_command
@@ -70,7 +70,7 @@ class Project:
         return json.loads(printed) if printed else said
 
     def _as_process(self, *arguments: str) -> tuple[int, str, str]:
-        environment = {**_unset(), "PYTHONPATH": str(ROOT / "platform"), "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
+        environment = {**plain_environment(), "PYTHONPATH": str(ROOT / "platform"), "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
             [TIDEGATE, *arguments, "--json"],
             cwd=self.folder,
@@ -84,7 +84,7 @@ class Project:
 
     def _in_process(self, *arguments: str) -> tuple[int, str, str]:
         printed, said = io.StringIO(), io.StringIO()
-        with mock.patch.dict(os.environ, _unset(), clear=True), redirect_stdout(printed), redirect_stderr(said):
+        with mock.patch.dict(os.environ, plain_environment(), clear=True), redirect_stdout(printed), redirect_stderr(said):
             returned = run_command(["-C", str(self.folder), *arguments, "--json"])
         return returned, printed.getvalue(), said.getvalue()
 
@@ -156,11 +156,6 @@ class Project:
             finally:
                 traffic.stop()
             requests += facts.read_requests(traffic.log)
-
-
-def _unset() -> dict[str, str]:
-    """The environment without settings that the machine's user has made."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("TIDEGATE_", "MLFLOW_"))}
 
 
 def accounted(requests: Requests, releases: set[str]) -> None:

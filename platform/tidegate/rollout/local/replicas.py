@@ -243,18 +243,12 @@ class Replicas:
         fallen = [r.labels["port"] for r in records if r.name in self._was_ready and self.processes.alive(r)]
         return tuple(sorted(ready or fallen))
 
-    def observed(self, desired: Desired) -> Mapping[str, object]:
-        """The slots of one model for `observed.json`. A replica is ready there once it is routed to as well: whoever reads that
-        both are may stop the other one."""
-        applied = [routes for routes in self.router.applied() if routes.model == desired.model]
-        return {
-            str(slot): self._observed_slot(
-                desired, slot, {port for routes in applied for port in routes.endpoints.get(slot, ())}
-            )
-            for slot in Slot
-        }
+    def observed(self, desired: Desired, routed: Mapping[Slot, Sequence[int]]) -> Mapping[str, object]:
+        """The slots of one model for `observed.json`. A replica is ready there once its port is `routed` to as well: whoever
+        reads that both are may stop the other one."""
+        return {str(slot): self._observed_slot(desired, slot, routed.get(slot, ())) for slot in Slot}
 
-    def _observed_slot(self, desired: Desired, slot: Slot, routed: Set[int]) -> Mapping[str, object]:
+    def _observed_slot(self, desired: Desired, slot: Slot, routed: Sequence[int]) -> Mapping[str, object]:
         records = [record for record in self.of(desired.model, slot) if self.processes.alive(record)]
         replicas = [
             {

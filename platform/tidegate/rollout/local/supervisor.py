@@ -209,6 +209,7 @@ class Supervisor:
 
     def _observe(self, desired: Sequence[Desired]) -> None:
         gateway = self.gateway.process
+        routed = {routes.model: routes.endpoints for routes in self.router.applied()}
         content: Mapping[str, object] = {
             "supervisor": os.getpid(),
             "gateway": {
@@ -219,7 +220,7 @@ class Supervisor:
             },
             "onlineStore": self.config.online_place,
             "serves": list(self.models),
-            "models": {want.model: self.replicas.observed(want) for want in desired},
+            "models": {want.model: self.replicas.observed(want, routed.get(want.model, {})) for want in desired},
             "problems": {**self.problems, **self.replicas.problems, **(self.releases.problems if self.releases else {})},
         }
         text = json.dumps(content)
