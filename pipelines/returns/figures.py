@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from .scoring import Answers, answers, figures
 
 PRODUCTS = Path(__file__).parents[2] / "features/data/products.parquet"
 MODEL, HALVES = "model", "single_task_half_size"
+SPAWN = get_context("spawn")  # in a fork of a process whose threads of polars have begun, polars waits for ever
 WHOLE = Parameters.of(PARAMETERS).size.alone
 HALF = Size(12, 22, 32, 48)  # half of the numbers, and of the products, of a network of the pipeline's size
 CATEGORY, CONDITION = {"category": TASKS["category"]}, {"condition": TASKS["condition"]}
@@ -106,7 +108,7 @@ def extracted(folder: str, items: int) -> None:
 def main(epochs: str = str(PARAMETERS["epochs"]), items: str = "0", seeds: str = "1") -> None:
     first = Parameters.of({**PARAMETERS, "epochs": int(epochs)})
     settings = [replace(first, seed=first.seed + 10 * n) for n in range(int(seeds))]
-    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(max_workers=2) as processes:
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(2, SPAWN) as processes:
         extracted(folder, int(items))
         waiting = [{name: processes.submit(trained, name, folder, of) for name in NETWORKS} for of in settings]
         networks = [{name: each.result() for name, each in by_name.items()} for by_name in waiting]
